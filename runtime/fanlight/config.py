@@ -1,0 +1,76 @@
+"""Settings of the embedded engine, with their defaults and where each comes from."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+UNITS = 10_000  # a resource of 1.0, in the core's integers
+
+INLINE_LIMIT = 100 * 1024  # bytes: larger values go to shared memory
+HANDSHAKE_SECONDS = 5.0  # to prove the token, or be dropped
+IDLE_WORKER_SECONDS = 10.0  # how long a worker beyond the pool's size stays
+RETIRE_SECONDS = 10.0  # for a process that was told to end, before it is killed
+OBSERVE_SECONDS = 0.1  # between two deltas
+PREFETCH_SECONDS = 0.002  # work given to a worker ahead of what it runs
+PREFETCH_LIMIT = 64  # tasks
+RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
+STORE_FRACTION = 0.3  # of the machine's memory
+ORPHAN_SECONDS = 10.0  # how long a node waits for its first driver
+TASK_SAMPLE = 2000  # finished tasks that the node remembers one by one
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use (affinity and cgroup quota respected)."""
+    try:
+        n = len(os.sched_getaffinity(0))
+    except AttributeError:
+        n = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(n, quota)) if quota else max(1, n)
+
+
+def _cgroup_quota() -> int:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return 0 if quota == "max" else max(1, int(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return 0
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use (cgroup limit respected)."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            total = min(total, int(limit))
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def segment_root() -> Path:
+    """The directory under which each runtime keeps its segments: tmpfs where there is one."""
+    base = Path("/dev/shm") if sys.platform.startswith("linux") else Path(tempfile.gettempdir())
+    if not os.access(base, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    return base / f"fanlight-{os.getuid()}"
+
+
+def store_capacity(root: Path) -> int:
+    """Default bound of the object store: a fraction of memory, and never more than tmpfs has."""
+    wanted = int(memory_bytes() * STORE_FRACTION)
+    try:
+        stat = os.statvfs(root)
+        wanted = min(wanted, int(stat.f_bavail * stat.f_frsize * 0.9))
+    except OSError:
+        pass
+    return max(wanted, 1 << 20)
+
+
+def socket_dir() -> Path:
+    """Where session directories (sockets, logs) live: short, since socket paths are bounded."""
+    return Path(tempfile.gettempdir()) / f"fanlight-{os.getuid()}"

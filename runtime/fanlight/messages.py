@@ -1,0 +1,331 @@
+"""Every message that crosses a process boundary, and every stimulus of the core, defined once.
+
+A message is a msgspec Struct that travels as a MessagePack array whose first element is its tag.
+The core consumes messages from clients and workers and emits messages to them, so these types are
+leaves: they import nothing of Fanlight, hold no behaviour, and never hold user objects, only the
+opaque bytes that :mod:`fanlight.serialization` made of them.
+
+Conventions: ids are ``bytes`` (see :mod:`fanlight.ids`); resources are integers in units of
+1/10000; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+PROTOCOL_VERSION = 1
+
+# What the bytes of a value are -------------------------------------------------------------------
+INLINE = 0  # data is the serialized value
+STORED = 1  # data is the name of a segment in the object store that holds the serialized value
+ERROR = 2  # data is a serialized exception, made by the worker that ran the task
+FAILURE = 3  # data is a msgpack-encoded Failure, made by the node: the system failed the task
+
+# What a task spec describes ----------------------------------------------------------------------
+TASK = 0
+ACTOR_CREATE = 1
+ACTOR_CALL = 2
+
+
+class Value(Struct, array_like=True, gc=False):
+    """The value of one object as it travels: where it is, or what went wrong."""
+
+    oid: bytes
+    kind: int
+    data: bytes
+    size: int = 0  # bytes of the serialized value
+    contained: list[bytes] | None = None  # object ids serialized inside it
+
+
+class Failure(Struct):
+    """Why the node gave an object an error instead of a value."""
+
+    code: str  # a key of fanlight.errors.FAILURES
+    message: str
+    task_name: str = ""
+    task_id: bytes = b""
+    actor_id: bytes = b""
+    detail: dict[str, Any] = {}
+
+
+class TaskSpec(Struct, array_like=True):
+    """What all calls of one function (with the same options, from the same cell) share.
+
+    Sent once for each client and afterwards named by a small integer.
+    """
+
+    kind: int
+    function: bytes  # content hash of the pickled function or class
+    name: str  # what people see: "f", "Counter", "Counter.inc"
+    resources: dict[str, int]
+    num_returns: int = 1
+    max_retries: int = 3
+    retry_exceptions: bool = False
+    retry_types: bytes = b""  # pickled tuple of exception classes; b"" for all of them
+    origin: str = ""  # the notebook cell it was submitted from
+    method: str = ""
+    max_concurrency: int = 1
+    namespace: str = ""  # where names that the task uses are valid
+    placement_cpu: int = 0  # actors: CPU that must exist to place it, though none is held
+
+
+# Handshake (the only messages read before the token was checked) ---------------------------------
+class Hello(Struct, array_like=True, tag=1):
+    version: int
+    token: str
+    role: str  # "driver" | "worker" | "observer"
+    pid: int
+    client_id: bytes
+    info: dict[str, str] = {}
+
+
+class Welcome(Struct, array_like=True, tag=2):
+    info: dict[str, Any]
+
+
+class Refused(Struct, array_like=True, tag=3):
+    reason: str
+
+
+# Client -> node ----------------------------------------------------------------------------------
+class DefineFunction(Struct, array_like=True, tag=10, gc=False):
+    """The pickled function or class of a content hash; client -> node and node -> worker."""
+
+    key: bytes
+    blob: bytes
+
+
+class DefineSpec(Struct, array_like=True, tag=11):
+    """Names a TaskSpec by a number; client -> node and node -> worker."""
+
+    number: int
+    spec: TaskSpec
+
+
+class Submit(Struct, array_like=True, tag=12):
+    """One call of a function or of an actor's method (``actor`` set)."""
+
+    task: bytes
+    spec: int
+    args: bytes  # pickled (args, kwargs); b"" for no arguments
+    deps: list[bytes]  # objects to replace top-level arguments, in order of their slots
+    pins: list[bytes]  # refs nested in args
+    parent: bytes = b""
+    actor: bytes = b""
+
+
+class CreateActor(Struct, array_like=True, tag=13):
+    actor: bytes
+    task: bytes
+    spec: int
+    args: bytes
+    deps: list[bytes]
+    pins: list[bytes]
+    parent: bytes = b""
+    name: str = ""
+    namespace: str = ""
+    detached: bool = False
+    max_restarts: int = 0
+    max_task_retries: int = 0
+    methods: bytes = b""  # pickled description of the methods, for handles made by get_actor
+    request: int = 0  # not 0: answer with a Reply (named actors)
+    get_if_exists: bool = False
+
+
+class Put(Struct, array_like=True, tag=14):
+    value: Value
+
+
+class AddRefs(Struct, array_like=True, tag=15):
+    oids: list[bytes]
+
+
+class DropRefs(Struct, array_like=True, tag=16):
+    oids: list[bytes]
+
+
+class Subscribe(Struct, array_like=True, tag=19):
+    """Ask for the values of objects that this client did not make itself."""
+
+    oids: list[bytes]
+
+
+class Cancel(Struct, array_like=True, tag=20):
+    task: bytes
+    force: bool = False
+    recursive: bool = True
+
+
+class KillActor(Struct, array_like=True, tag=21):
+    actor: bytes
+    no_restart: bool = True
+
+
+class Reserve(Struct, array_like=True, tag=17):
+    """Ask for room in the object store before writing; answered by a Reply."""
+
+    request: int
+    size: int
+
+
+class Query(Struct, array_like=True, tag=22):
+    request: int
+    what: str
+    args: dict[str, Any] = {}
+
+
+class Shutdown(Struct, array_like=True, tag=23):
+    reason: str = ""
+
+
+class Unmapped(Struct, array_like=True, tag=24):
+    """This process holds no mapping of these segments any more."""
+
+    segments: list[str]
+
+
+# Worker -> node ----------------------------------------------------------------------------------
+class Done(Struct, array_like=True, tag=30):
+    task: bytes
+    ok: bool
+    values: list[Value]  # one for each return; on failure one ERROR for all of them
+    duration: float = 0.0
+    error: str = ""  # last line of the traceback, for people
+    traceback: str = ""
+    retriable: bool = False  # the exception is one that the task wants retried
+
+
+class Blocked(Struct, array_like=True, tag=31):
+    """The task waits in get/wait; ``returned`` are tasks that were queued behind it."""
+
+    task: bytes
+    returned: list[bytes]
+
+
+class Unblocked(Struct, array_like=True, tag=32):
+    task: bytes
+
+
+class Returned(Struct, array_like=True, tag=33):
+    """Tasks given back unstarted, in answer to Reclaim."""
+
+    tasks: list[bytes]
+
+
+class Output(Struct, array_like=True, tag=34):
+    """Text or rich output of a task; worker -> node -> the driver whose work it is."""
+
+    task: bytes
+    stream: str  # "stdout" | "stderr" | "display"
+    data: bytes  # UTF-8 text, or a JSON object {"data": mimebundle, "metadata": {}}
+    name: str = ""
+    pid: int = 0
+    origin: str = ""
+
+
+class ActorExit(Struct, array_like=True, tag=35):
+    """The actor asked to end (exit_actor, or out of scope): not a crash."""
+
+    actor: bytes
+    reason: str
+
+
+# Node -> client ----------------------------------------------------------------------------------
+class Objects(Struct, array_like=True, tag=50):
+    values: list[Value]
+
+
+class Execute(Struct, array_like=True, tag=51):
+    task: bytes
+    spec: int
+    args: bytes
+    deps: list[Value]
+    attempt: int = 0
+    actor: bytes = b""
+    gpus: list[int] | None = None
+    job: int = 0
+
+
+class CancelRunning(Struct, array_like=True, tag=52):
+    task: bytes
+
+
+class Reclaim(Struct, array_like=True, tag=53):
+    """Give back what you have not started."""
+
+
+class Exit(Struct, array_like=True, tag=54):
+    reason: str = ""
+
+
+class Reply(Struct, array_like=True, tag=55):
+    request: int
+    data: bytes  # msgpack
+    error: str = ""
+
+
+class Recycle(Struct, array_like=True, tag=56):
+    """Nobody maps these segments any more: their maker may reuse or delete them."""
+
+    segments: list[str]
+
+
+class Discard(Struct, array_like=True, tag=59):
+    """Segments given with Recycle are wanted back: answer Unmapped, or write to them first."""
+
+    segments: list[str]
+
+
+class Notice(Struct, array_like=True, tag=57):
+    """A sentence for the user of this driver (a worker died, a task is retried, ...)."""
+
+    text: str
+
+
+class Events(Struct, array_like=True, tag=58):
+    """Node -> observer: one JSON-encoded event of :mod:`fanlight.events`."""
+
+    payload: bytes
+
+
+HandshakeMessage = Hello | Welcome | Refused
+FromClient = (
+    DefineFunction
+    | DefineSpec
+    | Submit
+    | CreateActor
+    | Put
+    | AddRefs
+    | DropRefs
+    | Subscribe
+    | Cancel
+    | KillActor
+    | Reserve
+    | Query
+    | Shutdown
+    | Unmapped
+    | Done
+    | Blocked
+    | Unblocked
+    | Returned
+    | Output
+    | ActorExit
+)
+FromNode = (
+    DefineFunction
+    | DefineSpec
+    | Objects
+    | Execute
+    | CancelRunning
+    | Reclaim
+    | Exit
+    | Reply
+    | Recycle
+    | Discard
+    | Notice
+    | Events
+    | Output
+)
+__all__ = [name for name in dir() if name[0].isupper()]

@@ -1,0 +1,239 @@
+"""Python values to bytes and back, with large buffers out of band.
+
+The serialized form of a value is either a plain pickle (it starts with ``b"\\x80"``) or, when the
+value has out-of-band buffers, a *packed* form that readers use in place without copying::
+
+    b"FLV1" | u32 buffers | u64 pickle offset | u64 pickle length
+    (u64 offset | u64 length) per buffer
+    padding to 64 | buffer 0 | padding to 64 | buffer 1 ... | pickle
+
+Values are pickled by the C pickler. Only what it cannot carry to another process (functions and
+classes of a notebook, lambdas, local classes) goes through cloudpickle. References and handles
+inside a value are noted, so that the runtime keeps what they name alive.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import sys
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+_MAGIC = b"FLV1"
+_HEAD = struct.Struct("<4sIQQ")
+_ENTRY = struct.Struct("<QQ")
+_ALIGN = 64
+
+# Exact types that the C pickler carries unchanged and that can hold no reference.
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+
+_reducers: dict[type, Callable[[Any, list[bytes]], tuple[Any, ...]]] = {}
+
+
+def register_reducer(
+    cls: type, reducer: Callable[[Any, list[bytes]], tuple[Any, ...]]
+) -> None:
+    """Pickle instances of ``cls`` with ``reducer(obj, contained)``; called by refs and handles."""
+    _reducers[cls] = reducer
+
+
+class _NeedsCloudpickle(Exception):
+    pass
+
+
+def _by_value(module: str | None) -> bool:
+    return module is None or module == "__main__" or module == "__mp_main__"
+
+
+def _importable(obj: Any) -> bool:
+    """Whether another process finds ``obj`` under its module and name."""
+    module = getattr(obj, "__module__", None)
+    if _by_value(module):
+        return False
+    found: Any = sys.modules.get(module)  # type: ignore[arg-type]
+    if found is None:
+        return False
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            return False
+    return found is obj and not _registered_by_value(module)
+
+
+def _registered_by_value(module: str | None) -> bool:
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    registered = getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", ())
+    return bool(registered) and any(
+        module == name or str(module).startswith(name + ".") for name in registered
+    )
+
+
+class _FastPickler(pickle.Pickler):
+    """The C pickler; gives up on what only cloudpickle can carry."""
+
+    def __init__(self, file: Any, buffers: list[pickle.PickleBuffer]) -> None:
+        super().__init__(file, 5, buffer_callback=_collector(buffers))
+        self.contained: list[bytes] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        cls = type(obj)
+        reducer = _reducers.get(cls)
+        if reducer is not None:
+            return reducer(obj, self.contained)
+        if cls is FunctionType or isinstance(obj, type):
+            if not _importable(obj):
+                raise _NeedsCloudpickle
+        elif cls is ModuleType or (cls is not BuiltinFunctionType and not _importable_class(cls)):
+            raise _NeedsCloudpickle
+        return NotImplemented
+
+
+_class_ok: dict[type, bool] = {}
+
+
+def _importable_class(cls: type) -> bool:
+    ok = _class_ok.get(cls)
+    if ok is None:
+        module = cls.__module__
+        if module == "builtins":
+            # Cells, code objects, generators and so on have no importable type of that name.
+            ok = cls.__name__ not in ("code", "cell", "mappingproxy", "module", "dict_keys")
+        else:
+            ok = _importable(cls)
+        if not _by_value(module):  # a class of a notebook may be redefined: ask each time
+            _class_ok[cls] = ok
+    return ok
+
+
+def _collector(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
+    # All buffers, small ones too: arrays that come back are read-only whatever their size.
+    return buffers.append  # type: ignore[return-value]
+
+
+_cloud_class: type | None = None
+
+
+def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
+    global _cloud_class
+    if _cloud_class is None:
+        import cloudpickle
+
+        class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
+            contained: list[bytes]
+
+            def reducer_override(self, obj: Any) -> Any:
+                reducer = _reducers.get(type(obj))
+                if reducer is not None:
+                    return reducer(obj, self.contained)
+                return super().reducer_override(obj)
+
+        _cloud_class = CloudPickler
+    callback = None if buffers is None else _collector(buffers)
+    pickler = _cloud_class(file, 5, buffer_callback=callback)
+    pickler.contained = []
+    return pickler
+
+
+class Serialized:
+    """A value's pickle, its out-of-band buffers, and the ids of the objects inside it."""
+
+    __slots__ = ("_layout", "buffers", "contained", "pickled", "size")
+
+    def __init__(
+        self, pickled: bytes, buffers: list[pickle.PickleBuffer], contained: list[bytes]
+    ) -> None:
+        self.pickled = pickled
+        self.contained = contained
+        self.buffers = [b.raw() for b in buffers]
+        self._layout: list[tuple[int, int]] = []
+        if not buffers:
+            self.size = len(pickled)
+            return
+        position = _HEAD.size + _ENTRY.size * len(buffers)
+        for view in self.buffers:
+            position = -(-position // _ALIGN) * _ALIGN
+            self._layout.append((position, view.nbytes))
+            position += view.nbytes
+        self.size = position + len(pickled)
+
+    def write_into(self, target: memoryview) -> None:
+        """Write the serialized form into ``target``, which has ``size`` bytes."""
+        if not self.buffers:
+            target[:] = self.pickled
+            return
+        end = self.size - len(self.pickled)
+        _HEAD.pack_into(target, 0, _MAGIC, len(self.buffers), end, len(self.pickled))
+        for i, (offset, length) in enumerate(self._layout):
+            _ENTRY.pack_into(target, _HEAD.size + i * _ENTRY.size, offset, length)
+            target[offset : offset + length] = self.buffers[i]
+        target[end:] = self.pickled
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """The serialized form in parts, to be written one after the other without copying."""
+        if not self.buffers:
+            return [self.pickled]
+        table = bytearray(_HEAD.size + _ENTRY.size * len(self.buffers))
+        end = self.size - len(self.pickled)
+        _HEAD.pack_into(table, 0, _MAGIC, len(self.buffers), end, len(self.pickled))
+        for i, (offset, length) in enumerate(self._layout):
+            _ENTRY.pack_into(table, _HEAD.size + i * _ENTRY.size, offset, length)
+        out: list[bytes | memoryview] = [bytes(table)]
+        position = len(table)
+        for (offset, length), buffer in zip(self._layout, self.buffers, strict=True):
+            if offset > position:
+                out.append(bytes(offset - position))
+            out.append(buffer)
+            position = offset + length
+        out.append(self.pickled)
+        return out
+
+    def to_bytes(self) -> bytes:
+        if not self.buffers:
+            return self.pickled
+        out = bytearray(self.size)
+        self.write_into(memoryview(out))
+        return bytes(out)
+
+
+def dumps(value: Any) -> Serialized:
+    """Serialize ``value``. Raises what pickling raises (TypeError, PicklingError, …)."""
+    if type(value) in _PLAIN:
+        return Serialized(pickle.dumps(value, 5), [], [])
+    buffers: list[pickle.PickleBuffer] = []
+    out = io.BytesIO()
+    pickler: Any = _FastPickler(out, buffers)
+    try:
+        pickler.dump(value)
+    except (_NeedsCloudpickle, pickle.PicklingError, AttributeError, TypeError):
+        # TypeError and AttributeError too: cloudpickle explains better what cannot be pickled.
+        buffers = []
+        out = io.BytesIO()
+        pickler = _cloud_pickler(out, buffers)
+        pickler.dump(value)
+    return Serialized(out.getvalue(), buffers, pickler.contained)
+
+
+def dumps_function(function: Any) -> tuple[bytes, list[bytes]]:
+    """Pickle a function or class by value where it must be; returns bytes and contained ids."""
+    out = io.BytesIO()
+    pickler = _cloud_pickler(out, None)
+    pickler.dump(function)
+    return out.getvalue(), pickler.contained
+
+
+def loads(data: bytes | memoryview) -> Any:
+    """Rebuild a value. Buffers are read-only views into ``data``: nothing large is copied."""
+    if data[:1] != b"F":
+        return pickle.loads(data)
+    view = memoryview(data).toreadonly()
+    magic, count, start, length = _HEAD.unpack_from(view, 0)
+    if magic != _MAGIC:
+        raise pickle.UnpicklingError("this is not a serialized value")
+    buffers = []
+    for i in range(count):
+        offset, size = _ENTRY.unpack_from(view, _HEAD.size + i * _ENTRY.size)
+        buffers.append(view[offset : offset + size])
+    return pickle.loads(view[start : start + length], buffers=buffers)
