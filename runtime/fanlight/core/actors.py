@@ -1,0 +1,437 @@
+"""The life of an actor: created, placed, alive, restarted, dead; and the calls in its lines."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.model import (
+    A_ALIVE,
+    A_DEAD,
+    A_PENDING_ARGS,
+    A_PENDING_CREATION,
+    A_RESTARTING,
+    ACTOR_MOVES,
+    ACTOR_STATES,
+    CANCELLED,
+    FAILED,
+    PENDING_ARGS,
+    PENDING_RESOURCES,
+    RUNNING,
+    SUBMITTED,
+    W_ACTOR,
+    Actor,
+    Task,
+    Worker,
+)
+from fanlight.core.objects import handle_oid
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+WINDOW = 256  # calls sent to an actor's process beyond those that may run at once
+
+
+class Actors:
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.table: dict[bytes, Actor] = {}
+        self.names: dict[tuple[str, str], Actor] = {}
+
+    def move(self, actor: Actor, new: int, cause: str) -> None:
+        old = actor.state
+        story = self.core.story
+        old_name = model._name(ACTOR_STATES, old)
+        if new not in ACTOR_MOVES[old]:
+            raise story.illegal(actor.id, old_name, ACTOR_STATES[new], cause)
+        story.note(actor.id, old_name, ACTOR_STATES[new], cause)
+        actor.state = new
+        self.core.changed_actors[actor.id] = actor
+
+    # --- creation ----------------------------------------------------------------------------
+
+    def create(self, peer: int, message: m.CreateActor) -> None:
+        """A client makes an actor. A named one is answered, since the name may be taken."""
+        core = self.core
+        client = core.clients[peer]
+        if message.name:
+            existing = self.names.get((message.namespace, message.name))
+            if existing is not None:
+                if message.get_if_exists:
+                    core.objects.add_refs(peer, [handle_oid(existing.id)])
+                    core.reply(peer, message.request, self.describe(existing))
+                else:
+                    error = (
+                        f"The name {message.name!r} (namespace {message.namespace!r}) is taken by "
+                        "another actor. Use get_actor() to reach it, or get_if_exists=True."
+                    )
+                    core.reply(peer, message.request, None, error)
+                return
+        spec = client.specs.get(message.spec)
+        if spec is None or message.actor in self.table:
+            raise model.ProtocolViolation("an actor of an unknown spec, or created twice")
+        job = client.job if client.worker is None else client.worker.job
+        actor = Actor(message, spec, peer, job)
+        self.table[actor.id] = actor
+        self.move(actor, A_PENDING_ARGS, "created")
+        if actor.name:
+            self.names[(actor.namespace, actor.name)] = actor
+            core.reply(peer, message.request, self.describe(actor))
+        handle = core.objects.create(handle_oid(actor.id), peer, None)
+        if actor.detached:
+            handle.pins += 1
+        task = Task(message, spec, peer, job, core.now)
+        task.actor = actor
+        actor.create = task
+        # Held until the actor is dead: a restart runs the constructor again.
+        core.objects.pin(message.deps)
+        core.objects.pin(message.pins)
+        core.tasks.create_actor_task(task)
+        self.advance(task)
+
+    def describe(self, actor: Actor) -> dict[str, object]:
+        """What a client needs to make a handle."""
+        return {
+            "actor": actor.id,
+            "methods": actor.message.methods,
+            "class_name": actor.spec.spec.name,
+            "name": actor.name,
+            "namespace": actor.namespace,
+        }
+
+    def place(self, task: Task, worker: Worker) -> None:
+        """Give the constructor a process of its own."""
+        core = self.core
+        actor = task.actor
+        assert actor is not None
+        demand = dict(actor.spec.spec.resources)
+        worker.held = demand
+        worker.gpus = core.pool.take(demand)
+        worker.actor = actor
+        worker.job = actor.job
+        actor.worker = worker
+        core.move_worker(worker, W_ACTOR, f"is {actor.spec.spec.name} now")
+        core.scheduler.hand(worker, task, running=True)
+        core.scheduler.fill()
+
+    def created(self, actor: Actor, message: m.Done) -> None:
+        """The constructor returned, or raised."""
+        task = actor.create
+        assert task is not None
+        if message.ok:
+            self.core.tasks.finish(task, model.FINISHED, "constructor done")
+            self.move(actor, A_ALIVE, "constructor done")
+            for caller in list(actor.lines):
+                self._advance_line(actor, caller)
+            self._send(actor)  # calls that were lost with an earlier process
+            if actor.exit_reason:  # it went out of scope meanwhile
+                self._leave_when_idle(actor)
+            return
+        self.core.record_error(task, message.error, message.traceback)
+        self.core.tasks.finish(task, FAILED, message.error)
+        actor.init_failed = True
+        self.die(
+            actor,
+            "The actor died because of an error raised in its creation task, "
+            f"{actor.spec.spec.name}.__init__():\n{message.traceback}",
+        )
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def accept(self, task: Task, actor_id: bytes) -> bool:
+        """A call arrives. False when it has its (bad) end already."""
+        actor = self.table.get(actor_id)
+        if actor is None or actor.state == A_DEAD:
+            self.core.tasks.fail(task, self._death(actor, task), FAILED, "the actor is dead")
+            return False
+        task.actor = actor
+        handle = self.core.objects.table.get(handle_oid(actor_id))
+        if handle is not None:
+            handle.pins += 1
+        self._line(actor, task).append(task)
+        if not task.deps:
+            self.advance(task)
+        return True
+
+    def _line(self, actor: Actor, task: Task) -> deque[Task]:
+        # Concurrent actors have no order to keep: every call is a line of its own.
+        key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
+        line = actor.lines.get(key)
+        if line is None:
+            line = actor.lines[key] = deque()
+        return line
+
+    def advance(self, task: Task) -> None:
+        """The arguments of a call (or of a constructor) are ready."""
+        actor = task.actor
+        assert actor is not None
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            if task.state == PENDING_ARGS and not task.missing:
+                if actor.state == A_PENDING_ARGS:
+                    self.move(actor, A_PENDING_CREATION, "arguments ready")
+                self.core.scheduler.enqueue(task)
+            return
+        if actor.state == A_ALIVE:
+            key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
+            self._advance_line(actor, key)
+
+    def _advance_line(self, actor: Actor, key: int) -> None:
+        line = actor.lines.get(key)
+        if line is None:
+            return
+        while line and not line[0].missing:
+            task = line.popleft()
+            if task.state == PENDING_ARGS:
+                self.core.tasks.move(task, PENDING_RESOURCES, "arguments ready")
+            actor.backlog.append(task)
+        if not line:
+            del actor.lines[key]
+        self._send(actor)
+
+    def _send(self, actor: Actor) -> None:
+        """Send calls to the actor's process, as many as it should have."""
+        worker = actor.worker
+        if actor.state != A_ALIVE or worker is None:
+            return
+        concurrency = actor.spec.spec.max_concurrency
+        backlog, flight = actor.backlog, actor.flight
+        while backlog and len(flight) < WINDOW + concurrency:
+            task = backlog.popleft()
+            running = len(flight) < concurrency
+            flight[task.id] = task
+            self.core.scheduler.hand(worker, task, running)
+
+    def _started(self, task: Task) -> None:
+        task.started = self.core.now
+        self.core.tasks.move(task, RUNNING, "its turn came")
+
+    def done(self, actor: Actor, task: Task, message: m.Done, peer: int) -> None:
+        """A call ended in the actor's process."""
+        tasks = self.core.tasks
+        retry = not message.ok and message.retriable and not task.cancel
+        if retry and self._call_retries_left(actor, task):
+            actor.flight.pop(task.id, None)
+            self._resend(actor, task, "its exception is retried")
+            self._send(actor)
+            return
+        actor.finished += 1
+        tasks.done(task, message, peer)
+
+    def call_ended(self, task: Task) -> None:
+        """A call is over, whatever way; called by Tasks.finish."""
+        actor = task.actor
+        assert actor is not None
+        self.core.changed_actors[actor.id] = actor
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            return
+        if actor.flight.pop(task.id, None) is not None:
+            if actor.state == A_ALIVE:
+                for other in actor.flight.values():
+                    if other.state == SUBMITTED:
+                        self._started(other)
+                        break
+                    if actor.ordered:
+                        break
+                if actor.backlog:
+                    self._send(actor)
+        self.core.objects.unpin([handle_oid(actor.id)])
+        if actor.exit_reason and actor.state != A_DEAD:
+            self._leave_when_idle(actor)
+
+    def argument_failed(self, task: Task, failure: bytes) -> None:
+        actor = task.actor
+        assert actor is not None
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            self.core.tasks.finish(task, FAILED, "an argument failed")
+            self.die(
+                actor,
+                f"The actor {actor.spec.spec.name} died because of its constructor's arguments: "
+                "at least one of the input arguments for this task could not be computed.",
+            )
+            return
+        self.withdraw(task)
+        self.core.tasks.fail(task, failure, FAILED, "an argument failed")
+
+    def withdraw(self, task: Task) -> None:
+        """Take a call that was not sent out of its line; those behind it move up."""
+        actor = task.actor
+        assert actor is not None
+        key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
+        line = actor.lines.get(key)
+        if line is not None and task in line:
+            line.remove(task)
+            if actor.state == A_ALIVE:
+                self._advance_line(actor, key)
+            elif not line:
+                del actor.lines[key]
+        elif task in actor.backlog:
+            actor.backlog.remove(task)
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def out_of_scope(self, actor_id: bytes) -> bool:
+        """Nobody has a handle any more. True while the actor still has to end."""
+        actor = self.table.get(actor_id)
+        if actor is None or actor.state == A_DEAD:
+            return False
+        actor.exit_reason = actor.exit_reason or "all handles to it went out of scope"
+        self._leave_when_idle(actor)
+        return actor.state != A_DEAD
+
+    def _leave_when_idle(self, actor: Actor) -> None:
+        if actor.flight or actor.backlog or actor.lines or actor.state == A_DEAD:
+            return
+        handle = self.core.objects.table.get(handle_oid(actor.id))
+        if handle is not None and (handle.holders or handle.pins):
+            actor.exit_reason = ""  # somebody took a handle out of a value meanwhile
+            return
+        if actor.state in (A_ALIVE, A_PENDING_ARGS) or actor.worker is None:
+            self._end(actor, actor.exit_reason, kill=False)
+        # A constructor that runs is let finish first; created() comes back here.
+
+    def exits(self, actor: Actor, reason: str) -> None:
+        """The actor itself wants to end (exit_actor)."""
+        self._end(actor, reason, kill=False)
+
+    def kill(self, actor_id: bytes, no_restart: bool) -> None:
+        actor = self.table.get(actor_id)
+        if actor is None or actor.state == A_DEAD:
+            return
+        if not no_restart and actor.worker is not None:
+            self.core.kill_worker(actor.worker, "killed by `kill(no_restart=False)`")
+            return
+        never = actor.state in (A_PENDING_ARGS, A_PENDING_CREATION) and actor.worker is None
+        tail = " It never ran." if never else ""
+        self._end(actor, f"It was killed by `fanlight.kill` (`ray.kill`).{tail}", kill=True)
+
+    def _end(self, actor: Actor, reason: str, *, kill: bool) -> None:
+        worker = actor.worker
+        name = actor.spec.spec.name
+        self.die(actor, f"The actor {name} ({actor.id.hex()}) is dead. {reason}", kill=kill)
+        if worker is not None and not kill:
+            worker.retiring = reason
+            worker.since = self.core.now
+            self.core.effects.out[worker.peer].append(m.Exit(reason))
+
+    def die(self, actor: Actor, reason: str, kill: bool = True) -> None:
+        """The actor is gone for good: every call that it owes an answer fails."""
+        if actor.state == A_DEAD:
+            return
+        core = self.core
+        create = actor.create
+        if create is not None and create.id in core.tasks.table:
+            if create.state in (PENDING_ARGS, PENDING_RESOURCES):
+                core.scheduler.withdraw(create)
+            core.tasks.finish(create, CANCELLED, reason)
+        actor.exit_reason = reason
+        self.move(actor, A_DEAD, reason.split("\n")[0])
+        if actor.name and self.names.get((actor.namespace, actor.name)) is actor:
+            del self.names[(actor.namespace, actor.name)]
+        worker = actor.worker
+        actor.worker = None
+        if worker is not None:
+            core.scheduler.release(worker)
+            worker.actor = None
+            if kill:
+                core.kill_worker(worker, reason.split("\n")[0])
+        calls = list(actor.flight.values()) + list(actor.backlog)
+        for line in actor.lines.values():
+            calls.extend(line)
+        actor.backlog.clear()
+        actor.lines.clear()
+        for task in calls:
+            if task.cancel:
+                core.tasks.fail_cancelled(task)
+            else:
+                failure = self._death(actor, task)
+                core.tasks.fail(task, failure, FAILED, "the actor died")
+        actor.flight.clear()
+        core.objects.unpin(actor.message.deps)
+        core.objects.unpin(actor.message.pins)
+        core.objects.forget(handle_oid(actor.id))
+        core.retire_actor(actor)
+
+    def _death(self, actor: Actor | None, task: Task) -> bytes:
+        if actor is None:
+            return self.core.failure(
+                "actor_died", "The actor is not known to this runtime: it died long ago, or "
+                "belongs to another runtime.", task=task
+            )  # fmt: skip
+        return self.core.failure(
+            "actor_died",
+            actor.exit_reason or "The actor died.",
+            task=task,
+            actor=actor,
+            detail={"init_failed": actor.init_failed},
+        )
+
+    # --- restarts ----------------------------------------------------------------------------
+
+    def process_lost(self, actor: Actor, how: str, log: str) -> None:
+        """The actor's process died without being told to."""
+        core = self.core
+        name = actor.spec.spec.name
+        worker = actor.worker
+        assert worker is not None
+        pid = worker.pid
+        limit = actor.message.max_restarts
+        tail = f"\nIts last output:\n{log}" if log else ""
+        reason = (
+            f"The actor {name} ({actor.id.hex()}, pid {pid}, namespace {actor.namespace!r}) is "
+            f"dead: its process ended unexpectedly, {how}.{tail}"
+        )
+        if 0 <= limit <= actor.deaths:
+            self.die(actor, reason, kill=False)
+            return
+        actor.deaths += 1
+        core.scheduler.release(worker)
+        worker.actor = None
+        actor.worker = None
+        left = "no limit" if limit < 0 else f"{limit - actor.deaths} restarts left"
+        core.notice(actor.job, f"{reason.splitlines()[0]} It is restarted ({left}).")
+        lost = list(actor.flight.values())
+        actor.flight.clear()
+        self.move(actor, A_RESTARTING, how)
+        for task in reversed(lost):
+            if task.cancel:
+                core.tasks.fail_cancelled(task)
+            elif self._call_retries_left(actor, task):
+                self._resend(actor, task, "the actor restarts")
+            else:
+                failure = core.failure(
+                    "actor_unavailable",
+                    f"{reason.splitlines()[0]} It restarts; this call was lost.",
+                    task=task,
+                    actor=actor,
+                )
+                core.tasks.fail(task, failure, FAILED, "the actor restarts")
+        create = actor.create
+        assert create is not None
+        if create.id in core.tasks.table:
+            core.tasks.requeue(create, "the actor restarts", again=True)
+        else:
+            again = Task(actor.message, actor.spec, actor.client, actor.job, core.now)
+            again.actor = actor
+            again.attempt = create.attempt + 1
+            actor.create = again
+            core.tasks.create_actor_task(again)
+            self.advance(again)
+
+    def _call_retries_left(self, actor: Actor, task: Task) -> bool:
+        limit = task.spec.spec.max_retries
+        if limit == 0:
+            limit = actor.message.max_task_retries
+        return limit < 0 or task.attempt < limit
+
+    def _resend(self, actor: Actor, task: Task, cause: str) -> None:
+        task.attempt += 1
+        task.worker = None
+        self.core.tasks.move(task, PENDING_RESOURCES, cause)
+        actor.backlog.appendleft(task)
+
+    def job_ended(self, job: int) -> None:
+        for actor in [a for a in self.table.values() if a.job == job and not a.detached]:
+            if actor.state != A_DEAD:
+                self._end(actor, "Its driver ended.", kill=True)

@@ -1,0 +1,83 @@
+"""What the core asks its shell to do, and what the shell tells the core besides messages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+# --- effects -------------------------------------------------------------------------------------
+
+
+class SpawnWorker(NamedTuple):
+    """Start a worker process; answered by Connected, or by WorkerExited."""
+
+    number: int
+    worker_id: bytes
+
+
+class KillWorker(NamedTuple):
+    """End a worker's process at once; answered by WorkerExited."""
+
+    number: int
+
+
+class DeleteSegment(NamedTuple):
+    name: str
+
+
+class DropClient(NamedTuple):
+    """Close a connection whose sender broke the protocol."""
+
+    peer: int
+    reason: str
+
+
+class DriversChanged(NamedTuple):
+    """Rewrite the connection file: the kernels attached are now these."""
+
+    kernel_ids: list[str]
+
+
+class Stop(NamedTuple):
+    """End the node."""
+
+    reason: str
+
+
+class Effects:
+    """Messages by receiver, and actions, in the order in which they are to happen."""
+
+    __slots__ = ("actions", "out")
+
+    def __init__(self) -> None:
+        self.out: defaultdict[int, list[Any]] = defaultdict(list)
+        self.actions: list[Any] = []
+
+
+# --- stimuli that are no messages ----------------------------------------------------------------
+
+
+class Connected(NamedTuple):
+    """A client proved the token. ``worker`` is its number, 0 for drivers and observers."""
+
+    role: str
+    client_id: bytes
+    pid: int
+    info: dict[str, str]
+    worker: int = 0
+
+
+class Disconnected(NamedTuple):
+    """The connection ended; all that was read from it has been handled."""
+
+
+class WorkerExited(NamedTuple):
+    """A worker's process is gone. Comes after Disconnected if it had connected."""
+
+    number: int
+    how: str  # for people: "killed by SIGKILL", "exit code 1"
+    log: str = ""  # the last lines it wrote
+
+
+class Tick(NamedTuple):
+    """Time passed."""

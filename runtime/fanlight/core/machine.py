@@ -1,0 +1,445 @@
+"""The core: one state machine that knows everything and touches nothing.
+
+``Core.handle(stimuli, now)`` takes what happened (messages of clients and workers, connections that
+came and went, processes that ended, time that passed) and returns what is to be done (messages to
+send, processes to start or kill, segments to delete). It does no IO, reads no clock and draws no
+random numbers, so every run can be repeated from its stimuli.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from fanlight import messages as m
+from fanlight.config import UNITS
+from fanlight.core import model, queries
+from fanlight.core.actors import Actors
+from fanlight.core.effects import (
+    Connected,
+    Disconnected,
+    DriversChanged,
+    DropClient,
+    Effects,
+    Stop,
+    Tick,
+    WorkerExited,
+)
+from fanlight.core.model import (
+    RUNNING,
+    SUBMITTED,
+    W_DEAD,
+    W_STARTING,
+    WORKER_MOVES,
+    WORKER_STATES,
+    Actor,
+    Client,
+    Group,
+    Spec,
+    Story,
+    Task,
+    Worker,
+)
+from fanlight.core.objects import Objects
+from fanlight.core.resources import Pool
+from fanlight.core.scheduler import Scheduler
+from fanlight.core.tasks import Tasks
+
+_pack = msgspec.msgpack.encode
+ERRORS_KEPT = 200
+DEAD_KEPT = 200  # dead actors that stay visible
+RECENT_KEPT = 2000  # finished tasks that stay visible one by one
+
+
+class CoreConfig(msgspec.Struct):
+    """What a core is made with. Resources in units of 1/10000, times in seconds."""
+
+    node_id: bytes
+    resources: dict[str, int]
+    capacity: int  # bytes of the object store
+    pool_size: int
+    address: str = "127.0.0.1"
+    hostname: str = "localhost"
+    persistent: bool = False  # goes on without drivers
+    seed: int = 0
+
+
+class ErrorRecord(msgspec.Struct):
+    task: bytes
+    group: int
+    name: str
+    origin: str
+    time: float
+    message: str
+    traceback: str
+
+
+class Core:
+    def __init__(self, config: CoreConfig, now: float = 0.0) -> None:
+        self.config = config
+        self.now = now
+        self.started = now
+        self.story = Story()
+        self.effects = Effects()
+        self.pool = Pool(config.resources)
+        self.clients: dict[int, Client] = {}
+        self.workers: dict[int, Worker] = {}
+        self.functions: dict[bytes, bytes] = {}
+        self.groups: list[Group] = []
+        self._group_index: dict[tuple[str, str, str], Group] = {}
+        self._specs = 0
+        self.edges: dict[tuple[int, int, str], int] = {}
+        self.objects = Objects(self, config.capacity)
+        self.tasks = Tasks(self)
+        self.scheduler = Scheduler(self, config.pool_size)
+        self.actors = Actors(self)
+        self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
+        self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
+        self.dead_actors: deque[bytes] = deque()
+        self.jobs = 0
+        self._workers_made = 0
+        self._had_driver = False
+        # What observers have not been told yet; tasks only while somebody watches.
+        self.watched = False
+        self.changed_groups: set[int] = set()
+        self.changed_edges: set[tuple[int, int, str]] = set()
+        self.changed_tasks: dict[bytes, Task] = {}
+        self.changed_actors: dict[bytes, Actor] = {}
+        self.new_errors: list[ErrorRecord] = []
+        self._handlers: dict[type, Callable[[int, Any], None]] = {
+            m.Submit: self.tasks.submit,
+            m.Done: self._done,
+            m.DropRefs: lambda peer, x: self.objects.drop_refs(peer, x.oids),
+            m.AddRefs: lambda peer, x: self.objects.add_refs(peer, x.oids),
+            m.Put: lambda peer, x: self.objects.put(peer, x.value),
+            m.Subscribe: lambda peer, x: self.objects.subscribe(peer, x.oids),
+            m.DefineFunction: self._define_function,
+            m.DefineSpec: self._define_spec,
+            m.CreateActor: self.actors.create,
+            m.Cancel: lambda _, x: self.tasks.cancel(x.task, x.force, x.recursive),
+            m.KillActor: lambda _, x: self.actors.kill(x.actor, x.no_restart),
+            m.Reserve: self._reserve,
+            m.Query: self._query,
+            m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
+            m.Blocked: self._blocked,
+            m.Unblocked: self._unblocked,
+            m.Returned: self._returned,
+            m.Output: self._output,
+            m.ActorExit: self._actor_exit,
+            m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
+            Connected: self._connected,
+            Disconnected: self._disconnected,
+            WorkerExited: self._worker_exited,
+            Tick: lambda _peer, _tick: self.scheduler.tick(),
+        }
+
+    # --- the one entrance --------------------------------------------------------------------
+
+    def handle(self, stimuli: Iterable[tuple[int, Any]], now: float) -> Effects:
+        """Take ``(peer, stimulus)`` pairs in order; return the effects of all of them.
+
+        A client that sends what it must not send, or names what it did not define, is dropped.
+        """
+        self.now = now
+        handlers = self._handlers
+        for peer, stimulus in stimuli:
+            try:
+                handlers[type(stimulus)](peer, stimulus)
+            except model.ProtocolViolation as e:
+                self.effects.actions.append(DropClient(peer, str(e)))
+        self.scheduler.run()
+        self.objects.flush()
+        effects, self.effects = self.effects, Effects()
+        return effects
+
+    def start(self) -> Effects:
+        """Ask for the first worker processes."""
+        self.scheduler.fill()
+        effects, self.effects = self.effects, Effects()
+        return effects
+
+    # --- connections -------------------------------------------------------------------------
+
+    def _connected(self, peer: int, x: Connected) -> None:
+        client = Client(peer, x.role, x.client_id, x.pid, x.info)
+        self.clients[peer] = client
+        if x.role == "driver":
+            self.jobs += 1
+            client.job = self.jobs
+            self._had_driver = True
+            self._drivers_changed()
+        elif x.role == "worker":
+            worker = self.workers.get(x.worker)
+            if worker is None or worker.state != W_STARTING:
+                raise model.ProtocolViolation("a worker that nobody asked for")
+            worker.peer = peer
+            worker.pid = x.pid
+            client.worker = worker
+            self.scheduler.worker_ready(worker)
+
+    def _drivers_changed(self) -> None:
+        kernels = [c.info.get("kernel_id", "") for c in self.clients.values() if c.role == "driver"]
+        self.effects.actions.append(DriversChanged([k for k in kernels if k]))
+
+    def _disconnected(self, peer: int, _: Disconnected) -> None:
+        client = self.clients.get(peer)
+        if client is None:
+            return
+        if client.role == "driver":
+            self.tasks.withdraw_job(client.job)
+            self.actors.job_ended(client.job)
+        worker = client.worker
+        if worker is not None and worker.state != W_DEAD:
+            self.scheduler.kill(worker)  # if its process is not gone yet, it is of no use
+        self.objects.client_gone(peer)
+        self.scheduler.client_gone(peer)
+        del self.clients[peer]
+        if client.role == "driver":
+            self._drivers_changed()
+            drivers = any(c.role == "driver" for c in self.clients.values())
+            if not drivers and not self.config.persistent:
+                self.effects.actions.append(Stop("its last driver ended"))
+
+    # --- definitions -------------------------------------------------------------------------
+
+    def _define_function(self, _peer: int, x: m.DefineFunction) -> None:
+        self.functions.setdefault(x.key, x.blob)
+
+    def _define_spec(self, peer: int, x: m.DefineSpec) -> None:
+        spec = x.spec
+        kind = ("task", "actor", "method")[spec.kind]
+        if spec.kind != m.ACTOR_CALL and spec.function not in self.functions:
+            raise model.ProtocolViolation("a spec whose function was not defined")
+        self._specs += 1
+        group = self.group(spec.name, kind, spec.origin)
+        self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer)
+
+    def group(self, name: str, kind: str, origin: str) -> Group:
+        key = (name, kind, origin)
+        group = self._group_index.get(key)
+        if group is None:
+            group = Group(len(self.groups), name, kind, origin, self.now)
+            self._group_index[key] = group
+            self.groups.append(group)
+        return group
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def new_worker(self) -> Worker:
+        self._workers_made += 1
+        number = self._workers_made
+        wid = self.config.node_id[:24] + number.to_bytes(4, "big")
+        worker = self.workers[number] = Worker(number, wid, self.now)
+        self.move_worker(worker, W_STARTING, "wanted")
+        return worker
+
+    def move_worker(self, worker: Worker, new: int, cause: str) -> None:
+        old = worker.state
+        if new not in WORKER_MOVES[old]:
+            raise self.story.illegal(
+                worker.id, model._name(WORKER_STATES, old), WORKER_STATES[new], cause
+            )
+        self.story.note(worker.id, model._name(WORKER_STATES, old), WORKER_STATES[new], cause)
+        worker.state = new
+
+    def kill_worker(self, worker: Worker, reason: str) -> None:
+        """End a worker's process; its tasks are dealt with when it is gone."""
+        if not worker.retiring:
+            worker.retiring = reason
+            self.scheduler.kill(worker)
+
+    def workers_retired(self, worker: Worker) -> None:
+        """An idle worker is told to end."""
+        self.effects.out[worker.peer].append(m.Exit(worker.retiring))
+        self.move_worker(worker, W_DEAD, worker.retiring)
+
+    def _worker_exited(self, _peer: int, x: WorkerExited) -> None:
+        worker = self.workers.pop(x.number, None)
+        if worker is None:
+            return
+        was = worker.state
+        if was != W_DEAD:
+            self.move_worker(worker, W_DEAD, x.how)
+            self.scheduler.worker_lost(worker, was)
+        actor = worker.actor
+        if actor is not None and actor.worker is worker:
+            how = worker.retiring or x.how
+            self.actors.process_lost(actor, how, "" if worker.retiring else x.log)
+        else:
+            self.scheduler.release(worker)
+            self._fail_tasks_of(worker, x)
+        if was == W_STARTING and self.scheduler.failed_starts == 3:
+            for job in range(1, self.jobs + 1):
+                self.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")
+        self.scheduler.fill()
+
+    def _fail_tasks_of(self, worker: Worker, x: WorkerExited) -> None:
+        queue = list(worker.queue)
+        worker.queue.clear()
+        for position, task in reversed(list(enumerate(queue))):
+            if task.cancel:
+                self.tasks.fail_cancelled(task)
+            elif position > 0:
+                task.solo = True
+                self.tasks.requeue(task, "its worker died before it started", again=False)
+            elif self.tasks.should_retry(task):
+                left = task.spec.spec.max_retries - task.attempt - 1
+                more = "no limit" if left < 0 else f"There are {left} retries remaining"
+                self.notice(
+                    task.job,
+                    f"Task {task.name} is run again: its worker (pid {worker.pid}) died, {x.how}. "
+                    f"{more}.",
+                )
+                task.solo = True
+                self.tasks.requeue(task, f"its worker died, {x.how}", again=True)
+            else:
+                tail = f"\nIts last output:\n{x.log}" if x.log else ""
+                failure = self.failure(
+                    "worker_crashed",
+                    f"The worker (pid {worker.pid}) that ran {task.name} died: {x.how}. "
+                    f"Attempts: {task.attempt + 1}.{tail}",
+                    task=task,
+                )
+                self.tasks.fail(task, failure, model.FAILED, x.how)
+
+    # --- messages of workers -----------------------------------------------------------------
+
+    def _done(self, peer: int, x: m.Done) -> None:
+        task = self.tasks.table.get(x.task)
+        worker = self.clients[peer].worker
+        if worker is None:
+            raise model.ProtocolViolation("only workers report results")
+        if task is None or task.worker is not worker:
+            # Failed meanwhile (its actor died, its driver left): the values are of no use.
+            for value in x.values:
+                if value.kind == m.STORED:
+                    self.objects.complete(value.oid, value, peer)
+            return
+        worker.finished += 1
+        actor = task.actor
+        if actor is not None:
+            if task.spec.spec.kind == m.ACTOR_CREATE:
+                self.actors.created(actor, x)
+            else:
+                self.actors.done(actor, task, x, peer)
+            return
+        queue = worker.queue
+        if queue[0] is task:
+            queue.popleft()
+        else:
+            queue.remove(task)
+        if not x.ok and x.retriable and self.tasks.should_retry(task):
+            self.tasks.requeue(task, f"retried after {x.error}", again=True)
+        else:
+            self.tasks.done(task, x, peer)
+        self.scheduler.next_on(worker)
+
+    def _blocked(self, peer: int, x: m.Blocked) -> None:
+        worker = self.clients[peer].worker
+        if worker is not None and worker.actor is None:
+            if x.returned:
+                self.scheduler.give_back(worker, x.returned)
+            self.scheduler.blocked(worker)
+
+    def _unblocked(self, peer: int, _: m.Unblocked) -> None:
+        worker = self.clients[peer].worker
+        if worker is not None and worker.actor is None:
+            self.scheduler.unblocked(worker)
+
+    def _returned(self, peer: int, x: m.Returned) -> None:
+        worker = self.clients[peer].worker
+        if worker is not None:
+            self.scheduler.give_back(worker, x.tasks)
+
+    def _output(self, peer: int, x: m.Output) -> None:
+        task = self.tasks.table.get(x.task)
+        worker = self.clients[peer].worker
+        job = task.job if task is not None else worker.job if worker is not None else 0
+        if task is not None and not x.origin:
+            x.origin = task.spec.spec.origin
+        for driver in self.clients.values():
+            if driver.role == "driver" and (driver.job == job or not job):
+                self.effects.out[driver.peer].append(x)
+
+    def _actor_exit(self, peer: int, x: m.ActorExit) -> None:
+        actor = self.actors.table.get(x.actor)
+        worker = self.clients[peer].worker
+        if actor is not None and worker is not None and actor.worker is worker:
+            self.actors.exits(actor, x.reason)
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def _reserve(self, peer: int, x: m.Reserve) -> None:
+        problem = self.objects.reserve(peer, x.size)
+        self.reply(peer, x.request, None, problem)
+
+    def _query(self, peer: int, x: m.Query) -> None:
+        try:
+            answer = queries.QUERIES[x.what](self, self.clients[peer], x.args)
+        except (LookupError, ValueError) as e:
+            self.reply(peer, x.request, None, str(e.args[0] if e.args else e))
+        else:
+            self.reply(peer, x.request, answer)
+
+    def reply(self, peer: int, request: int, data: Any, error: str = "") -> None:
+        self.effects.out[peer].append(m.Reply(request, _pack(data), error))
+
+    # --- help for the parts ------------------------------------------------------------------
+
+    def failure(
+        self,
+        code: str,
+        message: str,
+        *,
+        task: Task | None = None,
+        actor: Actor | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> bytes:
+        """An encoded Failure: the value that failed objects get."""
+        return _pack(
+            m.Failure(
+                code,
+                message,
+                task.name if task is not None else "",
+                task.id if task is not None else b"",
+                actor.id if actor is not None else b"",
+                detail or {},
+            )
+        )
+
+    def notice(self, job: int, text: str) -> None:
+        for client in self.clients.values():
+            if client.role == "driver" and client.job == job:
+                self.effects.out[client.peer].append(m.Notice(text))
+
+    def record_error(self, task: Task, message: str, traceback: str) -> None:
+        record = ErrorRecord(
+            task.id,
+            task.spec.group.number,
+            task.name,
+            task.spec.spec.origin,
+            self.now,
+            message,
+            traceback,
+        )
+        task.error = message
+        self.errors.append(record)
+        self.new_errors.append(record)
+        if len(self.new_errors) > ERRORS_KEPT:
+            del self.new_errors[0]
+
+    def retire_actor(self, actor: Actor) -> None:
+        """Keep a dead actor visible for a while, then forget it."""
+        self.dead_actors.append(actor.id)
+        while len(self.dead_actors) > DEAD_KEPT:
+            self.actors.table.pop(self.dead_actors.popleft(), None)
+
+    def resources(self, amounts: dict[str, int]) -> dict[str, float]:
+        """Resources as users see them: floats, zeros left out."""
+        return {name: amount / UNITS for name, amount in amounts.items() if amount > 0}
+
+    def running(self) -> list[Task]:
+        return [t for t in self.tasks.table.values() if t.state in (RUNNING, SUBMITTED)]

@@ -1,0 +1,288 @@
+"""The records that the core keeps, their states, and the table of legal transitions.
+
+Rules, which :mod:`fanlight.core.invariants` checks after every step in the tests:
+
+* A record's state changes only through :meth:`Story.move`, and only along the tables below. An
+  illegal move raises :class:`IllegalTransition`, with the recent story of the record.
+* A task counts in exactly one state of its group.
+* Resources held by all leases and actors, plus what is available, equal the total.
+* An object without holders, pins and producer does not exist.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from fanlight import messages as m
+
+# --- tasks ---------------------------------------------------------------------------------------
+PENDING_ARGS, PENDING_RESOURCES, SUBMITTED, RUNNING, FINISHED, FAILED, CANCELLED = range(7)
+TASK_STATES = (
+    "PENDING_ARGS",
+    "PENDING_RESOURCES",
+    "SUBMITTED",
+    "RUNNING",
+    "FINISHED",
+    "FAILED",
+    "CANCELLED",
+)
+NEW = -1
+TASK_MOVES: dict[int, frozenset[int]] = {
+    NEW: frozenset({PENDING_ARGS}),
+    # The last argument arrives / one failed or the actor died / cancel.
+    PENDING_ARGS: frozenset({PENDING_RESOURCES, FAILED, CANCELLED}),
+    # Given to a worker, first or behind another / the actor died / cancel.
+    PENDING_RESOURCES: frozenset({SUBMITTED, RUNNING, FAILED, CANCELLED}),
+    # It is next / given back or its worker died / skipped after cancel. Concurrent actors
+    # answer in any order, so FINISHED is legal from here too.
+    SUBMITTED: frozenset({RUNNING, PENDING_RESOURCES, FINISHED, FAILED, CANCELLED}),
+    # Done / retried (its worker died, or its exception is to be retried).
+    RUNNING: frozenset({FINISHED, FAILED, CANCELLED, PENDING_RESOURCES}),
+    FINISHED: frozenset(),
+    FAILED: frozenset(),
+    CANCELLED: frozenset(),
+}
+
+# --- actors --------------------------------------------------------------------------------------
+A_PENDING_ARGS, A_PENDING_CREATION, A_ALIVE, A_RESTARTING, A_DEAD = range(5)
+ACTOR_STATES = ("PENDING_ARGS", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")
+ACTOR_MOVES: dict[int, frozenset[int]] = {
+    NEW: frozenset({A_PENDING_ARGS}),
+    A_PENDING_ARGS: frozenset({A_PENDING_CREATION, A_DEAD}),
+    # The constructor returned / it raised, was killed / the process died and restarts are left.
+    A_PENDING_CREATION: frozenset({A_ALIVE, A_DEAD, A_RESTARTING}),
+    A_ALIVE: frozenset({A_RESTARTING, A_DEAD}),
+    A_RESTARTING: frozenset({A_ALIVE, A_DEAD, A_RESTARTING}),
+    A_DEAD: frozenset(),
+}
+
+# --- workers -------------------------------------------------------------------------------------
+W_STARTING, W_IDLE, W_BUSY, W_BLOCKED, W_ACTOR, W_DEAD = range(6)
+WORKER_STATES = ("STARTING", "IDLE", "BUSY", "BLOCKED", "ACTOR", "DEAD")
+WORKER_MOVES: dict[int, frozenset[int]] = {
+    NEW: frozenset({W_STARTING}),
+    W_STARTING: frozenset({W_IDLE, W_DEAD}),
+    W_IDLE: frozenset({W_BUSY, W_ACTOR, W_DEAD}),
+    W_BUSY: frozenset({W_IDLE, W_BLOCKED, W_DEAD}),
+    # Its task waits in get/wait and gave its CPU back.
+    W_BLOCKED: frozenset({W_BUSY, W_IDLE, W_DEAD}),
+    W_ACTOR: frozenset({W_DEAD}),
+    W_DEAD: frozenset(),
+}
+
+# --- objects -------------------------------------------------------------------------------------
+PENDING = -1  # an object whose kind is not yet one of messages.INLINE, STORED, ERROR, FAILURE
+
+
+class IllegalTransition(Exception):
+    """A bug in the core: a record was to change its state against the tables."""
+
+
+class ProtocolViolation(Exception):
+    """A client sent what it may not send, or named what it did not define."""
+
+
+class Story:
+    """The recent history of all records, for error messages: what, from, to, why."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, length: int = 4096) -> None:
+        self._log: deque[tuple[bytes, str, str, str]] = deque(maxlen=length)
+
+    def note(self, key: bytes, old: str, new: str, cause: str) -> None:
+        self._log.append((key, old, new, cause))
+
+    def of(self, key: bytes) -> str:
+        """The history of one record as text, oldest first."""
+        lines = [f"  {old} -> {new}: {why}" for k, old, new, why in list(self._log) if k == key]
+        return "\n".join(lines) or "  (nothing recent)"
+
+    def illegal(self, key: bytes, old: str, new: str, cause: str) -> IllegalTransition:
+        return IllegalTransition(
+            f"{key.hex()} cannot go from {old} to {new} ({cause}); its story:\n{self.of(key)}"
+        )
+
+
+def _name(states: tuple[str, ...], state: int) -> str:
+    return "NEW" if state < 0 else states[state]
+
+
+class Group:
+    """Aggregates over all tasks of one function from one cell; never removed, always bounded."""
+
+    __slots__ = (
+        "average", "counts", "duration", "first", "kind", "last", "name", "number", "origin",
+    )
+
+    def __init__(self, number: int, name: str, kind: str, origin: str, now: float) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.origin = origin
+        self.counts = [0] * 7
+        self.duration = 0.0
+        self.average = -1.0  # moving average of the duration, -1 before the first task ended
+        self.first = now
+        self.last = now
+
+
+class Spec:
+    """A TaskSpec as the node knows it."""
+
+    __slots__ = ("client", "group", "number", "shape", "spec")
+
+    def __init__(self, number: int, spec: m.TaskSpec, group: Group, client: int) -> None:
+        self.number = number
+        self.spec = spec
+        self.group = group
+        self.client = client
+        self.shape: tuple[tuple[str, int], ...] = tuple(sorted(spec.resources.items()))
+
+
+class Task:
+    __slots__ = (
+        "actor", "args", "attempt", "cancel", "client", "deps", "error", "finished", "gpus",
+        "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "submitted", "worker",
+    )  # fmt: skip
+
+    def __init__(self, message: Any, spec: Spec, client: int, job: int, now: float) -> None:
+        self.id: bytes = message.task
+        self.spec = spec
+        self.args: bytes = message.args
+        self.deps: list[bytes] = message.deps
+        self.pins: list[bytes] = message.pins
+        self.parent: bytes = message.parent
+        self.client = client
+        self.job = job
+        self.actor: Actor | None = None
+        self.state = NEW
+        self.missing = 0  # arguments not ready
+        self.worker: Worker | None = None
+        self.attempt = 0
+        self.cancel = False
+        self.solo = False  # never queue it with others: a worker died while it ran
+        self.gpus: list[int] | None = None
+        self.submitted = now
+        self.started = 0.0
+        self.finished = 0.0
+        self.error = ""  # last line of its traceback
+
+    @property
+    def name(self) -> str:
+        return self.spec.spec.name
+
+
+class Object:
+    __slots__ = (
+        "contained", "data", "group", "id", "kind", "others", "owner", "pins", "size",
+        "subscribers", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, oid: bytes, owner: int, group: Group | None) -> None:
+        self.id = oid
+        self.kind = PENDING
+        self.data = b""
+        self.size = 0
+        self.contained: list[bytes] | None = None
+        self.owner = owner  # the client that made it, 0 when it dropped its last ref
+        self.others: set[int] | None = None  # other clients that hold refs
+        self.pins = 0  # tasks and objects that hold it
+        self.waiters: list[Task] | None = None
+        self.subscribers: list[int] | None = None
+        self.group = group
+
+    @property
+    def holders(self) -> int:
+        return (1 if self.owner else 0) + (len(self.others) if self.others else 0)
+
+
+class Segment:
+    """A shared-memory file: who made it, how big it is, and who may have it mapped."""
+
+    __slots__ = ("cached", "live", "maker", "mapped", "name", "reused", "size")
+
+    def __init__(self, name: str, size: int, maker: int) -> None:
+        self.name = name
+        self.size = size
+        self.maker = maker
+        self.mapped: dict[int, int] = {}  # client -> descriptors it was given and did not return
+        self.live = True  # an object is in it
+        self.cached = False  # given back to its maker, to be written again
+        self.reused = False  # was given back at least once: its maker may keep it mapped
+
+
+class Worker:
+    __slots__ = (
+        "actor", "blocked", "finished", "functions", "gpus", "held", "id", "job", "lease",
+        "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs", "state",
+    )  # fmt: skip
+
+    def __init__(self, number: int, wid: bytes, now: float) -> None:
+        self.number = number
+        self.id = wid
+        self.state = NEW
+        self.peer = 0
+        self.pid = 0
+        self.queue: deque[Task] = deque()  # tasks given to it and not reported; the first runs
+        self.lease: Any = None  # the scheduler's queue whose tasks it runs
+        self.held: dict[str, int] = {}
+        self.gpus: list[int] | None = None
+        self.actor: Actor | None = None
+        self.specs: set[int] = set()
+        self.functions: set[bytes] = set()
+        self.job = 0
+        self.since = now
+        self.finished = 0
+        self.reclaimed = False
+        self.blocked = 0  # threads of it that wait in get
+        self.retiring = ""  # why it was told to end
+
+
+class Actor:
+    __slots__ = (
+        "backlog", "client", "create", "deaths", "detached", "exit_reason", "finished", "flight",
+        "id", "init_failed", "job", "lines", "message", "name", "namespace", "spec", "state",
+        "worker",
+    )  # fmt: skip
+
+    def __init__(self, message: m.CreateActor, spec: Spec, client: int, job: int) -> None:
+        self.id = message.actor
+        self.message = message
+        self.spec = spec
+        self.client = client
+        self.job = job
+        self.state = NEW
+        self.name = message.name
+        self.namespace = message.namespace
+        self.detached = message.detached
+        self.worker: Worker | None = None
+        self.create: Task | None = None
+        self.lines: dict[int, deque[Task]] = {}  # by caller: calls that wait for an earlier one
+        self.backlog: deque[Task] = deque()  # ready, but the actor has enough for the moment
+        self.flight: dict[bytes, Task] = {}  # sent to its process
+        self.deaths = 0  # of its process, so far
+        self.finished = 0
+        self.exit_reason = ""  # why it is dead
+        self.init_failed = False
+
+    @property
+    def ordered(self) -> bool:
+        """Whether calls of one caller must start in order."""
+        return self.spec.spec.max_concurrency <= 1
+
+
+class Client:
+    __slots__ = ("id", "info", "job", "peer", "pid", "reserved", "role", "specs", "worker")
+
+    def __init__(self, peer: int, role: str, cid: bytes, pid: int, info: dict[str, str]) -> None:
+        self.peer = peer
+        self.role = role
+        self.id = cid
+        self.pid = pid
+        self.info = info
+        self.job = 0
+        self.specs: dict[int, Spec] = {}
+        self.worker: Worker | None = None
+        self.reserved = 0  # bytes of the store promised to it and not yet used

@@ -1,0 +1,300 @@
+"""The object directory: what exists, who holds it, who waits for it, which segment it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.effects import DeleteSegment
+from fanlight.core.model import Group, Object, Segment, Task
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+ACTOR_SUFFIX = b"\0" * 12  # an actor's handles are counted as an object of this id
+
+
+def handle_oid(actor_id: bytes) -> bytes:
+    """The object id under which an actor's handles are counted."""
+    return actor_id + ACTOR_SUFFIX
+
+
+class Objects:
+    def __init__(self, core: Core, capacity: int) -> None:
+        self.core = core
+        self.table: dict[bytes, Object] = {}
+        self.segments: dict[str, Segment] = {}
+        self.capacity = capacity
+        self.used = 0  # bytes of segments, cached ones included
+        self.cached = 0  # bytes of segments that hold no object
+        self.inline = 0  # bytes held in the node
+        self.reserved = 0  # bytes promised to clients that write just now
+        self._pushes: dict[int, list[m.Value]] = {}
+
+    # --- making and completing ---------------------------------------------------------------
+
+    def create(self, oid: bytes, owner: int, group: Group | None) -> Object:
+        obj = self.table[oid] = Object(oid, owner, group)
+        return obj
+
+    def complete(self, oid: bytes, value: m.Value, maker: int, tell_owner: bool = True) -> None:
+        """A pending object gets its value (or its error); everyone who waits is told."""
+        obj = self.table.get(oid)
+        kind = value.kind
+        if kind == m.STORED:
+            self._adopt_segment(value, maker)
+        if obj is None or obj.kind != model.PENDING:
+            # Nobody wants it any more, or a lost task finished twice.
+            if kind == m.STORED:
+                self._release_segment(value.data.decode())
+            return
+        obj.kind = kind
+        obj.data = value.data
+        obj.size = value.size or len(value.data)
+        if value.contained:
+            obj.contained = value.contained
+            self.pin(value.contained)
+        if kind != m.STORED:
+            self.inline += len(value.data)
+        if obj.owner and tell_owner:
+            self.push(obj.owner, obj)
+        if obj.subscribers:
+            for peer in obj.subscribers:
+                self.push(peer, obj)
+            obj.subscribers = None
+        if obj.waiters:
+            waiters, obj.waiters = obj.waiters, None
+            for task in waiters:
+                self.core.tasks.argument_ready(task, obj)
+        if not obj.owner and not obj.others and not obj.pins:
+            self._free(obj)
+
+    def put(self, peer: int, value: m.Value) -> None:
+        if value.oid in self.table:
+            return
+        self.create(value.oid, peer, None)
+        self.complete(value.oid, value, peer, tell_owner=False)
+
+    # --- delivering --------------------------------------------------------------------------
+
+    def push(self, peer: int, obj: Object) -> None:
+        """Send a value to a client, at the end of this step."""
+        self._pushes.setdefault(peer, []).append(self.descriptor(peer, obj))
+
+    def descriptor(self, peer: int, obj: Object) -> m.Value:
+        """The value as it travels to ``peer``, who may map its segment from now on."""
+        if obj.kind == m.STORED:
+            mapped = self.segments[obj.data.decode()].mapped
+            mapped[peer] = mapped.get(peer, 0) + 1
+        return m.Value(obj.id, obj.kind, obj.data, obj.size)
+
+    def flush(self) -> None:
+        if self._pushes:
+            pushes, self._pushes = self._pushes, {}
+            for peer, values in pushes.items():
+                if peer in self.core.clients:
+                    self.core.effects.out[peer].append(m.Objects(values))
+
+    def subscribe(self, peer: int, oids: Iterable[bytes]) -> None:
+        for oid in oids:
+            obj = self.table.get(oid)
+            if obj is None:
+                failure = self.core.failure("object_lost", "The object is not known here any more.")
+                self._pushes.setdefault(peer, []).append(
+                    m.Value(oid, m.FAILURE, failure, len(failure))
+                )
+            elif obj.kind != model.PENDING:
+                self.push(peer, obj)
+            elif obj.subscribers is None:
+                obj.subscribers = [peer]
+            elif peer not in obj.subscribers:
+                obj.subscribers.append(peer)
+
+    def wait_for(self, task: Task, oid: bytes) -> Object | None:
+        """The object, after noting that ``task`` waits for it if it is pending."""
+        obj = self.table.get(oid)
+        if obj is not None and obj.kind == model.PENDING:
+            if obj.waiters is None:
+                obj.waiters = []
+            obj.waiters.append(task)
+        return obj
+
+    # --- reference counts --------------------------------------------------------------------
+
+    def pin(self, oids: Iterable[bytes]) -> None:
+        table = self.table
+        for oid in oids:
+            obj = table.get(oid)
+            if obj is not None:
+                obj.pins += 1
+
+    def unpin(self, oids: Iterable[bytes]) -> None:
+        table = self.table
+        for oid in oids:
+            obj = table.get(oid)
+            if obj is not None and obj.pins:
+                obj.pins -= 1
+                if not obj.pins and not obj.owner and not obj.others:
+                    self._unreferenced(obj)
+
+    def add_refs(self, peer: int, oids: Iterable[bytes]) -> None:
+        for oid in oids:
+            obj = self.table.get(oid)
+            if obj is not None and obj.owner != peer:
+                if obj.others is None:
+                    obj.others = set()
+                obj.others.add(peer)
+
+    def drop_refs(self, peer: int, oids: Iterable[bytes]) -> None:
+        table = self.table
+        for oid in oids:
+            obj = table.get(oid)
+            if obj is None:
+                continue
+            if obj.owner == peer:
+                obj.owner = 0
+            elif obj.others:
+                obj.others.discard(peer)
+            if not obj.owner and not obj.others and not obj.pins:
+                self._unreferenced(obj)
+
+    def _unreferenced(self, obj: Object) -> None:
+        if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
+            return
+        if obj.kind != model.PENDING or not self.core.tasks.makes(obj.id):
+            self._free(obj)
+        # Else its task still runs: complete() frees it.
+
+    def _free(self, obj: Object) -> None:
+        if self.table.pop(obj.id, None) is None:
+            return
+        if obj.kind == m.STORED:
+            self._release_segment(obj.data.decode())
+        elif obj.kind != model.PENDING:
+            self.inline -= len(obj.data)
+        if obj.contained:
+            self.unpin(obj.contained)
+
+    def forget(self, oid: bytes) -> None:
+        """Remove a bookkeeping object (an actor's handle count)."""
+        obj = self.table.get(oid)
+        if obj is not None:
+            self._free(obj)
+
+    def client_gone(self, peer: int) -> None:
+        """Drop everything that a client held."""
+        held = [
+            oid
+            for oid, obj in self.table.items()
+            if obj.owner == peer or (obj.others and peer in obj.others)
+        ]
+        self.drop_refs(peer, held)
+        self._pushes.pop(peer, None)
+        for segment in list(self.segments.values()):
+            if segment.mapped.pop(peer, None) is not None or segment.maker == peer:
+                if segment.maker == peer:
+                    segment.maker = 0
+                self._settle(segment)
+        client = self.core.clients.get(peer)
+        if client is not None:
+            self.reserved -= client.reserved
+            client.reserved = 0
+
+    # --- segments ----------------------------------------------------------------------------
+
+    def reserve(self, peer: int, size: int) -> str:
+        """Promise ``size`` bytes to a client that is about to write. Returns "" or why not."""
+        client = self.core.clients[peer]
+        if self.used + self.reserved + size > self.capacity:
+            self._trim()
+            if self.used + self.reserved + size > self.capacity:
+                return self._full(size)
+        client.reserved += size
+        self.reserved += size
+        return ""
+
+    def _trim(self) -> None:
+        """Ask for warm segments back. Their makers may be writing to one at this moment, so each
+        is gone only when its maker says so."""
+        for segment in self.segments.values():
+            if segment.cached:
+                self.core.effects.out[segment.maker].append(m.Discard([segment.name]))
+
+    def _full(self, size: int) -> str:
+        largest = sorted(
+            (o for o in self.table.values() if o.kind == m.STORED), key=lambda o: -o.size
+        )[:5]
+        rows = "".join(
+            f"\n  {o.size / 1e6:10.1f} MB  made by {o.group.name if o.group else 'put'}, "
+            f"held by {o.holders} process(es) and {o.pins} task(s) or object(s)"
+            for o in largest
+        )
+        return (
+            f"The object store is full: {size / 1e6:.1f} MB are needed, "
+            f"{(self.used + self.reserved) / 1e6:.1f} of {self.capacity / 1e6:.1f} MB are in use. "
+            "Drop references (del ref) to what you no longer need, or start with a larger "
+            f"object_store_memory=. The largest objects:{rows or ' none'}"
+        )
+
+    def _adopt_segment(self, value: m.Value, maker: int) -> None:
+        name = value.data.decode()
+        client = self.core.clients.get(maker)
+        segment = self.segments.get(name)
+        if segment is None:
+            segment = self.segments[name] = Segment(name, value.size, maker)
+            self.used += value.size
+            if client is not None:
+                taken = min(client.reserved, value.size)
+                client.reserved -= taken
+                self.reserved -= taken
+        elif segment.cached:
+            segment.cached = False
+            self.cached -= segment.size
+        segment.live = True
+        if client is not None:
+            segment.mapped[maker] = segment.mapped.get(maker, 0) + 1
+
+    def _release_segment(self, name: str) -> None:
+        segment = self.segments.get(name)
+        if segment is not None:
+            segment.live = False
+            self._settle(segment)
+
+    def unmapped(self, peer: int, names: Iterable[str]) -> None:
+        for name in names:
+            segment = self.segments.get(name)
+            if segment is None:
+                continue
+            if segment.cached and peer == segment.maker:
+                self._delete(segment)
+                continue
+            left = segment.mapped.get(peer, 0) - 1
+            if left > 0:
+                segment.mapped[peer] = left
+            else:
+                segment.mapped.pop(peer, None)
+                self._settle(segment)
+
+    def _settle(self, segment: Segment) -> None:
+        """Reuse or delete a segment that holds no object and that nobody maps."""
+        if segment.live or segment.mapped or segment.name not in self.segments:
+            return
+        maker = segment.maker
+        if maker in self.core.clients and self.cached + segment.size <= self.capacity // 4:
+            if not segment.cached:
+                segment.cached = segment.reused = True
+                self.cached += segment.size
+                self.core.effects.out[maker].append(m.Recycle([segment.name]))
+        else:
+            self._delete(segment)
+
+    def _delete(self, segment: Segment) -> None:
+        del self.segments[segment.name]
+        self.used -= segment.size
+        if segment.cached:
+            self.cached -= segment.size
+        elif segment.reused and segment.maker in self.core.clients:
+            self.core.effects.out[segment.maker].append(m.Discard([segment.name]))
+        self.core.effects.actions.append(DeleteSegment(segment.name))

@@ -1,0 +1,230 @@
+"""Questions that clients and observers may ask, and why a task waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.model import ACTOR_STATES, PENDING, TASK_STATES, Client, Object, Task
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+Args = dict[str, Any]
+
+
+def _nodes(core: Core, _client: Client, _args: Args) -> Any:
+    total = core.resources(core.pool.total)
+    config = core.config
+    return [
+        {
+            "NodeID": config.node_id.hex(),
+            "Alive": True,
+            "alive": True,
+            "NodeManagerAddress": config.address,
+            "NodeManagerHostname": config.hostname,
+            "Resources": total,
+            "Labels": {},
+        }
+    ]
+
+
+def _resources(core: Core, _client: Client, _args: Args) -> Any:
+    return {
+        "total": core.resources(core.pool.total),
+        "available": core.resources(core.pool.available),
+    }
+
+
+def _job(core: Core, client: Client, _args: Args) -> Any:
+    return {"job": client.job}
+
+
+def _get_actor(core: Core, client: Client, args: Args) -> Any:
+    actor = core.actors.names.get((args["namespace"], args["name"]))
+    if actor is None:
+        raise LookupError(
+            f"Failed to look up actor {args['name']!r} in namespace {args['namespace']!r}: there "
+            "is none of that name. It may have died, or lives in another namespace."
+        )
+    return core.actors.describe(actor)
+
+
+def _describe_actor(core: Core, client: Client, args: Args) -> Any:
+    return core.actors.describe(core.actors.table[bytes.fromhex(args["id"])])
+
+
+def _named_actors(core: Core, client: Client, args: Args) -> Any:
+    return [
+        {"name": name, "namespace": namespace}
+        for namespace, name in core.actors.names
+        if args.get("all") or namespace == args.get("namespace")
+    ]
+
+
+def why(core: Core, task: Task) -> str:
+    """One sentence on what an unfinished task waits for."""
+    if task.state == model.PENDING_ARGS:
+        missing = []
+        for oid in task.deps:
+            obj = core.objects.table.get(oid)
+            if obj is not None and obj.kind == PENDING:
+                producer = core.tasks.table.get(oid[: ids.TASK_LEN])
+                state = TASK_STATES[producer.state].lower() if producer else "not yet made"
+                missing.append(f"{producer.name if producer else 'an object'} ({state})")
+        if missing:
+            shown = ", ".join(missing[:3])
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            return f"It waits for {len(missing)} argument(s): {shown}{more}."
+    actor = task.actor
+    if actor is not None and task.spec.spec.kind != m.ACTOR_CREATE:
+        if actor.state != model.A_ALIVE:
+            state = ACTOR_STATES[actor.state].lower()
+            tail = "" if actor.create is None else " " + why(core, actor.create)
+            return f"Its actor {actor.spec.spec.name} is {state}.{tail}"
+        if task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES, model.SUBMITTED):
+            return f"{len(actor.flight)} earlier call(s) of this actor come first."
+    if task.state == model.PENDING_RESOURCES:
+        demand = dict(task.spec.spec.resources)
+        if task.actor is not None:
+            demand["CPU"] = max(demand.get("CPU", 0), 0)
+        if not core.pool.feasible(demand):
+            lacking = ", ".join(
+                f"{a / 10_000:g} {n} (there are {core.pool.total.get(n, 0) / 10_000:g})"
+                for n, a in demand.items()
+                if core.pool.total.get(n, 0) < a
+            )
+            return f"It can never run here: it asks for {lacking}."
+        missing_now = core.pool.missing(demand)
+        if missing_now:
+            need = ", ".join(
+                f"{want:g} {name} ({free:g} free)" for name, (want, free) in missing_now.items()
+            )
+            holders = _holders(core, set(missing_now))
+            return f"It waits for {need}. Held by: {holders}."
+        return "It waits for a worker process, which is being started."
+    if task.state == model.SUBMITTED:
+        return "It is with a worker, behind another short task."
+    if task.state == model.RUNNING:
+        return "It runs."
+    return "It has ended."
+
+
+def _holders(core: Core, names: set[str]) -> str:
+    held: dict[str, int] = {}
+    for worker in core.workers.values():
+        if names & set(worker.held):
+            label = (
+                worker.actor.spec.spec.name
+                if worker.actor is not None
+                else worker.queue[0].name
+                if worker.queue
+                else "a finishing task"
+            )
+            held[label] = held.get(label, 0) + 1
+    return ", ".join(f"{n}× {label}" if n > 1 else label for label, n in held.items()) or "nobody"
+
+
+def _find_task(core: Core, task_id: bytes) -> Task | None:
+    task = core.tasks.table.get(task_id)
+    if task is not None:
+        return task
+    return next((t for t in reversed(core.recent) if t.id == task_id), None)
+
+
+def _task(core: Core, client: Client, args: Args) -> Any:
+    from fanlight.core.views import task_view
+
+    task_id = bytes.fromhex(args["id"])
+    task = _find_task(core, task_id)
+    if task is None:
+        raise LookupError("The task ended a while ago; the runtime keeps only the newest ones.")
+    error = next((e for e in reversed(core.errors) if e.task == task_id), None)
+    return {
+        "task": task_view(task),
+        "why": why(core, task),
+        "traceback": error.traceback if error is not None else "",
+        "deps": [oid.hex() for oid in task.deps[:100]],
+    }
+
+
+def _group_tasks(core: Core, client: Client, args: Args) -> Any:
+    from fanlight.core.views import task_view
+
+    group, limit = args["group"], min(int(args.get("limit", 500)), 2000)
+    found = [t for t in core.tasks.table.values() if t.spec.group.number == group]
+    found += [t for t in core.recent if t.spec.group.number == group]
+    found.sort(key=lambda t: t.submitted)
+    return {"tasks": [task_view(t) for t in found[-limit:]]}
+
+
+def _object(core: Core, client: Client, args: Args) -> Any:
+    oid = bytes.fromhex(args["id"])
+    obj = core.objects.table.get(oid)
+    if obj is None:
+        return {"state": "GONE", "size": 0, "creator": "", "holders": 0, "why": ""}
+    return object_facts(core, obj)
+
+
+def object_facts(core: Core, obj: Object) -> dict[str, Any]:
+    """State, size, origin and reason to wait of one object."""
+    task = core.tasks.table.get(obj.id[: ids.TASK_LEN])
+    states = {PENDING: "PENDING", m.INLINE: "READY", m.STORED: "READY"}
+    state = states.get(obj.kind, "FAILED")
+    if state == "PENDING" and task is not None:
+        state = TASK_STATES[task.state]
+    return {
+        "state": state,
+        "size": obj.size,
+        "stored": obj.kind == m.STORED,
+        "creator": obj.group.name if obj.group is not None else "put",
+        "origin": obj.group.origin if obj.group is not None else "",
+        "holders": obj.holders,
+        "why": why(core, task) if task is not None else "",
+    }
+
+
+def _store(core: Core, client: Client, args: Args) -> Any:
+    objects = core.objects
+    return {
+        "capacity": objects.capacity,
+        "used": objects.used,
+        "cached": objects.cached,
+        "inline": objects.inline,
+        "objects": len(objects.table),
+        "segments": len(objects.segments),
+    }
+
+
+def _counts(core: Core, client: Client, args: Args) -> Any:
+    totals = [0] * 7
+    for group in core.groups:
+        if not args.get("origin") or group.origin == args["origin"]:
+            for i, n in enumerate(group.counts):
+                totals[i] += n
+    return dict(zip(TASK_STATES, totals, strict=True))
+
+
+def _tasks_of_origin(core: Core, client: Client, args: Args) -> Any:
+    """Unfinished tasks submitted from one cell, for cancelling them."""
+    origin = args["origin"]
+    return [t.id for t in core.tasks.table.values() if t.spec.spec.origin == origin]
+
+
+QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
+    "nodes": _nodes,
+    "resources": _resources,
+    "job": _job,
+    "get_actor": _get_actor,
+    "describe_actor": _describe_actor,
+    "named_actors": _named_actors,
+    "task": _task,
+    "group_tasks": _group_tasks,
+    "object": _object,
+    "store": _store,
+    "counts": _counts,
+    "tasks_of_origin": _tasks_of_origin,
+}

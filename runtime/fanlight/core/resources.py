@@ -1,0 +1,78 @@
+"""Quantities of resources, and which GPUs are whose. Integers in units of 1/10000."""
+
+from __future__ import annotations
+
+from fanlight.config import UNITS
+
+
+class Pool:
+    """Totals and what is available of them. CPU may go below zero: a task that waited in ``get``
+    takes its CPU back at once, and nothing new starts until the debt is paid.
+
+    >>> pool = Pool({"CPU": 20000, "GPU": 10000})
+    >>> pool.fits({"CPU": 10000, "GPU": 5000})
+    True
+    >>> pool.take({"GPU": 5000}), pool.take({"GPU": 5000})
+    ([0], [0])
+    >>> pool.fits({"GPU": 1})
+    False
+    """
+
+    def __init__(self, total: dict[str, int]) -> None:
+        self.total = dict(total)
+        self.available = dict(total)
+        # Free part of each device, whole devices first to fractional tasks already on them.
+        self.devices = [UNITS] * (total.get("GPU", 0) // UNITS)
+
+    def feasible(self, demand: dict[str, int]) -> bool:
+        """Whether it could ever run."""
+        return all(self.total.get(name, 0) >= amount for name, amount in demand.items())
+
+    def fits(self, demand: dict[str, int]) -> bool:
+        """Whether it can run now."""
+        available = self.available
+        for name, amount in demand.items():
+            if available.get(name, 0) < amount:
+                return False
+        gpu = demand.get("GPU", 0)
+        return not gpu or self._devices_for(gpu) is not None
+
+    def _devices_for(self, gpu: int) -> list[int] | None:
+        if gpu >= UNITS:
+            free = [i for i, part in enumerate(self.devices) if part == UNITS]
+            count = gpu // UNITS
+            return free[:count] if len(free) >= count else None
+        # The fullest device that still has room, so that whole ones stay whole.
+        best = min(
+            ((part, i) for i, part in enumerate(self.devices) if part >= gpu), default=None
+        )
+        return None if best is None else [best[1]]
+
+    def take(self, demand: dict[str, int]) -> list[int] | None:
+        """Take what fits; returns the GPUs, None when none were asked for."""
+        available = self.available
+        for name, amount in demand.items():
+            available[name] = available.get(name, 0) - amount
+        gpu = demand.get("GPU", 0)
+        if not gpu:
+            return None
+        devices = self._devices_for(gpu) or []
+        for i in devices:
+            self.devices[i] -= min(gpu, UNITS)
+        return devices
+
+    def give(self, demand: dict[str, int], gpus: list[int] | None) -> None:
+        """Give back what ``take`` took."""
+        available = self.available
+        for name, amount in demand.items():
+            available[name] += amount
+        for i in gpus or ():
+            self.devices[i] += min(demand["GPU"], UNITS)
+
+    def missing(self, demand: dict[str, int]) -> dict[str, tuple[float, float]]:
+        """For each resource that lacks: what is asked, what is free. For people."""
+        return {
+            name: (amount / UNITS, max(0, self.available.get(name, 0)) / UNITS)
+            for name, amount in demand.items()
+            if self.available.get(name, 0) < amount
+        }

@@ -1,0 +1,362 @@
+"""Which ready task runs where.
+
+Ready tasks stand in queues, one for each *shape* (the resources they ask for) and client. A worker
+is leased to one shape at a time: it holds the shape's resources once, and runs tasks of that shape
+one after the other. Functions that are known to be quick are handed out several at a time, so that
+the worker need not wait for the node between them; what was handed out too early comes back when a
+task blocks or turns out slow.
+
+Queues take turns, so that neither a client nor a shape starves another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fanlight import config
+from fanlight import messages as m
+from fanlight.core.effects import KillWorker, SpawnWorker
+from fanlight.core.model import (
+    PENDING_RESOURCES,
+    RUNNING,
+    SUBMITTED,
+    W_ACTOR,
+    W_BLOCKED,
+    W_BUSY,
+    W_IDLE,
+    W_STARTING,
+    Task,
+    Worker,
+)
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+
+class Queue:
+    """Ready tasks of one shape and client, oldest first."""
+
+    __slots__ = ("demand", "key", "tasks", "workers")
+
+    def __init__(self, key: tuple[object, int], demand: dict[str, int]) -> None:
+        self.key = key
+        self.demand = demand
+        self.tasks: deque[Task] = deque()
+        self.workers: dict[Worker, None] = {}  # leased to it, in order
+
+
+class Scheduler:
+    def __init__(self, core: Core, pool_size: int) -> None:
+        self.core = core
+        self.queues: dict[tuple[object, int], Queue] = {}
+        self.turn: deque[Queue] = deque()  # queues that have tasks, next one first
+        self.creations: deque[Task] = deque()  # actors to place
+        self.idle: list[Worker] = []
+        self.starting = 0
+        self.pool_size = pool_size
+        self.limit = max(pool_size, 32)  # processes that run tasks, blocked ones not counted
+        self.failed_starts = 0
+        self.retry_at = 0.0  # after failed starts: when to try again
+
+    # --- queues ------------------------------------------------------------------------------
+
+    def _queue_of(self, task: Task) -> Queue:
+        spec = task.spec
+        key = (spec.shape, task.client)
+        queue = self.queues.get(key)
+        if queue is None:
+            queue = self.queues[key] = Queue(key, dict(spec.spec.resources))
+        return queue
+
+    def enqueue(self, task: Task) -> None:
+        """A task's arguments are ready."""
+        self.core.tasks.move(task, PENDING_RESOURCES, "arguments ready")
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            self.creations.append(task)
+            return
+        queue = self._queue_of(task)
+        if not queue.tasks:
+            self.turn.append(queue)
+        queue.tasks.append(task)
+
+    def requeue(self, task: Task) -> None:
+        """A task that was handed out comes back; it keeps its place at the front."""
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            self.creations.append(task)
+            return
+        queue = self._queue_of(task)
+        if not queue.tasks:
+            self.turn.append(queue)
+        queue.tasks.appendleft(task)
+
+    def withdraw(self, task: Task) -> None:
+        """Take a cancelled task out of its queue."""
+        if task.state != PENDING_RESOURCES:
+            return
+        if task.spec.spec.kind == m.ACTOR_CREATE:
+            self.creations.remove(task)
+            return
+        queue = self._queue_of(task)
+        queue.tasks.remove(task)
+        if not queue.tasks:
+            self.turn.remove(queue)
+
+    def client_gone(self, peer: int) -> None:
+        """Forget the queues of a client whose tasks are all withdrawn."""
+        for queue in [q for q in self.queues.values() if q.key[1] == peer]:
+            if not queue.tasks and not queue.workers:
+                del self.queues[queue.key]
+
+    # --- handing out -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Give work to whoever can take it; called at the end of every step."""
+        if self.creations:
+            self._place_actors()
+        turn = self.turn
+        stuck = 0
+        wanted = 0  # tasks that could run now if there were a process for them
+        while stuck < len(turn):
+            queue = turn[0]
+            if not self.core.pool.fits(queue.demand):
+                stuck += 1
+                turn.rotate(-1)
+                continue
+            if not self.idle:
+                wanted += min(len(queue.tasks), self._room(queue.demand))
+                stuck += 1
+                turn.rotate(-1)
+                continue
+            stuck = 0
+            self._lease(self.idle.pop(), queue)
+            if queue.tasks:
+                turn.rotate(-1)  # the next queue has its turn
+            else:
+                turn.popleft()
+        if wanted:
+            self._start_workers(wanted)
+        if turn:
+            self._prefetch()
+
+    def _room(self, demand: dict[str, int]) -> int:
+        """How many more tasks of this demand the free resources allow."""
+        available = self.core.pool.available
+        return min((available[name] // amount for name, amount in demand.items()), default=64)
+
+    def _start_workers(self, wanted: int) -> None:
+        if self.core.now < self.retry_at:
+            return
+        active = sum(
+            1 for w in self.core.workers.values() if w.state not in (W_BLOCKED, W_ACTOR)
+        )
+        for _ in range(min(wanted - self.starting, self.limit - active)):
+            self.spawn()
+
+    def spawn(self) -> None:
+        self.starting += 1
+        worker = self.core.new_worker()
+        self.core.effects.actions.append(SpawnWorker(worker.number, worker.id))
+
+    def _lease(self, worker: Worker, queue: Queue) -> None:
+        task = queue.tasks.popleft()
+        worker.held = queue.demand
+        worker.gpus = self.core.pool.take(queue.demand)
+        worker.job = task.job
+        worker.reclaimed = False
+        worker.lease = queue
+        queue.workers[worker] = None
+        self.core.move_worker(worker, W_BUSY, "leased")
+        worker.queue.append(task)
+        self.hand(worker, task, running=True)
+
+    def hand(self, worker: Worker, task: Task, running: bool) -> None:
+        """Send one task to a worker, which runs it now or behind others."""
+        core = self.core
+        spec = task.spec
+        out = core.effects.out[worker.peer]
+        if spec.number not in worker.specs:
+            worker.specs.add(spec.number)
+            key = spec.spec.function
+            if key and key not in worker.functions:
+                worker.functions.add(key)
+                out.append(m.DefineFunction(key, core.functions[key]))
+            out.append(m.DefineSpec(spec.number, spec.spec))
+        task.worker = worker
+        task.gpus = worker.gpus
+        if running:
+            task.started = core.now
+        core.tasks.move(task, RUNNING if running else SUBMITTED, "handed to a worker")
+        values = []
+        if task.deps:
+            table = core.objects.table
+            values = [core.objects.descriptor(worker.peer, table[oid]) for oid in task.deps]
+        actor = task.actor.id if task.actor is not None else b""
+        out.append(
+            m.Execute(
+                task.id, spec.number, task.args, values, task.attempt, actor, task.gpus, task.job
+            )
+        )
+
+    def _prefetch(self) -> None:
+        """Hand quick tasks to busy workers ahead of time. Only while one queue waits: with more,
+        leases end early so that every queue gets its turn."""
+        if len(self.turn) != 1:
+            return
+        queue = self.turn[0]
+        tasks = queue.tasks
+        head = tasks[0]
+        average = head.spec.group.average
+        if not 0 <= average < config.PREFETCH_SECONDS or not queue.workers:
+            return
+        depth = min(config.PREFETCH_LIMIT, 1 + int(config.PREFETCH_SECONDS / max(average, 1e-6)))
+        share = -(-len(tasks) // len(queue.workers))
+        for worker in queue.workers:
+            have = len(worker.queue)
+            if worker.state != W_BUSY or have * 2 > depth or worker.reclaimed:
+                continue
+            for _ in range(min(depth - have, share)):
+                if not tasks or tasks[0].solo or tasks[0].spec.group.average < 0:
+                    break
+                task = tasks.popleft()
+                worker.queue.append(task)
+                self.hand(worker, task, running=False)
+        if not tasks:
+            self.turn.popleft()
+
+    # --- coming back -------------------------------------------------------------------------
+
+    def next_on(self, worker: Worker) -> None:
+        """The first task of a worker's queue ended: the next one runs now, or the lease ends."""
+        if worker.queue:
+            task = worker.queue[0]
+            if task.state == SUBMITTED:
+                task.started = self.core.now
+                self.core.tasks.move(task, RUNNING, "its turn came")
+            return
+        self.release(worker)
+        if worker.state in (W_BUSY, W_BLOCKED):
+            self.core.move_worker(worker, W_IDLE, "nothing left to do")
+            worker.since = self.core.now
+            worker.job = 0
+            self.idle.append(worker)
+
+    def release(self, worker: Worker) -> None:
+        """Give back what the worker's lease holds."""
+        if worker.lease is not None:
+            del worker.lease.workers[worker]
+            worker.lease = None
+        if worker.held:
+            held = worker.held
+            if worker.blocked and "CPU" in held:  # its CPU was given back already
+                held = {name: amount for name, amount in held.items() if name != "CPU"}
+            self.core.pool.give(held, worker.gpus)
+        worker.held = {}
+        worker.gpus = None
+        worker.blocked = 0
+
+    def blocked(self, worker: Worker) -> None:
+        """The worker's task waits for other work: its CPU can do that work."""
+        worker.blocked += 1
+        if worker.state == W_BUSY and worker.blocked == 1:
+            self.core.move_worker(worker, W_BLOCKED, "waits in get")
+            cpu = worker.held.get("CPU", 0)
+            if cpu:
+                self.core.pool.give({"CPU": cpu}, None)
+
+    def unblocked(self, worker: Worker) -> None:
+        if not worker.blocked:
+            return
+        worker.blocked -= 1
+        if worker.state == W_BLOCKED and not worker.blocked:
+            self.core.move_worker(worker, W_BUSY, "goes on")
+            cpu = worker.held.get("CPU", 0)
+            if cpu:
+                self.core.pool.take({"CPU": cpu})
+
+    def give_back(self, worker: Worker, task_ids: list[bytes]) -> None:
+        """Tasks that the worker did not start return to the front of their queue."""
+        returned = set(task_ids)
+        kept: deque[Task] = deque()
+        back: list[Task] = []
+        for task in worker.queue:
+            (back if task.id in returned else kept).append(task)
+        worker.queue = kept
+        for task in reversed(back):
+            if task.cancel:
+                self.core.tasks.fail_cancelled(task)
+            else:
+                self.core.tasks.requeue(task, "given back", again=False)
+
+    # --- actors ------------------------------------------------------------------------------
+
+    def _place_actors(self) -> None:
+        waiting = self.creations
+        self.creations = deque()
+        for task in waiting:
+            spec = task.spec.spec
+            pool = self.core.pool
+            if pool.total.get("CPU", 0) < spec.placement_cpu or not pool.fits(spec.resources):
+                self.creations.append(task)
+            elif self.idle:
+                self.core.actors.place(task, self.idle.pop())
+            else:
+                self.creations.append(task)
+                self._start_for_actor()
+
+    def _start_for_actor(self) -> None:
+        if self.starting < min(len(self.creations), 8) and self.core.now >= self.retry_at:
+            self.spawn()
+
+    # --- the pool ----------------------------------------------------------------------------
+
+    def worker_ready(self, worker: Worker) -> None:
+        self.starting -= 1
+        self.failed_starts = 0
+        self.retry_at = 0.0
+        self.core.move_worker(worker, W_IDLE, "connected")
+        worker.since = self.core.now
+        self.idle.append(worker)
+
+    def worker_lost(self, worker: Worker, was: int) -> None:
+        if was == W_STARTING:
+            self.starting -= 1
+            self.failed_starts += 1
+            self.retry_at = self.core.now + min(5.0, 0.1 * 2**self.failed_starts)
+        elif was == W_IDLE:
+            self.idle.remove(worker)
+
+    def fill(self) -> None:
+        """Keep as many processes as there are CPUs, ready before they are needed."""
+        if self.core.now < self.retry_at:
+            return
+        pooled = sum(1 for w in self.core.workers.values() if w.state != W_ACTOR)
+        for _ in range(self.pool_size - pooled):
+            self.spawn()
+
+    def tick(self) -> None:
+        """Retire idle processes beyond the pool's size; reclaim what stands behind slow tasks."""
+        now = self.core.now
+        pooled = sum(1 for w in self.core.workers.values() if w.state != W_ACTOR)
+        while pooled > self.pool_size and self.idle:
+            worker = self.idle[0]  # the one that was used least recently
+            if now - worker.since < config.IDLE_WORKER_SECONDS:
+                break
+            self.idle.pop(0)
+            worker.retiring = "idle"
+            self.core.workers_retired(worker)
+            pooled -= 1
+        for worker in list(self.core.workers.values()):
+            if worker.retiring and now - worker.since > config.RETIRE_SECONDS:
+                self.kill(worker)
+            if (
+                len(worker.queue) > 1
+                and worker.state == W_BUSY
+                and not worker.reclaimed
+                and now - worker.queue[0].started > config.RECLAIM_SECONDS
+            ):
+                worker.reclaimed = True
+                self.core.effects.out[worker.peer].append(m.Reclaim())
+
+    def kill(self, worker: Worker) -> None:
+        self.core.effects.actions.append(KillWorker(worker.number))

@@ -1,0 +1,284 @@
+"""The life of a task: submitted, waiting for arguments, handed out, done, retried, cancelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.model import (
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    PENDING,
+    PENDING_ARGS,
+    PENDING_RESOURCES,
+    RUNNING,
+    SUBMITTED,
+    TASK_MOVES,
+    TASK_STATES,
+    Object,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+_SMOOTHING = 0.25  # weight of the newest duration in a function's moving average
+_object_id = ids.object_id
+
+
+class Tasks:
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.table: dict[bytes, Task] = {}
+        self.children: dict[bytes, set[bytes]] = {}  # unfinished tasks by the task that submitted
+
+    # --- state -------------------------------------------------------------------------------
+
+    def move(self, task: Task, new: int, cause: str) -> None:
+        old = task.state
+        if new not in TASK_MOVES[old]:
+            raise self.core.story.illegal(
+                task.id, model._name(TASK_STATES, old), TASK_STATES[new], cause
+            )
+        core = self.core
+        core.story.note(task.id, model._name(TASK_STATES, old), TASK_STATES[new], cause)
+        group = task.spec.group
+        counts = group.counts
+        if old >= 0:
+            counts[old] -= 1
+        counts[new] += 1
+        group.last = core.now
+        task.state = new
+        core.changed_groups.add(group.number)
+        if core.watched:
+            core.changed_tasks[task.id] = task
+
+    def makes(self, oid: bytes) -> bool:
+        """Whether a task is under way that will complete this object."""
+        return oid[: ids.TASK_LEN] in self.table
+
+    # --- submission --------------------------------------------------------------------------
+
+    def submit(self, peer: int, message: m.Submit) -> None:
+        """A client calls a function or an actor's method."""
+        core = self.core
+        client = core.clients[peer]
+        spec = client.specs.get(message.spec)
+        if spec is None or message.task in self.table:
+            raise model.ProtocolViolation("a task of an unknown spec, or submitted twice")
+        worker = client.worker
+        task = Task(message, spec, peer, client.job if worker is None else worker.job, core.now)
+        self.table[task.id] = task
+        objects = core.objects
+        count = spec.spec.num_returns
+        for i in range(count):
+            objects.create(_object_id(task.id, i), peer, spec.group)
+        self.move(task, PENDING_ARGS, "submitted")
+        if task.parent:
+            self.children.setdefault(task.parent, set()).add(task.id)
+            self._edge_from_parent(task)
+        if task.pins:
+            objects.pin(task.pins)
+        if task.deps:
+            objects.pin(task.deps)
+        if message.actor:
+            if core.actors.accept(task, message.actor) and task.deps:
+                self._await_arguments(task)
+                if task.state == PENDING_ARGS:
+                    core.actors.advance(task)
+            return
+        if task.deps:
+            self._await_arguments(task)
+        if task.state == PENDING_ARGS and not task.missing:
+            core.scheduler.enqueue(task)
+
+    def create_actor_task(self, task: Task) -> None:
+        """The task that runs an actor's constructor; it has no objects of its own."""
+        self.table[task.id] = task
+        self.move(task, PENDING_ARGS, "actor created")
+        objects = self.core.objects
+        objects.pin(task.pins)
+        objects.pin(task.deps)
+        self._await_arguments(task)
+
+    def _await_arguments(self, task: Task) -> None:
+        objects = self.core.objects
+        edges = self.core.edges
+        target = task.spec.group.number
+        failed: Object | None = None
+        for oid in task.deps:
+            obj = objects.wait_for(task, oid)
+            if obj is None:
+                failure = self.core.failure("object_lost", "An argument's value is gone.")
+                failed = Object(oid, 0, None)
+                failed.kind, failed.data = m.FAILURE, failure
+                continue
+            if obj.kind == PENDING:
+                task.missing += 1
+            elif obj.kind >= m.ERROR:
+                failed = obj
+            if obj.group is not None:
+                key = (obj.group.number, target, "data")
+                edges[key] = edges.get(key, 0) + 1
+                self.core.changed_edges.add(key)
+        if failed is not None:
+            self.dependency_failed(task, failed)
+
+    def _edge_from_parent(self, task: Task) -> None:
+        parent = self.table.get(task.parent)
+        if parent is not None:
+            key = (parent.spec.group.number, task.spec.group.number, "spawn")
+            self.core.edges[key] = self.core.edges.get(key, 0) + 1
+            self.core.changed_edges.add(key)
+
+    def argument_ready(self, task: Task, obj: Object) -> None:
+        """An object that the task waits for has a value or an error."""
+        if task.state != PENDING_ARGS:
+            return
+        task.missing -= 1
+        if obj.kind >= m.ERROR:
+            self.dependency_failed(task, obj)
+        elif not task.missing:
+            if task.actor is not None:
+                self.core.actors.advance(task)
+            else:
+                self.core.scheduler.enqueue(task)
+
+    def dependency_failed(self, task: Task, obj: Object) -> None:
+        failure = self.core.failure(
+            "dependency",
+            "At least one of the input arguments for this task could not be computed:",
+            task=task,
+            detail={"kind": obj.kind, "data": obj.data},
+        )
+        if task.actor is not None:
+            self.core.actors.argument_failed(task, failure)
+        else:
+            self.fail(task, failure, FAILED, "an argument failed")
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def done(self, task: Task, message: m.Done, peer: int) -> None:
+        """A worker reports the end of a task."""
+        group = task.spec.group
+        group.duration += message.duration
+        if group.average < 0:
+            group.average = message.duration
+        else:
+            group.average += _SMOOTHING * (message.duration - group.average)
+        objects = self.core.objects
+        if message.ok:
+            self.finish(task, FINISHED, "done")
+            for value in message.values:
+                objects.complete(value.oid, value, peer)
+            return
+        if task.cancel:
+            self.fail_cancelled(task)
+            return
+        self.core.record_error(task, message.error, message.traceback)
+        value = message.values[0]
+        self.finish(task, FAILED, message.error or "raised")
+        self._complete_all(task, value.kind, value.data, value.contained)
+
+    def should_retry(self, task: Task) -> bool:
+        """Whether the task has attempts left, after one more failure."""
+        limit = task.spec.spec.max_retries
+        return not task.cancel and (limit < 0 or task.attempt < limit)
+
+    def requeue(self, task: Task, cause: str, *, again: bool) -> None:
+        """Back to the queue; ``again`` when an attempt was used up."""
+        task.worker = None
+        task.gpus = None
+        if again:
+            task.attempt += 1
+        task.started = 0.0
+        self.move(task, PENDING_RESOURCES, cause)
+        self.core.scheduler.requeue(task)
+
+    def fail(self, task: Task, failure: bytes, state: int, cause: str) -> None:
+        """The system gives the task an error instead of a result."""
+        if state == FAILED:
+            decoded = msgspec.msgpack.decode(failure, type=m.Failure)
+            self.core.record_error(task, decoded.message.split("\n")[0], decoded.message)
+        self.finish(task, state, cause)
+        self._complete_all(task, m.FAILURE, failure, None)
+
+    def fail_cancelled(self, task: Task) -> None:
+        failure = self.core.failure("cancelled", f"Task {task.name} was cancelled.", task=task)
+        self.fail(task, failure, CANCELLED, "cancelled")
+
+    def finish(self, task: Task, state: int, cause: str) -> None:
+        """Leave the table; arguments are let go. The caller completes the objects."""
+        core = self.core
+        task.finished = core.now
+        self.move(task, state, cause)
+        del self.table[task.id]
+        core.recent.append(task)
+        if task.parent:
+            siblings = self.children.get(task.parent)
+            if siblings is not None:
+                siblings.discard(task.id)
+                if not siblings:
+                    del self.children[task.parent]
+        task.args = b""
+        if task.deps:
+            core.objects.unpin(task.deps)
+        if task.pins:
+            core.objects.unpin(task.pins)
+        if task.actor is not None:
+            core.actors.call_ended(task)
+
+    def _complete_all(
+        self, task: Task, kind: int, data: bytes, contained: list[bytes] | None
+    ) -> None:
+        for i in range(task.spec.spec.num_returns):
+            oid = ids.object_id(task.id, i)
+            value = m.Value(oid, kind, data, len(data), contained)
+            self.core.objects.complete(oid, value, 0)
+
+    # --- cancellation ------------------------------------------------------------------------
+
+    def cancel(self, task_id: bytes, force: bool, recursive: bool) -> None:
+        """Cancel a task in whatever state it is; unknown and finished tasks are left alone."""
+        task = self.table.get(task_id)
+        if task is None or task.spec.spec.kind == m.ACTOR_CREATE:
+            return
+        if recursive:
+            for child in list(self.children.get(task_id, ())):
+                self.cancel(child, force, True)
+        if task.id not in self.table:
+            return
+        task.cancel = True
+        if task.state in (PENDING_ARGS, PENDING_RESOURCES):
+            if task.actor is not None:
+                self.core.actors.withdraw(task)
+            else:
+                self.core.scheduler.withdraw(task)
+            self.fail_cancelled(task)
+            return
+        worker = task.worker
+        if worker is None:
+            return
+        if force and task.actor is None and task.state == RUNNING:
+            self.core.kill_worker(worker, "cancelled with force=True")
+        else:
+            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id))
+
+    def withdraw_job(self, job: int) -> None:
+        """A driver is gone: nothing of its work goes on."""
+        for task in [t for t in self.table.values() if t.job == job]:
+            if task.id not in self.table or task.spec.spec.kind == m.ACTOR_CREATE:
+                continue
+            actor = task.actor
+            if actor is not None and actor.job != job and task.state >= SUBMITTED:
+                continue  # it runs in another driver's actor, and ends by itself
+            task.cancel = True
+            if task.state in (PENDING_ARGS, PENDING_RESOURCES):
+                self.cancel(task.id, False, False)
+            elif task.worker is not None and actor is None:
+                self.core.kill_worker(task.worker, "its driver ended")

@@ -1,0 +1,137 @@
+"""Records of the core as observers see them (:mod:`fanlight.events`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanlight import events as e
+from fanlight import messages as m
+from fanlight.core.model import ACTOR_STATES, TASK_STATES, WORKER_STATES, Actor, Group, Task, Worker
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core, ErrorRecord
+
+_DEPS_SHOWN = 32
+_OBJECTS_SHOWN = 20
+
+
+def task_view(task: Task) -> e.TaskView:
+    worker = task.worker
+    return e.TaskView(
+        id=task.id.hex(),
+        group=task.spec.group.number,
+        name=task.name,
+        state=TASK_STATES[task.state],  # type: ignore[arg-type]
+        deps=[oid[:24].hex() for oid in task.deps[:_DEPS_SHOWN]],
+        parent=task.parent.hex(),
+        actor=task.actor.id.hex() if task.actor is not None else "",
+        worker=worker.id.hex() if worker is not None else "",
+        submitted=task.submitted,
+        started=task.started,
+        finished=task.finished,
+        attempt=task.attempt,
+        error=task.error,
+    )
+
+
+def group_view(group: Group) -> e.GroupView:
+    return e.GroupView(
+        id=group.number,
+        name=group.name,
+        kind=group.kind,  # type: ignore[arg-type]
+        origin=group.origin,
+        counts=dict(zip(TASK_STATES, group.counts, strict=True)),  # type: ignore[arg-type]
+        duration=group.duration,
+        first=group.first,
+        last=group.last,
+    )
+
+
+def worker_view(worker: Worker, cpu_percent: float, rss: int) -> e.WorkerView:
+    running = worker.queue[0] if worker.queue else None
+    actor = worker.actor
+    if actor is not None:
+        running = next(iter(actor.flight.values()), actor.create if worker.queue else None)
+    return e.WorkerView(
+        id=worker.id.hex(),
+        pid=worker.pid,
+        state=WORKER_STATES[worker.state],  # type: ignore[arg-type]
+        cpu_percent=cpu_percent,
+        rss=rss,
+        task=running.name if running is not None else "",
+        task_id=running.id.hex() if running is not None else "",
+        actor=actor.spec.spec.name if actor is not None else "",
+        finished=worker.finished,
+        gpus=worker.gpus or [],
+    )
+
+
+def actor_view(actor: Actor) -> e.ActorView:
+    worker = actor.worker
+    waiting = sum(len(line) for line in actor.lines.values())
+    return e.ActorView(
+        id=actor.id.hex(),
+        class_name=actor.spec.spec.name,
+        name=actor.name,
+        namespace=actor.namespace,
+        state=ACTOR_STATES[actor.state],  # type: ignore[arg-type]
+        worker=worker.id.hex() if worker is not None else "",
+        pid=worker.pid if worker is not None else 0,
+        queued=waiting + len(actor.backlog) + len(actor.flight),
+        finished=actor.finished,
+        restarts=actor.deaths,
+        death_cause=actor.exit_reason if ACTOR_STATES[actor.state] == "DEAD" else "",
+    )
+
+
+def error_view(record: ErrorRecord) -> e.ErrorView:
+    return e.ErrorView(
+        task_id=record.task.hex(),
+        group=record.group,
+        name=record.name,
+        origin=record.origin,
+        time=record.time,
+        message=record.message,
+        traceback=record.traceback,
+    )
+
+
+def store_view(core: Core) -> e.StoreView:
+    objects = core.objects
+    pinned = sum(s.size for s in objects.segments.values() if s.mapped)
+    return e.StoreView(
+        time=core.now,
+        capacity=objects.capacity,
+        used=objects.used - objects.cached,
+        pinned=pinned,
+        cached=objects.cached,
+        inline=objects.inline,
+        spilled=0,
+        objects=len(objects.table),
+    )
+
+
+def object_views(core: Core) -> list[e.ObjectView]:
+    """The largest stored objects."""
+    table = core.objects.table
+    segments = [o for o in table.values() if o.kind == m.STORED] if core.objects.segments else []
+    segments.sort(key=lambda o: -o.size)
+    return [
+        e.ObjectView(
+            id=o.id.hex(),
+            size=o.size,
+            stored=True,
+            creator=o.group.name if o.group is not None else "put",
+            origin=o.group.origin if o.group is not None else "",
+            holders=o.holders,
+        )
+        for o in segments[:_OBJECTS_SHOWN]
+    ]
+
+
+def edge_views(core: Core, keys: set[tuple[int, int, str]] | None = None) -> list[e.EdgeView]:
+    chosen = core.edges if keys is None else keys
+    return [
+        e.EdgeView(source=key[0], target=key[1], count=core.edges[key], kind=key[2])  # type: ignore[arg-type]
+        for key in chosen
+    ]
