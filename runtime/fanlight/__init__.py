@@ -1,0 +1,117 @@
+"""Fanlight: distributed Python in the notebook.
+
+>>> import fanlight
+>>> @fanlight.remote
+... def square(x):
+...     return x * x
+>>> with fanlight.init(engine="inproc", num_cpus=2):
+...     fanlight.get([square.remote(i) for i in range(4)])
+[0, 1, 4, 9]
+
+Everything here is loaded on first use, so that the runtime's own processes start fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fanlight._version import __version__
+
+if TYPE_CHECKING:
+    from fanlight import actor, events, exceptions, observe, session, util
+    from fanlight.actor import ActorHandle, get_actor, method
+    from fanlight.api import (
+        available_resources,
+        cancel,
+        cluster_resources,
+        get,
+        get_gpu_ids,
+        init,
+        is_initialized,
+        kill,
+        nodes,
+        put,
+        remote,
+        shutdown,
+        wait,
+    )
+    from fanlight.refs import ObjectRef
+    from fanlight.runtime_context import get_runtime_context
+
+_HOME = {
+    "ActorHandle": "actor",
+    "ObjectRef": "refs",
+    "available_resources": "api",
+    "cancel": "api",
+    "cluster_resources": "api",
+    "get": "api",
+    "get_actor": "actor",
+    "get_gpu_ids": "api",
+    "get_runtime_context": "runtime_context",
+    "init": "api",
+    "is_initialized": "api",
+    "kill": "api",
+    "method": "actor",
+    "nodes": "api",
+    "put": "api",
+    "remote": "api",
+    "shutdown": "api",
+    "wait": "api",
+}
+_MODULES = ("actor", "errors", "events", "exceptions", "observe", "session", "util")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"fanlight.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"fanlight.{name}")
+    elif name == "ObjectID":  # the name in old courses
+        value = __getattr__("ObjectRef")
+    else:
+        raise AttributeError(f"module 'fanlight' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext fanlight``: the magics, monitors and reprs of the IPython extension."""
+    import_module("fanlight_kernel").load_ipython_extension(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    import_module("fanlight_kernel").unload_ipython_extension(ipython)
+
+
+__all__ = [
+    "ActorHandle",
+    "ObjectRef",
+    "__version__",
+    "actor",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "events",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "observe",
+    "put",
+    "remote",
+    "session",
+    "shutdown",
+    "util",
+    "wait",
+]

@@ -1,0 +1,296 @@
+"""``@remote`` on classes: actors, their handles and methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from fanlight import context, errors, options, refs, serialization
+from fanlight import session as sessions
+from fanlight.core.objects import handle_oid
+from fanlight.engines.base import FunctionSpec
+from fanlight.remote_function import SignatureCheck
+from fanlight.worker.executor import ActorExitRequest
+
+_BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
+
+
+class ActorClass:
+    """A class whose instances live in processes of their own: ``Counter.remote()`` makes one."""
+
+    def __init__(self, cls: type, opts: dict[str, Any]) -> None:
+        self._cls = cls
+        self._options = opts
+        self._name = cls.__qualname__.split("<locals>.")[-1]
+        self._check = SignatureCheck(cls.__init__, skip_first=True)
+        self._methods = describe_methods(cls)
+        self.__name__ = cls.__name__
+        self.__qualname__ = cls.__qualname__
+        self.__module__ = cls.__module__
+        self.__doc__ = cls.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actors cannot be made directly. Instead of {self._name}(), use "
+            f"{self._name}.remote()."
+        )
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        raise errors.ActorClassInheritanceException(
+            f"{self._name} is an actor class, and those cannot be subclassed. Subclass the plain "
+            "class, and decorate only the last one with @remote."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Create an actor; returns its handle at once."""
+        session = sessions.ensure()
+        self._check(args, kwargs)
+        opts = dict(self._options)
+        opts["namespace"] = opts.get("namespace") or session.task_namespace
+        opts["_methods"] = self._methods
+        opts["_is_async"] = any(facts["async"] for facts in self._methods.values())
+        spec = FunctionSpec(
+            self._cls, self._name, opts, context.origin(), session.task_namespace
+        )
+        found = session.engine.create_actor(spec, args, kwargs)
+        return ActorHandle(found["actor"], found["class_name"], found["methods"], True)
+
+    def options(self, **opts: Any) -> ActorClass:
+        """A copy with other options; those not named stay as they are."""
+        if "concurrency_groups" in opts:
+            raise ValueError("concurrency_groups cannot be changed in .options().")
+        merged = {**self._options, **options.check({**_named(self._options), **opts}, "actor")}
+        for name, value in opts.items():
+            if value is None:
+                merged.pop(name, None)
+        return ActorClass(self._cls, merged)
+
+    def __reduce__(self) -> Any:
+        return ActorClass, (self._cls, self._options)
+
+    def __repr__(self) -> str:
+        return f"<actor class {self._name}>"
+
+
+def _named(opts: dict[str, Any]) -> dict[str, Any]:
+    """The part of earlier options that later ones are checked against."""
+    return {"name": opts["name"]} if "name" in opts else {}
+
+
+def describe_methods(cls: type) -> dict[str, dict[str, Any]]:
+    """What handles need to know of a class: its methods, their signatures and options."""
+    methods: dict[str, dict[str, Any]] = {}
+    for name, member in inspect.getmembers(cls, callable):
+        if (name.startswith("__") and name.endswith("__")) or inspect.isclass(member):
+            continue
+        static = isinstance(inspect.getattr_static(cls, name), staticmethod | classmethod)
+        try:
+            parameters = list(inspect.signature(member).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []
+        own = parameters if static else parameters[1:]
+        methods[name] = {
+            "parameters": [(p.name, int(p.kind), p.default is not p.empty) for p in own],
+            "options": getattr(member, "__fanlight_method__", {}),
+            "async": inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member),
+        }
+    return methods
+
+
+def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a method of an actor class with defaults, such as ``num_returns=2``."""
+    unknown = set(opts) - set(options.METHOD_OPTIONS) - {"concurrency_group"}
+    assert opts and not unknown, f"@method takes {', '.join(options.METHOD_OPTIONS)}."
+    checked = options.check_method(opts)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__fanlight_method__ = checked  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+class ActorMethod:
+    """One method of one actor: ``handle.inc.remote()``."""
+
+    __slots__ = ("_bound", "_check", "_handle", "_name", "_options")
+
+    def __init__(
+        self, handle: ActorHandle, name: str, opts: dict[str, Any], check: Any
+    ) -> None:
+        self._handle = handle
+        self._name = name
+        self._options = opts
+        self._check = check
+        self._bound: tuple[Any, str, Any] = (None, "", None)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method. Returns an ObjectRef, a list of them, or None (``num_returns``)."""
+        session, origin, call = self._bound
+        current = sessions._current
+        if session is not current or current is None or origin != context.origin():
+            call = self._bind()
+        self._check(args, kwargs)
+        return call(args, kwargs)
+
+    def _bind(self) -> Any:
+        handle = self._handle
+        session = sessions.ensure()
+        handle._check_session(session)
+        origin = context.origin()
+        label = f"{handle._class_name}.{self._name}"
+        call = session.engine.bind_method(
+            handle._id, self._name, label, self._options, origin
+        )
+        self._bound = (session, origin, call)
+        return call
+
+    def options(self, **opts: Any) -> ActorMethod:
+        """The same method with other options for its calls."""
+        merged = {**self._options, **options.check_method(opts)}
+        return ActorMethod(self._handle, self._name, merged, self._check)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of {self._name}(), use "
+            f"{self._name}.remote()."
+        )
+
+    def __repr__(self) -> str:
+        return f"<method {self._name} of {self._handle!r}>"
+
+
+class ActorHandle:
+    """Addresses one actor. Handles can be passed to tasks and actors and stored in objects;
+    the actor lives as long as a handle to it does, anywhere (detached ones until killed)."""
+
+    def __init__(
+        self, actor_id: bytes, class_name: str, methods: dict[str, Any], counted: bool
+    ) -> None:
+        self._id = actor_id
+        self._class_name = class_name
+        self._methods = methods
+        self._counted = counted  # handles made by get_actor do not keep the actor alive
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        facts = self.__dict__.get("_methods", {}).get(name)
+        if facts is None:
+            if name in _BUILT_IN:
+                made = ActorMethod(self, name, {}, lambda args, kwargs: None)
+                self.__dict__[name] = made
+                return made
+            raise AttributeError(
+                f"The actor {self.__dict__.get('_class_name', '?')} has no method {name!r}. "
+                "Attributes of an actor's instance can only be read by its methods."
+            )
+        made = ActorMethod(self, name, facts["options"], _signature(facts["parameters"]))
+        self.__dict__[name] = made
+        return made
+
+    def __dir__(self) -> list[str]:
+        return [*self._methods, *_BUILT_IN]
+
+    def _check_session(self, session: sessions.Session) -> None:
+        if self._counted and handle_oid(self._id) not in session.client._counts:
+            raise errors.ActorHandleNotFoundError(
+                f"{self!r} belongs to a runtime that was shut down. Make the actor again."
+            )
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"Actor({self._class_name}, {self._id.hex()})"
+
+    def __del__(self) -> None:
+        try:
+            if self._counted:
+                refs.dropped.append(handle_oid(self._id))
+                if refs._wake is not None:
+                    refs._wake()
+        except (AttributeError, TypeError):
+            pass  # the interpreter is going away
+
+    def __reduce__(self) -> Any:
+        if self._counted and refs._client is not None:
+            refs._client.adopt(handle_oid(self._id))
+        return rebuild_handle, (self._id, self._class_name, self._methods, self._counted)
+
+
+class ActorID:
+    __slots__ = ("_id",)
+
+    def __init__(self, actor_id: bytes) -> None:
+        self._id = actor_id
+
+    def hex(self) -> str:
+        return self._id.hex()
+
+    def binary(self) -> bytes:
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"ActorID({self._id.hex()})"
+
+
+def rebuild_handle(
+    actor_id: bytes, class_name: str, methods: dict[str, Any], counted: bool
+) -> ActorHandle:
+    """Called when a handle is unpickled: this process holds the actor from now on."""
+    if counted and refs._client is not None:
+        refs._client.adopt(handle_oid(actor_id))
+    return ActorHandle(actor_id, class_name, methods, counted)
+
+
+def _reduce(handle: ActorHandle, contained: list[bytes]) -> tuple[Any, ...]:
+    if handle._counted:
+        contained.append(handle_oid(handle._id))
+    args = (handle._id, handle._class_name, handle._methods, handle._counted)
+    return rebuild_handle, args
+
+
+serialization.register_reducer(ActorHandle, _reduce)
+
+
+def _signature(parameters: list[tuple[str, int, bool]]) -> SignatureCheck:
+    kinds = list(inspect._ParameterKind)
+    made = inspect.Signature(
+        [
+            inspect.Parameter(
+                name, kinds[kind], default=None if has_default else inspect.Parameter.empty
+            )
+            for name, kind, has_default in parameters
+        ]
+    )
+
+    def stand_in() -> None: ...
+
+    stand_in.__signature__ = made  # type: ignore[attr-defined]
+    return SignatureCheck(stand_in)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """A handle to a named actor; it does not keep the actor alive. Raises ValueError."""
+    if not isinstance(name, str):
+        raise TypeError(f"An actor's name is a string, not {type(name).__name__}.")
+    if not name:
+        raise ValueError("An actor's name cannot be empty.")
+    session = sessions.ensure()
+    found = session.engine.find_actor(name, namespace or session.task_namespace)
+    return ActorHandle(found["actor"], found["class_name"], found["methods"], False)
+
+
+def exit_actor() -> None:
+    """In a method: end this actor on purpose; it is not restarted."""
+    running = context.current.get()
+    if running is None or not running.actor_id:
+        raise TypeError("exit_actor() can only be called in a method of an actor.")
+    raise ActorExitRequest

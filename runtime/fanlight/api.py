@@ -1,0 +1,387 @@
+"""The public functions. Names and behaviour are those of Ray's core API."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from fanlight import context, errors, options
+from fanlight import session as sessions
+from fanlight._version import __version__
+from fanlight.actor import ActorClass, ActorHandle
+from fanlight.refs import ObjectRef
+from fanlight.remote_function import RemoteFunction
+
+T = TypeVar("T")
+_log = logging.getLogger("fanlight")
+
+# Arguments of Ray's init that change nothing here, and why they may be passed all the same.
+_ACCEPTED = {
+    "include_dashboard": "the panel needs no server",
+    "dashboard_host": "the panel needs no server",
+    "dashboard_port": "the panel needs no server",
+    "include_webui": "the panel needs no server",
+    "logging_format": "logging is the driver's own",
+    "configure_logging": "logging is the driver's own",
+}
+
+
+class Context:
+    """What ``init`` returns; ``with fanlight.init():`` shuts down at the end."""
+
+    def __init__(self, session: sessions.Session) -> None:
+        import platform
+
+        self.dashboard_url = ""
+        self.python_version = platform.python_version()
+        self.ray_version = self.fanlight_version = __version__
+        directory = str(session.info["session_dir"])
+        self.address_info: dict[str, Any] = {
+            "node_ip_address": "127.0.0.1",
+            "session_dir": directory,
+            "node_id": session.info["node_id"],
+            "gcs_address": session.runtime_id,
+            "address": session.runtime_id,
+            "webui_url": "",
+            "runtime_id": session.runtime_id,
+        }
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutdown()
+
+    def disconnect(self) -> None:
+        shutdown()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __repr__(self) -> str:
+        return f"<fanlight runtime {self.address_info['runtime_id']}>"
+
+
+def init(
+    address: str | None = None,
+    *,
+    engine: str | None = None,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    object_store_memory: int | None = None,
+    namespace: str | None = None,
+    name: str = "",
+    ignore_reinit_error: bool = False,
+    log_to_driver: bool = True,
+    logging_level: int | str | None = None,
+    **others: Any,
+) -> Context:
+    """Start a runtime, or attach to one.
+
+    Args:
+        address: None or "local" starts a runtime that ends with this process; "auto" attaches to
+            the newest one of this user; a runtime's name or id attaches to that one.
+        engine: "local" (the default: processes on this machine) or "inproc" (everything in this
+            process, one task at a time, deterministic: for debugging).
+        num_cpus: CPUs to schedule on; may differ from the machine's. Default: its CPUs.
+        num_gpus: GPUs to schedule on. Default: those that NVML finds.
+        resources: custom resources, whole numbers.
+        object_store_memory: bytes of shared memory for objects. Default: 30 % of the memory.
+        namespace: where actors' names are valid. Default: a new one.
+        name: what the runtime is called in the panel.
+        ignore_reinit_error: a second ``init`` is no error.
+        log_to_driver: show what tasks print.
+        logging_level: level of the logger "fanlight".
+
+    Raises:
+        RuntimeError: ``init`` was called before, or an argument is unknown.
+        ConnectionError: no runtime answers to ``address``.
+        ValueError: an argument has an impossible value.
+
+    >>> import fanlight
+    >>> with fanlight.init(num_cpus=2, engine="inproc"):
+    ...     fanlight.get(fanlight.put("hello"))
+    'hello'
+    """
+    _check_others(others)
+    if sessions.current() is not None:
+        if ignore_reinit_error:
+            return Context(sessions.require())
+        raise RuntimeError(
+            "Maybe you called ray.init twice by accident? fanlight.init() was called before; "
+            "pass ignore_reinit_error=True to keep that runtime, or call shutdown() first."
+        )
+    _check_totals(num_cpus, num_gpus, resources, object_store_memory)
+    if engine not in (None, "local", "inproc"):
+        raise ValueError(f"engine must be 'local' or 'inproc', got {engine!r}.")
+    if address is None and engine is None:
+        address = os.environ.get("FANLIGHT_ADDRESS") or None
+    if address not in (None, "local") and any(
+        x is not None for x in (num_cpus, num_gpus, resources, object_store_memory)
+    ):
+        raise ValueError(
+            "When attaching to an existing runtime, num_cpus, num_gpus, resources and "
+            "object_store_memory must not be provided: it has them already."
+        )
+    if address is not None and "://" in address:
+        raise errors.UnsupportedError(
+            f"address={address!r}: the Dask and Ray engines are not in this version of Fanlight."
+        )
+    if logging_level is not None:
+        _log.setLevel(logging_level)
+    session = sessions.start(
+        address=address,
+        engine=engine,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        resources=resources,
+        object_store_memory=object_store_memory,
+        namespace=namespace,
+        name=name,
+        log_to_driver=log_to_driver,
+    )
+    return Context(session)
+
+
+def _check_others(others: dict[str, Any]) -> None:
+    if others.pop("local_mode", False):
+        raise RuntimeError(
+            "local_mode is gone. Use engine='inproc' to run everything in this process."
+        )
+    for known in ("runtime_env", "object_spilling_directory", "labels", "job_config"):
+        if others.pop(known, None) is not None:
+            raise errors.UnsupportedError(f"init({known}=) is not in this version of Fanlight.")
+    unknown = [k for k in others if k not in _ACCEPTED and not k.startswith("_")]
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+
+
+def _check_totals(
+    num_cpus: float | None,
+    num_gpus: float | None,
+    resources: dict[str, float] | None,
+    object_store_memory: int | None,
+) -> None:
+    amounts: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(resources or {})}
+    for key, value in amounts.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{key} must be a number, got {value!r}.")
+        if value < 0:
+            raise ValueError(f"{key} cannot be negative, got {value}.")
+        if value != int(value):
+            raise ValueError(
+                f"Resource quantities of a node must all be whole numbers, got {key}={value}."
+            )
+    for reserved in ("CPU", "GPU", "memory"):
+        if resources and reserved in resources:
+            raise ValueError(f"resources must not name {reserved!r}; there is an argument for it.")
+    if object_store_memory is not None and object_store_memory < 1 << 20:
+        raise ValueError("object_store_memory must be at least 1 MiB (it is in bytes).")
+
+
+def shutdown(_exiting_interpreter: bool = False) -> None:
+    """End the runtime that this process started, or detach from the one it attached to.
+
+    All its processes are gone and its memory is free when this returns. Idempotent, and legal
+    before any ``init``.
+    """
+    sessions.stop()
+
+
+def is_initialized() -> bool:
+    """Whether there is a runtime: after ``init``, before ``shutdown``."""
+    return sessions.current() is not None
+
+
+@overload
+def remote(function: Callable[..., Any]) -> Any: ...
+@overload
+def remote(**opts: Any) -> Callable[[Any], Any]: ...
+def remote(*args: Any, **opts: Any) -> Any:
+    """Make a function a task, or a class an actor; with or without options.
+
+    >>> import fanlight
+    >>> @fanlight.remote
+    ... def double(x):
+    ...     return 2 * x
+    >>> with fanlight.init(num_cpus=2, engine="inproc"):
+    ...     fanlight.get([double.remote(i) for i in range(3)])
+    [0, 2, 4]
+    """
+    if len(args) == 1 and not opts and callable(args[0]):
+        return _make_remote(args[0], {})
+    assert not args and opts, (
+        "The @remote decorator must be applied either with no arguments and no parentheses, or "
+        "with keyword options: @remote(num_cpus=2)."
+    )
+    return lambda target: _make_remote(target, opts)
+
+
+def _make_remote(target: Any, opts: dict[str, Any]) -> Any:
+    if inspect.isclass(target):
+        return ActorClass(target, options.check(opts, "actor"))
+    if inspect.isfunction(target):
+        checked = options.check(opts, "task")
+        return RemoteFunction(target, checked)
+    raise TypeError("The @remote decorator must be applied to either a function or a class.")
+
+
+@overload
+def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+@overload
+def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+def get(refs: Any, *, timeout: float | None = None) -> Any:
+    """The value of a ref, or the values of a list of refs, in order; waits for them.
+
+    Large arrays are not copied: they are read-only views of shared memory.
+
+    Args:
+        refs: an ObjectRef or a list of them.
+        timeout: seconds; 0 polls, None waits for ever.
+
+    Raises:
+        TaskError: the task raised; also an instance of the user's exception type.
+        GetTimeoutError: not ready in time. The task goes on.
+        FanlightError: its subclasses say what else went wrong.
+    """
+    if timeout is not None and timeout < 0:
+        timeout = None
+    session = sessions._current
+    if session is None or session.client.link.lost:
+        session = sessions.ensure()
+    if type(refs) is ObjectRef:
+        _check_own(session, refs)
+        return session.engine.get(refs._id, timeout)
+    if not isinstance(refs, list):
+        raise ValueError(
+            f"get() takes an ObjectRef or a list of ObjectRefs, not a {type(refs).__name__}."
+        )
+    for ref in refs:
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"get() found a {type(ref).__name__} in the list of ObjectRefs.")
+    if refs:
+        _check_own(session, refs[0])
+    return session.engine.get_many([ref._id for ref in refs], timeout)
+
+
+def _check_own(session: sessions.Session, ref: ObjectRef[Any]) -> None:
+    if sessions._ended_clients and sessions.started_by(ref._id[:16]):
+        raise ValueError(
+            f"{ref!r} belongs to a runtime that was shut down; its owner is unknown here."
+        )
+
+
+def put(value: Any) -> ObjectRef[Any]:
+    """Store a value; returns a ref to it. Later changes to ``value`` are not seen."""
+    if type(value) is ObjectRef:
+        raise TypeError("Calling put() on an ObjectRef is not allowed: it is stored already.")
+    ref: ObjectRef[Any] = sessions.ensure().engine.put(value)
+    return ref
+
+
+def wait(
+    refs: list[ObjectRef[Any]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+    """Wait until ``num_returns`` refs are ready; returns (ready, not ready), in input order.
+
+    A failed task counts as ready. After ``timeout`` seconds returns what is ready by then.
+    """
+    if not isinstance(refs, list):
+        raise TypeError(f"wait() takes a list of ObjectRefs, not a {type(refs).__name__}.")
+    for ref in refs:
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"wait() found a {type(ref).__name__} in the list of ObjectRefs.")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The timeout of wait() cannot be negative, got {timeout}.")
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("wait() takes a list of unique ObjectRefs.")
+    if not 0 < num_returns <= len(refs):
+        raise ValueError(
+            f"num_returns of wait() must be between 1 and the number of refs ({len(refs)}), got "
+            f"{num_returns}."
+        )
+    session = sessions.ensure()
+    positions = session.engine.wait([r._id for r in refs], num_returns, timeout)
+    ready = [refs[i] for i in positions]
+    chosen = set(positions)
+    return ready, [r for i, r in enumerate(refs) if i not in chosen]
+
+
+def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task that makes ``ref``; ``get`` of it then raises TaskCancelledError.
+
+    A task that has not started never runs. One that runs gets a KeyboardInterrupt, or, with
+    ``force=True``, its process is killed. Finished tasks are left alone. Tasks that it submitted
+    are cancelled too, unless ``recursive=False``.
+    """
+    if type(ref) is not ObjectRef:
+        raise TypeError(f"cancel() takes an ObjectRef, not a {type(ref).__name__}.")
+    sessions.ensure().engine.cancel(ref._id, force, recursive)
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once; running and queued calls raise ActorDiedError."""
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"kill() takes an actor's handle, not a {type(actor).__name__}.")
+    session = sessions.ensure()
+    actor._check_session(session)
+    session.engine.kill(actor._id, no_restart)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The machines of the runtime, each a dict with NodeID, Alive, Resources and more."""
+    found: list[dict[str, Any]] = sessions.require().engine.query("nodes")
+    return found
+
+
+def cluster_resources() -> dict[str, float]:
+    """All resources, as numbers by name."""
+    session = sessions.require()
+    total: dict[str, float] = session.engine.query("resources")["total"]
+    store: float = session.engine.query("store")["capacity"]
+    return {**total, "object_store_memory": float(store)}
+
+
+def available_resources() -> dict[str, float]:
+    """Free resources; what is used up is left out."""
+    session = sessions.require()
+    free: dict[str, float] = session.engine.query("resources")["available"]
+    facts = session.engine.query("store")
+    return {**free, "object_store_memory": float(facts["capacity"] - facts["used"])}
+
+
+def get_gpu_ids() -> list[int]:
+    """The GPUs of the task or actor that calls this; [] without one."""
+    sessions.ensure()
+    running = context.current.get()
+    return list(running.gpus) if running is not None else []
+
+
+__all__ = [
+    "Context",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "get",
+    "get_gpu_ids",
+    "init",
+    "is_initialized",
+    "kill",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "wait",
+]

@@ -1,0 +1,526 @@
+"""One process's view of the runtime: its references, the values it has, and what it asks for.
+
+Drivers and workers use the same class. It speaks to the node through a *link*: a socket
+(:mod:`fanlight.client.link`) or, for ``engine="inproc"``, the node itself in the same process.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from fanlight import config, context, errors, ids, refs, serialization
+from fanlight import messages as m
+from fanlight.client import failures
+from fanlight.refs import ObjectRef
+from fanlight.store.segments import SegmentReader, SegmentWriter
+
+_unpack = msgspec.msgpack.decode
+
+
+class Link(Protocol):
+    """How a client and its node exchange messages."""
+
+    lost: str
+
+    def send(self, messages: Sequence[Any]) -> None: ...
+    def wait(self, done: Callable[[], Any], timeout: float | None = None) -> bool: ...
+    def wake(self) -> None: ...
+    def prompt(self, on: bool) -> None: ...
+    def settle(self, done: Callable[[], Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Client:
+    def __init__(self, client_id: bytes, folder: Path | None) -> None:
+        self.id = client_id
+        self.link: Link
+        self.next_task_id = ids.task_id_factory(client_id)
+        # What this process knows of objects it holds refs to: None while pending.
+        self.entries: dict[bytes, m.Value | None] = {}
+        self._counts: dict[bytes, int] = {}  # refs in this process
+        self._lock = threading.RLock()  # guards _counts and what follows from it
+        self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
+        self._replies: dict[int, m.Reply | None] = {}
+        self._requests = itertools.count(1).__next__
+        self._functions: set[bytes] = set()
+        self._specs = itertools.count(1).__next__
+        self._failed = 0  # failed objects that arrived so far
+        self.reader = SegmentReader(folder) if folder is not None else None
+        self.writer = (
+            SegmentWriter(folder, client_id.hex()[:16], self._reserve)
+            if folder is not None
+            else None
+        )
+        self.on_output: Callable[[m.Output], None] = lambda output: None
+        self.on_notice: Callable[[str], None] = lambda text: None
+        self.before_block: Callable[[], Callable[[], None] | None] = lambda: None
+        self.handlers: dict[type, Callable[[Any], None]] = {
+            m.Objects: self._objects,
+            m.Reply: self._reply,
+            m.Output: lambda x: self.on_output(x),
+            m.Notice: lambda x: self.on_notice(x.text),
+            m.Recycle: lambda x: self.writer and self.writer.recycle(x.segments),
+            m.Discard: self._discard,
+        }
+
+    def handle(self, message: Any) -> None:
+        """Take one message of the node; called by the link."""
+        self.handlers[type(message)](message)
+
+    def wake(self) -> None:
+        self.link.wake()
+
+    # --- arriving ----------------------------------------------------------------------------
+
+    def _objects(self, message: m.Objects) -> None:
+        entries = self.entries
+        for value in message.values:
+            if value.kind == m.STORED:
+                self._arrived_stored(value)
+                continue
+            oid = value.oid
+            if oid in entries:
+                entries[oid] = value
+                if value.kind >= m.ERROR:
+                    self._failed += 1
+                if self._callbacks:
+                    self._call_back(oid)
+
+    def _arrived_stored(self, value: m.Value) -> None:
+        name = value.data.decode()
+        assert self.reader is not None
+        with self._lock:
+            self.reader.got(name)
+            if value.oid not in self.entries or self.entries[value.oid] is not None:
+                self.reader.done(name)  # dropped meanwhile, or known already
+                self.link.wake()
+                return
+            self.entries[value.oid] = value
+        if self._callbacks:
+            self._call_back(value.oid)
+
+    def _call_back(self, oid: bytes) -> None:
+        for callback in self._callbacks.pop(oid, ()):
+            self.link.prompt(False)
+            callback()
+
+    def _reply(self, message: m.Reply) -> None:
+        if message.request in self._replies:
+            self._replies[message.request] = message
+
+    def _discard(self, message: m.Discard) -> None:
+        if self.writer is not None:
+            dropped = self.writer.discard(message.segments)
+            if dropped:
+                self.link.send([m.Unmapped(dropped)])
+
+    def connection_lost(self, reason: str) -> None:
+        """Everything that waits is told; called by the link."""
+        for oid in list(self._callbacks):
+            self._call_back(oid)
+
+    # --- references --------------------------------------------------------------------------
+
+    def new_ref(self, oid: bytes) -> ObjectRef[Any]:
+        """A ref to an object that this client just caused; its value will be pushed to us."""
+        self.entries[oid] = None
+        self._counts[oid] = 1
+        return ObjectRef(oid)
+
+    def adopt(self, oid: bytes) -> None:
+        """One more ref exists in this process."""
+        with self._lock:
+            count = self._counts.get(oid, 0)
+            self._counts[oid] = count + 1
+            if not count:
+                self.link.send([m.AddRefs([oid])])
+
+    def flush_drops(self) -> None:
+        """Tell the node of refs that are gone; called when idle, and before asking for room."""
+        messages: list[Any] = []
+        with self._lock:
+            gone: list[bytes] = []
+            dropped, counts = refs.dropped, self._counts
+            while dropped:
+                oid = dropped.popleft()
+                count = counts.get(oid, 0)
+                if count > 1:
+                    counts[oid] = count - 1
+                elif count:
+                    del counts[oid]
+                    self._forget(oid)
+                    gone.append(oid)
+            if gone:
+                messages.append(m.DropRefs(gone))
+            if self.reader is not None and self.reader.pending:
+                self.reader.settle()
+                returned = self.reader.returned
+                names = [returned.popleft() for _ in range(len(returned))]
+                if names:
+                    messages.append(m.Unmapped(names))
+            if messages:
+                self.link.send(messages)
+
+    def _forget(self, oid: bytes) -> None:
+        value = self.entries.pop(oid, None)
+        if value is not None and value.kind == m.STORED and self.reader is not None:
+            self.reader.done(value.data.decode())
+
+    # --- submitting --------------------------------------------------------------------------
+
+    def define_function(self, key: bytes, blob: bytes) -> None:
+        if key not in self._functions:
+            self._functions.add(key)
+            self.link.send([m.DefineFunction(key, blob)])
+
+    def define_spec(self, spec: m.TaskSpec) -> int:
+        number = self._specs()
+        self.link.send([m.DefineSpec(number, spec)])
+        return number
+
+    def encode_args(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], what: str
+    ) -> tuple[bytes, list[bytes], list[bytes]]:
+        """Pickle arguments: bytes, objects to fill in at the top level, refs nested deeper.
+
+        Large arguments are stored first, each as an object of its own.
+        """
+        deps: list[bytes] = []
+        slots: list[int | str] = []
+        for i, value in enumerate(args):
+            if type(value) is ObjectRef:
+                deps.append(value._id)
+                slots.append(i)
+        for name, value in kwargs.items():
+            if type(value) is ObjectRef:
+                deps.append(value._id)
+                slots.append(name)
+        if slots:
+            args, kwargs = _cleared(args, kwargs, slots)
+        try:
+            packed = serialization.dumps((args, kwargs, slots))
+        except Exception as e:
+            raise failures.cannot_serialize_arguments(what, args, kwargs, e) from e
+        if packed.size <= config.INLINE_LIMIT or self.writer is None:
+            return packed.to_bytes(), deps, packed.contained
+        return self._encode_large(args, kwargs, slots, deps)
+
+    def _encode_large(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        slots: list[int | str],
+        deps: list[bytes],
+    ) -> tuple[bytes, list[bytes], list[bytes]]:
+        extra: list[int | str] = []
+        for key, value in [*enumerate(args), *kwargs.items()]:
+            part = serialization.dumps(value)
+            if part.size > config.INLINE_LIMIT // 4:
+                ref = self._put(part)
+                self._keep_until_sent.append(ref)
+                deps.append(ref._id)
+                extra.append(key)
+        slots = slots + extra
+        args, kwargs = _cleared(args, kwargs, extra)
+        packed = serialization.dumps((args, kwargs, slots))
+        return packed.to_bytes(), deps, packed.contained
+
+    @property
+    def _keep_until_sent(self) -> list[ObjectRef[Any]]:
+        # Implicit puts must outlive the Submit message that names them.
+        try:
+            kept: list[ObjectRef[Any]] = _local.kept
+        except AttributeError:
+            kept = _local.kept = []
+        return kept
+
+    def submit(
+        self,
+        spec: int,
+        num_returns: int,
+        encoded: tuple[bytes, list[bytes], list[bytes]],
+        actor: bytes = b"",
+    ) -> list[ObjectRef[Any]]:
+        """Send one call; returns its refs."""
+        task_id = self.next_task_id()
+        out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
+        running = context.current.get()
+        parent = running.task_id if running is not None else b""
+        self.link.send([m.Submit(task_id, spec, *encoded, parent, actor)])
+        if encoded[1]:
+            self._keep_until_sent.clear()
+        return out
+
+    # --- objects -----------------------------------------------------------------------------
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        try:
+            packed = serialization.dumps(value)
+        except Exception as e:
+            raise failures.cannot_serialize("the put value", value, e) from e
+        return self._put(packed)
+
+    def _put(self, packed: serialization.Serialized) -> ObjectRef[Any]:
+        oid = ids.object_id(self.next_task_id(), 0)
+        value = self.store(oid, packed)
+        self._counts[oid] = 1
+        self.entries[oid] = value
+        self.link.send([m.Put(value)])
+        return ObjectRef(oid)
+
+    def store(self, oid: bytes, packed: serialization.Serialized) -> m.Value:
+        """Turn a serialized value into one that travels; large ones go to shared memory.
+
+        A stored one counts as a descriptor that this process got.
+        """
+        contained = packed.contained or None
+        if packed.size <= config.INLINE_LIMIT or self.writer is None or self.reader is None:
+            return m.Value(oid, m.INLINE, packed.to_bytes(), packed.size, contained)
+        name = self.writer.write(packed)
+        with self._lock:
+            self.reader.got(name)
+        return m.Value(oid, m.STORED, name.encode(), packed.size, contained)
+
+    def release(self, value: m.Value) -> None:
+        """A descriptor that no entry holds is not needed any more."""
+        if value.kind == m.STORED and self.reader is not None:
+            with self._lock:
+                self.reader.done(value.data.decode())
+
+    def _reserve(self, size: int) -> None:
+        deadline = time.monotonic() + 2.0
+        while True:
+            self.flush_drops()
+            request = self._requests()
+            reply = self._ask(request, m.Reserve(request, size))
+            if not reply.error:
+                return
+            # Warm segments come back within moments: of this process, and of others.
+            if self.writer is not None:
+                dropped = self.writer.discard_all()
+                if dropped:
+                    self.link.send([m.Unmapped(dropped)])
+            if time.monotonic() > deadline:
+                raise errors.ObjectStoreFullError(reply.error)
+            time.sleep(0.02)
+
+    def decode(self, value: m.Value) -> Any:
+        """The Python value; raises what the task raised."""
+        kind = value.kind
+        if kind == m.INLINE:
+            return serialization.loads(value.data)
+        if kind == m.STORED:
+            assert self.reader is not None
+            try:
+                return serialization.loads(self.reader.view(value.data.decode()))
+            except FileNotFoundError:
+                raise errors.ObjectLostError(
+                    "The object's shared memory is gone.", value.oid.hex()
+                ) from None
+        raise failures.exception_of(value)
+
+    def _want(self, oids: Sequence[bytes]) -> None:
+        """Ask for the objects whose values are not on their way to us."""
+        entries = self.entries
+        unknown = [oid for oid in oids if oid not in entries]
+        if unknown:
+            for oid in unknown:
+                entries[oid] = None
+            self.link.send([m.Subscribe(unknown)])
+
+    def get(self, oid: bytes, timeout: float | None) -> Any:
+        """The value of one object. Raises its error, or GetTimeoutError."""
+        entries = self.entries
+        value = entries.get(oid)
+        if value is None:
+            self._want((oid,))
+            self._block(lambda: entries.get(oid) is not None, timeout, 1)
+            value = entries[oid]
+            assert value is not None
+        return self.decode(value)
+
+    def get_many(self, oids: list[bytes], timeout: float | None) -> list[Any]:
+        """The values of several objects; raises as soon as one of them has failed."""
+        entries = self.entries
+        self._want(oids)
+        position, count = 0, len(oids)
+        failed = self._failed
+
+        def done() -> bool:
+            nonlocal position, failed
+            if failed != self._failed:
+                failed = self._failed
+                if any((v := entries.get(oid)) and v.kind >= m.ERROR for oid in oids):
+                    return True
+            while position < count and entries.get(oids[position]) is not None:
+                position += 1
+            return position == count
+
+        failed = -1
+        self._block(done, timeout, count)
+        if position < count:  # one has failed: raise that one
+            for oid in oids:
+                value = entries.get(oid)
+                if value is not None and value.kind >= m.ERROR:
+                    return [self.decode(value)]
+        return [self.decode(entries[oid]) for oid in oids]  # type: ignore[arg-type]
+
+    def wait(
+        self, oids: list[bytes], num_returns: int, timeout: float | None
+    ) -> list[int]:
+        """Positions of the objects that are ready, at most ``num_returns``, in order."""
+        entries = self.entries
+        self._want(oids)
+        ready: list[int] = []
+
+        def done() -> bool:
+            ready.clear()
+            for i, oid in enumerate(oids):
+                if entries.get(oid) is not None:
+                    ready.append(i)
+                    if len(ready) == num_returns:
+                        return True
+            return False
+
+        if not done() and timeout != 0:
+            self._block(done, timeout, len(oids), raises=False)
+        elif timeout == 0:
+            self._poll(done)
+        return ready
+
+    def _poll(self, done: Callable[[], bool]) -> None:
+        self._lost_check()
+        self.link.wait(done, 0)
+
+    def _lost_check(self) -> None:
+        if self.link.lost:
+            raise errors.RuntimeLostError(f"{self.link.lost[:1].upper()}{self.link.lost[1:]}.")
+
+    def _block(
+        self, done: Callable[[], Any], timeout: float | None, count: int, raises: bool = True
+    ) -> None:
+        if done():
+            return
+        unblock = self.before_block() if timeout != 0 else None
+        try:
+            ok = self.link.wait(done, timeout)
+        except failures.ConnectionLost as e:
+            text = str(e)
+            raise errors.RuntimeLostError(f"{text[:1].upper()}{text[1:]}.") from None
+        finally:
+            if unblock is not None:
+                unblock()
+        if not ok and raises:
+            what = "the object is" if count == 1 else f"all {count} objects are"
+            raise errors.GetTimeoutError(f"Get timed out: not {what} ready after {timeout} s.")
+
+    def on_ready(self, oid: bytes, callback: Callable[[], None]) -> None:
+        """Call back once when the object has a value or an error (or the runtime is lost)."""
+        self._want((oid,))
+        self.link.prompt(True)
+        self._callbacks.setdefault(oid, []).append(callback)
+        self.link.settle(lambda: self.entries.get(oid) is not None)
+        if self.entries.get(oid) is not None or self.link.lost:
+            self._call_back(oid)  # it was there before anyone could call back
+
+    def future(self, oid: bytes) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        keep = ObjectRef(oid)  # until the value is there
+        with self._lock:
+            self._counts[oid] = self._counts.get(oid, 0) + 1
+
+        def ready() -> None:
+            del keep_cell[:]
+            if not future.set_running_or_notify_cancel():
+                return
+            value = self.entries.get(oid)
+            try:
+                if value is None:
+                    raise errors.RuntimeLostError("The runtime is gone.")
+                future.set_result(self.decode(value))
+            except BaseException as e:
+                future.set_exception(e)
+
+        keep_cell = [keep]
+        del keep
+        self.on_ready(oid, ready)
+        return future
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def _ask(self, request: int, message: Any) -> m.Reply:
+        self._replies[request] = None
+        try:
+            self.link.send([message])
+            self.link.wait(lambda: self._replies[request] is not None)
+            reply = self._replies[request]
+        except failures.ConnectionLost as e:
+            raise errors.RuntimeLostError(f"{e}.") from None
+        finally:
+            del self._replies[request]
+        assert reply is not None
+        return reply
+
+    def query(self, what: str, **args: Any) -> Any:
+        """Ask the node. Raises LookupError with the node's sentence when it has no answer."""
+        request = self._requests()
+        reply = self._ask(request, m.Query(request, what, args))
+        if reply.error:
+            raise LookupError(reply.error)
+        return _unpack(reply.data)
+
+    def request(self, make: Callable[[int], Any]) -> Any:
+        """Send ``make(request number)`` and return the answer. Raises LookupError."""
+        number = self._requests()
+        reply = self._ask(number, make(number))
+        if reply.error:
+            raise LookupError(reply.error)
+        return _unpack(reply.data)
+
+    def close(self) -> None:
+        self.link.close()
+        if self.writer is not None:
+            self.writer.close()
+
+
+class _Local(threading.local):
+    kept: list[ObjectRef[Any]]
+
+
+_local = _Local()
+
+
+def _cleared(
+    args: tuple[Any, ...], kwargs: dict[str, Any], slots: list[int | str]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with None where a slot will be filled in."""
+    positions = set(slots)
+    return (
+        tuple(None if i in positions else a for i, a in enumerate(args)),
+        {k: None if k in positions else v for k, v in kwargs.items()},
+    )
+
+
+def decode_args(blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The worker's side of ``encode_args``: arguments with ``values`` filled in."""
+    if not blob:
+        return [], {}
+    args, kwargs, slots = serialization.loads(blob)
+    args = list(args)
+    for slot, value in zip(slots, values, strict=True):
+        if type(slot) is int:
+            args[slot] = value
+        else:
+            kwargs[slot] = value
+    return args, kwargs
+
+
+__all__ = ["Client", "Link", "decode_args"]

@@ -1,0 +1,38 @@
+"""Connecting to a node: the handshake, before anything else is exchanged."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from fanlight import messages as m
+from fanlight.wire import codec
+from fanlight.wire.failures import ConnectionLost, HandshakeRefused
+from fanlight.wire.framing import FrameReader, frame
+
+
+def handshake(sock: socket.socket, hello: m.Hello) -> tuple[dict[str, Any], bytes]:
+    """Say hello and wait for the answer: the node's facts, and bytes that came after it.
+
+    Raises ConnectionLost, HandshakeRefused, or TimeoutError if the socket has a time-out.
+    """
+    try:
+        sock.sendall(codec.encode([hello]))
+    except OSError as e:
+        raise ConnectionLost(f"the runtime closed the connection ({e})") from None
+    return read_welcome(sock)
+
+
+def read_welcome(sock: socket.socket) -> tuple[dict[str, Any], bytes]:
+    reader = FrameReader()
+    frames: list[bytes] = []
+    while not frames:
+        data = sock.recv(1 << 16)
+        if not data:
+            raise ConnectionLost("the runtime closed the connection")
+        frames = reader.feed(data)
+    (answer,) = codec.decode_handshake(frames[0])
+    if not isinstance(answer, m.Welcome):
+        raise HandshakeRefused(getattr(answer, "reason", "unexpected answer"))
+    early = b"".join(frame(f) for f in frames[1:]) + reader.rest()
+    return answer.info, early

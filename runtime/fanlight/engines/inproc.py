@@ -1,0 +1,335 @@
+"""The same core in one process, deterministic: for tests, for debugging, and without processes.
+
+Nothing runs in the background. Tasks run, one at a time and in a fixed order, when the driver
+blocks in ``get`` or ``wait`` (or calls ``shutdown``). A debugger stops in them like in any code.
+When nothing can run any more, ``get`` says that the program is stuck instead of waiting for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from fanlight import config, context, errors, events, ids
+from fanlight import messages as m
+from fanlight._version import __version__
+from fanlight.client.client import Client
+from fanlight.core import effects as fx
+from fanlight.core.machine import Core, CoreConfig
+from fanlight.engines.base import Capabilities
+from fanlight.engines.native import NativeEngine
+from fanlight.node.hub import Hub
+from fanlight.observe.discover import ConnectionInfo
+from fanlight.worker.executor import Executor
+
+_DRIVER = 1
+
+
+class _Link:
+    """Messages of one client or worker, handed over without a socket."""
+
+    def __init__(self, node: InprocNode, peer: int) -> None:
+        self.node = node
+        self.peer = peer
+        self.lost = ""
+        self.inside = False
+        self.polling = False
+        self.interrupted = False
+
+    def send(self, messages: Sequence[Any]) -> None:
+        if not self.lost:
+            self.node.post([(self.peer, x) for x in messages])
+
+    def wait(self, done: Callable[[], Any], timeout: float | None = None) -> bool:
+        return self.node.run_until(done, timeout)
+
+    def wake(self) -> None:
+        """Nothing runs in the background: dropped refs are flushed at the next step."""
+
+    def prompt(self, on: bool) -> None:
+        """Callbacks come when tasks run: see ``settle``."""
+
+    def settle(self, done: Callable[[], Any]) -> None:
+        while not done() and self.node.run_one():
+            pass
+
+    def close(self) -> None:
+        self.lost = "the runtime was shut down"
+
+
+class _InprocWorker:
+    """A worker that is not a process: an executor and its link."""
+
+    def __init__(self, node: InprocNode, number: int, peer: int) -> None:
+        self.number = number
+        self.peer = peer
+        self.client = Client(ids.new_client_id(), None)
+        self.client.link = _Link(node, peer)
+        self.executor = _InprocExecutor(self.client, node.client)
+
+    def step(self) -> bool:
+        """Run one task, if there is one."""
+        queue = self.executor.queue
+        if not queue:
+            return False
+        self.executor.dispatch(queue.popleft())
+        self.executor.flush()
+        return True
+
+
+class _InprocExecutor(Executor):
+    """Methods of async and threaded actors run one after the other."""
+
+    def __init__(self, client: Client, driver: Client) -> None:
+        super().__init__(client, [])
+        # Nested calls are the driver's client's business: it is the same process.
+        self._driver = driver
+        driver.before_block = self._before_block_of_driver
+
+    _blocked_worker: Any = None
+
+    def _before_block_of_driver(self) -> Callable[[], None] | None:
+        running = context.current.get()
+        if running is None or not running.blocking:
+            return None
+        worker = self._driver.link.node.worker_of(running.task_id)  # type: ignore[attr-defined]
+        if worker is None:
+            return None
+        link, task_id = worker.client.link, running.task_id
+        link.send([m.Blocked(task_id, worker.executor._take_unstarted())])
+        return lambda: link.send([m.Unblocked(task_id)])
+
+    def _start_loop(self, concurrency: int) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def _on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # In a thread, since the driver's own thread may have a loop that runs (a notebook has).
+        assert self._loop is not None
+        inside = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(inside.run, self._loop.run_until_complete, coroutine).result()
+
+    def _settle(self, result: Any) -> Any:
+        if inspect.iscoroutine(result) and self._loop is not None:
+            return self._on_loop(result)
+        return super()._settle(result)
+
+    def dispatch(self, execute: m.Execute) -> None:
+        spec = self.specs[execute.spec]
+        running, self.running = self.running, execute.task
+        try:
+            self.run(execute, spec, main=True)
+        finally:
+            self.running = running
+
+    def _exits(self, execute: Any, spec: Any, error: BaseException, duration: float) -> m.Done:
+        if spec.kind != m.ACTOR_CALL:
+            code = getattr(error, "code", None)
+            wrapped = errors.WorkerCrashedError(f"{spec.name} called sys.exit({code!r}).")
+            return self._failed(execute, spec, wrapped, duration)
+        return super()._exits(execute, spec, error, duration)
+
+
+class InprocNode:
+    """The shell around the core, without any process or socket."""
+
+    def __init__(self, resources: dict[str, int], capacity: int, info: dict[str, str]) -> None:
+        self.runtime_id = secrets.token_hex(8)
+        self.now = time.time()
+        cpus = resources.get("CPU", 0) // config.UNITS
+        self.core = Core(
+            CoreConfig(
+                node_id=ids.new_node_id(),
+                resources=resources,
+                capacity=capacity,
+                pool_size=max(1, cpus),
+                hostname=socket.gethostname(),
+            ),
+            self.now,
+        )
+        self.client = Client(ids.new_client_id(), None)
+        self.client.link = _Link(self, _DRIVER)
+        self.workers: dict[int, _InprocWorker] = {}  # by peer
+        self.clients: dict[int, Client] = {_DRIVER: self.client}
+        self._inbox: deque[tuple[int, Any]] = deque()
+        self._next_peer = _DRIVER + 1
+        self._stepping = False
+        self._subscribers: dict[int, Callable[[events.Event], None]] = {}
+        self.info = ConnectionInfo(
+            version=m.PROTOCOL_VERSION,
+            runtime_id=self.runtime_id,
+            name="inproc",
+            engine="inproc",
+            pid=os.getpid(),
+            socket="",
+            token="",
+            session_dir="",
+            created=self.now,
+        )
+        self.hub = Hub(self.core, self.info, __version__)
+        self._perform(self.core.start())
+        connected = fx.Connected("driver", self.client.id, os.getpid(), info)
+        self.post([(_DRIVER, connected)])
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def post(self, stimuli: list[tuple[int, Any]]) -> None:
+        """Take stimuli; handled at once, unless this is called from within a step."""
+        self._inbox.extend(stimuli)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                batch = list(self._inbox)
+                self._inbox.clear()
+                self._perform(self.core.handle(batch, time.time()))
+        finally:
+            self._stepping = False
+        if self._subscribers:
+            self._publish()
+
+    def _perform(self, effects: fx.Effects) -> None:
+        for action in effects.actions:
+            if isinstance(action, fx.SpawnWorker):
+                peer = self._next_peer
+                self._next_peer += 1
+                worker = _InprocWorker(self, action.number, peer)
+                self.workers[peer] = worker
+                self.clients[peer] = worker.client
+                connected = fx.Connected(
+                    "worker", worker.client.id, os.getpid(), {}, action.number
+                )
+                self._inbox.append((peer, connected))
+            elif isinstance(action, fx.KillWorker):
+                self._end_worker(action.number, "killed")
+        for peer, messages in effects.out.items():
+            client = self.clients.get(peer)
+            if client is not None:
+                for message in messages:
+                    client.handle(message)
+        for peer, worker in list(self.workers.items()):
+            if worker.executor.exiting and not worker.executor.queue:
+                worker.executor._end_actor()
+                self._end_worker(worker.number, worker.executor.exiting)
+                assert peer not in self.workers
+
+    def _end_worker(self, number: int, how: str) -> None:
+        for peer, worker in list(self.workers.items()):
+            if worker.number == number:
+                del self.workers[peer]
+                del self.clients[peer]
+                worker.executor.queue.clear()
+                self._inbox.append((peer, fx.Disconnected()))
+                self._inbox.append((0, fx.WorkerExited(number, how)))
+
+    def worker_of(self, task_id: bytes) -> _InprocWorker | None:
+        task = self.core.tasks.table.get(task_id)
+        if task is None or task.worker is None:
+            return None
+        return self.workers.get(task.worker.peer)
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run_one(self) -> bool:
+        """Run one task of the first worker that has one; False when there is none."""
+        self.client.flush_drops()
+        for worker in list(self.workers.values()):
+            if worker.peer in self.workers and worker.step():
+                self.post([])
+                return True
+        return False
+
+    def run_until(self, done: Callable[[], Any], timeout: float | None) -> bool:
+        while not done():
+            if timeout == 0:  # so that a loop of polls gets somewhere
+                self.run_one()
+                return bool(done())
+            if not self.run_one():
+                self.post([(0, fx.Tick())])
+                if done():
+                    break
+                if timeout is not None:
+                    return False
+                raise errors.FanlightError(
+                    "Nothing can run any more, and what this waits for is not ready: "
+                    + self._why()
+                )
+        return True
+
+    def _why(self) -> str:
+        from fanlight.core.queries import why
+
+        waiting = list(self.core.tasks.table.values())[:5]
+        if not waiting:
+            return "no task is left that could make it."
+        return " ".join(f"{t.name}: {why(self.core, t)}" for t in waiting)
+
+    def finish(self) -> None:
+        while self.run_one():
+            pass
+
+    # --- watching ----------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        for peer, messages in self.hub.tick(time.time()):
+            callback = self._subscribers.get(peer)
+            if callback is not None:
+                for message in messages:
+                    callback(msgspec.json.decode(message.payload, type=events.Event))
+
+    def subscribe(self, callback: Callable[[events.Event], None]) -> _InprocSubscription:
+        peer = self._next_peer
+        self._next_peer += 1
+        self._subscribers[peer] = callback
+        self.hub.attach(peer)
+        self._publish()
+        return _InprocSubscription(self, peer)
+
+
+class _InprocSubscription:
+    def __init__(self, node: InprocNode, peer: int) -> None:
+        self._node = node
+        self._peer = peer
+
+    def close(self) -> None:
+        self._node._subscribers.pop(self._peer, None)
+        self._node.hub.detach(self._peer)
+
+
+class InprocEngine(NativeEngine):
+    name = "inproc"
+    capabilities = Capabilities(
+        processes=False, shared_memory=False, interrupt=False, detached=False
+    )
+
+    def __init__(self, *, resources: dict[str, int], capacity: int | None, info: dict[str, str]):
+        self.node = InprocNode(resources, capacity or 1 << 30, info)
+        super().__init__(self.node.client)
+        self.runtime_id = self.node.runtime_id
+        self.node_pid = os.getpid()
+        self.connection: ConnectionInfo | None = None
+        self.info = {
+            "runtime_id": self.runtime_id,
+            "node_id": self.node.core.config.node_id.hex(),
+            "session_dir": "",
+        }
+
+    def subscribe(self, callback: Callable[[events.Event], None]) -> _InprocSubscription:
+        return self.node.subscribe(callback)
+
+    def close(self) -> None:
+        """Run what was submitted and never waited for, then end."""
+        self.node.finish()
+        self.client.close()

@@ -1,0 +1,205 @@
+"""What the ``local`` and ``inproc`` engines share: the API's calls as messages of a client."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from fanlight import context, errors, ids, options, serialization
+from fanlight import messages as m
+from fanlight.client import failures
+from fanlight.client.client import Client
+from fanlight.core.objects import handle_oid
+from fanlight.engines.base import Call, FunctionSpec, shape_returns
+
+_NO_ARGS: tuple[bytes, list[bytes], list[bytes]] = (b"", [], [])
+FUNCTION_LIMIT = 95 << 20
+FUNCTION_WARN = 10 << 20
+
+
+class NativeEngine:
+    """An engine whose core is Fanlight's own."""
+
+    name = "native"
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.get = client.get
+        self.get_many = client.get_many
+        self.wait = client.wait
+        self.put = client.put
+        self.query = client.query
+
+    # --- functions ---------------------------------------------------------------------------
+
+    def _define(self, target: Any, name: str) -> bytes:
+        try:
+            blob, contained = serialization.dumps_function(target)
+        except Exception as e:
+            raise failures.cannot_serialize(f"the function {name}", target, e) from e
+        if len(blob) > FUNCTION_LIMIT:
+            raise ValueError(
+                f"The function {name} is too large: {len(blob) / 1e6:.0f} MB pickled, with what it "
+                f"captures (FUNCTION_SIZE_ERROR_THRESHOLD is {FUNCTION_LIMIT / 1e6:.0f} MB). "
+                "Put large values with fanlight.put() and pass the ref as an argument."
+            )
+        for oid in contained:  # refs in closures are kept as long as this process
+            self.client.adopt(oid)
+        key = hashlib.blake2b(blob, digest_size=16).digest()
+        self.client.define_function(key, blob)
+        return key
+
+    def bind_task(self, spec: FunctionSpec) -> Call:
+        client, opts = self.client, spec.options
+        name = opts.get("name") or spec.name
+        num_returns = opts.get("num_returns", 1)
+        retry = opts.get("retry_exceptions", False)
+        number = client.define_spec(
+            m.TaskSpec(
+                m.TASK,
+                self._define(spec.target, spec.name),
+                name,
+                options.demand(opts, default_cpus=1),
+                num_returns,
+                opts.get("max_retries", 3),
+                bool(retry),
+                _retry_types(retry),
+                spec.origin,
+                namespace=spec.namespace,
+            )
+        )
+        encode, submit = client.encode_args, client.submit
+
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
+            refs = submit(number, num_returns, encoded)
+            return refs[0] if num_returns == 1 else shape_returns(refs)
+
+        return call
+
+    # --- actors ------------------------------------------------------------------------------
+
+    def create_actor(
+        self, spec: FunctionSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        client, opts = self.client, spec.options
+        held, placement = options.actor_demand(opts)
+        methods: dict[str, Any] = opts["_methods"]
+        concurrency = opts.get("max_concurrency") or (1000 if opts["_is_async"] else 1)
+        number = client.define_spec(
+            m.TaskSpec(
+                m.ACTOR_CREATE,
+                self._define(spec.target, spec.name),
+                spec.name,
+                held,
+                0,
+                origin=spec.origin,
+                method=opts.get("name", ""),
+                namespace=spec.namespace,
+                max_concurrency=concurrency,
+                placement_cpu=placement,
+            )
+        )
+        encoded = client.encode_args(args, kwargs, spec.name) if args or kwargs else _NO_ARGS
+        actor_id = ids.new_actor_id()
+        running = context.current.get()
+        name = opts.get("name", "")
+
+        def message(request: int) -> m.CreateActor:
+            return m.CreateActor(
+                actor=actor_id,
+                task=client.next_task_id(),
+                spec=number,
+                args=encoded[0],
+                deps=encoded[1],
+                pins=encoded[2],
+                parent=running.task_id if running is not None else b"",
+                name=name,
+                namespace=opts["namespace"],
+                detached=opts.get("lifetime") == "detached",
+                max_restarts=opts.get("max_restarts", 0),
+                max_task_retries=opts.get("max_task_retries", 0),
+                methods=pickle.dumps(methods, 5),
+                request=request,
+                get_if_exists=opts.get("get_if_exists", False),
+            )
+
+        oid = handle_oid(actor_id)
+        if not name:
+            client._counts[oid] = 1
+            client.link.send([message(0)])
+            return {"actor": actor_id, "methods": methods, "class_name": spec.name}
+        try:
+            found = client.request(message)
+        except LookupError as e:
+            raise errors.ActorAlreadyExistsError(str(e)) from None
+        found["methods"] = pickle.loads(found["methods"])
+        oid = handle_oid(found["actor"])
+        client._counts[oid] = client._counts.get(oid, 0) + 1
+        return found
+
+    def find_actor(self, name: str, namespace: str) -> dict[str, Any]:
+        """What a handle to a named actor is made of. Raises ValueError."""
+        try:
+            found = self.client.query("get_actor", name=name, namespace=namespace)
+        except LookupError as e:
+            raise ValueError(str(e.args[0])) from None
+        found["methods"] = pickle.loads(found["methods"])
+        return found
+
+    def bind_method(
+        self, actor_id: bytes, method: str, label: str, options: dict[str, Any], origin: str
+    ) -> Call:
+        """``label`` is what people see: ``Counter.inc``."""
+        client = self.client
+        num_returns = options.get("num_returns", 1)
+        retry = options.get("retry_exceptions", False)
+        name = options.get("name") or label
+        number = client.define_spec(
+            m.TaskSpec(
+                m.ACTOR_CALL,
+                b"",
+                name,
+                {},
+                num_returns,
+                options.get("max_task_retries", 0),
+                bool(retry),
+                _retry_types(retry),
+                origin,
+                method,
+            )
+        )
+        encode, submit = client.encode_args, client.submit
+
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
+            refs = submit(number, num_returns, encoded, actor_id)
+            return refs[0] if num_returns == 1 else shape_returns(refs)
+
+        return call
+
+    # --- the rest ----------------------------------------------------------------------------
+
+    def cancel(self, oid: bytes, force: bool, recursive: bool) -> None:
+        self.client.link.send([m.Cancel(ids.task_of(oid), force, recursive)])
+
+    def kill(self, actor_id: bytes, no_restart: bool) -> None:
+        self.client.link.send([m.KillActor(actor_id, no_restart)])
+
+    def cancel_origin(self, origin: str, force: bool) -> int:
+        """Cancel all unfinished tasks of one cell; returns how many there were."""
+        tasks = self.client.query("tasks_of_origin", origin=origin)
+        if tasks:
+            self.client.link.send([m.Cancel(t, force, True) for t in tasks])
+        return len(tasks)
+
+    def on_ready(self, oid: bytes, callback: Callable[[], None]) -> None:
+        self.client.on_ready(oid, callback)
+
+
+def _retry_types(retry: Any) -> bytes:
+    if not isinstance(retry, list | tuple):
+        return b""
+    return serialization.dumps(tuple(retry)).to_bytes()

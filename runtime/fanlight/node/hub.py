@@ -1,0 +1,209 @@
+"""Folds what happens in the core into events for observers, about ten times a second.
+
+An observer can never hold the runtime back: what it is told is bounded by these limits whatever the
+core does, it is told nothing while it is behind, and without observers nothing is sampled at all
+but the use of the object store (one row a second).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import deque
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from fanlight import events as e
+from fanlight import messages as m
+from fanlight.core import views
+from fanlight.core.machine import Core
+from fanlight.observe.discover import ConnectionInfo
+
+_encode = msgspec.json.encode
+TASKS_PER_DELTA = 300
+_SAMPLE_SECONDS = 1.0  # processes, GPUs
+
+
+class Hub:
+    def __init__(self, core: Core, info: ConnectionInfo, version: str) -> None:
+        self.core = core
+        self.info = info
+        self.version = version
+        self.observers: dict[int, bool] = {}  # peer -> has had its snapshot
+        self.seq = 0
+        self.history: deque[e.StoreView] = deque(maxlen=e.HISTORY_LIMIT)
+        self._last_store = 0.0
+        self._last_sample = 0.0
+        self._usage: dict[int, tuple[float, int]] = {}
+        self._processes: Any = None
+        self._gpus: Any = None
+        self._gpu_views: list[e.GpuView] = []
+        self._gpu_status = ""
+        self._sent_runtime: e.RuntimeView | None = None
+        self._sent_workers: list[e.WorkerView] | None = None
+        self._sent_objects: list[e.ObjectView] | None = None
+
+    # --- observers ---------------------------------------------------------------------------
+
+    def attach(self, peer: int) -> None:
+        self.observers[peer] = False
+        self.core.watched = True
+
+    def detach(self, peer: int) -> None:
+        self.observers.pop(peer, None)
+        if not self.observers:
+            self.core.watched = False
+            self.core.changed_tasks.clear()
+
+    def tick(self, now: float) -> list[tuple[int, list[Any]]]:
+        """What to send to whom; also takes the samples that are due."""
+        store = None
+        if now - self._last_store >= 1.0 or self.observers:
+            store = self._sample_store(now)
+        if not self.observers:
+            self._forget_changes()
+            return []
+        sampled = now - self._last_sample >= _SAMPLE_SECONDS
+        if sampled:
+            self._last_sample = now
+            self._sample()
+        old = [peer for peer, ready in self.observers.items() if ready]
+        new = [peer for peer, ready in self.observers.items() if not ready]
+        out: list[tuple[int, list[Any]]] = []
+        delta = self._delta(now, store, sampled)
+        if delta is not None:
+            self.seq += 1
+            delta.seq = self.seq
+            payload = _encode(delta)
+            out += [(peer, [m.Events(payload)]) for peer in old]
+        if new:
+            payload = _encode(self.snapshot(now))
+            for peer in new:
+                self.observers[peer] = True
+                out.append((peer, [m.Events(payload)]))
+        return out
+
+    def ended(self, reason: str) -> list[tuple[int, list[Any]]]:
+        payload = _encode(e.Ended(reason))
+        return [(peer, [m.Events(payload)]) for peer in self.observers]
+
+    # --- samples -----------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        if self._processes is None:
+            from fanlight.observe.gpu import GpuSampler
+            from fanlight.observe.sampler import ProcessSampler
+
+            self._processes = ProcessSampler()
+            self._gpus = GpuSampler()
+        pids = {w.pid: w for w in self.core.workers.values() if w.pid}
+        self._usage = self._processes.sample(pids)
+        self._gpu_views, self._gpu_status = self._gpus.sample()
+        for gpu in self._gpu_views:
+            for process in gpu.processes:
+                worker = pids.get(process.pid)
+                if worker is not None:
+                    process.task = views.worker_view(worker, 0.0, 0).task
+            devices = self.core.pool.devices
+            if gpu.index < len(devices):
+                gpu.share = 1.0 - devices[gpu.index] / 10_000
+
+    def _sample_store(self, now: float) -> e.StoreView | None:
+        store = views.store_view(self.core)
+        store.time = now
+        last = self.history[-1] if self.history else None
+        same = last is not None and msgspec.structs.replace(last, time=now) == store
+        if same and now - self._last_store < 1.0:
+            return None
+        self._last_store = now
+        self.history.append(store)
+        return store
+
+    # --- events ------------------------------------------------------------------------------
+
+    def runtime_view(self) -> e.RuntimeView:
+        core = self.core
+        drivers = [
+            e.DriverView(
+                id=c.id.hex(), pid=c.pid, kernel_id=c.info.get("kernel_id", ""), job=c.job
+            )
+            for c in core.clients.values()
+            if c.role == "driver"
+        ]
+        return e.RuntimeView(
+            id=self.info.runtime_id,
+            name=self.info.name,
+            engine=self.info.engine,
+            version=self.version,
+            python=platform.python_version(),
+            pid=self.info.pid,
+            started=self.info.created,
+            total=core.resources(core.pool.total),
+            available=core.resources(core.pool.available),
+            drivers=drivers,
+        )
+
+    def _workers(self) -> list[e.WorkerView]:
+        return [
+            views.worker_view(w, *self._usage.get(w.pid, (0.0, 0)))
+            for w in self.core.workers.values()
+        ]
+
+    def snapshot(self, now: float) -> e.Snapshot:
+        """All that is known, bounded."""
+        core = self.core
+        half = e.TASK_LIMIT // 2
+        tasks = [*islice(reversed(core.recent), half)][::-1]
+        tasks += [*islice(reversed(core.tasks.table.values()), half)][::-1]
+        return e.Snapshot(
+            version=e.EVENTS_VERSION,
+            seq=self.seq,
+            time=now,
+            runtime=self.runtime_view(),
+            groups=[views.group_view(g) for g in core.groups],
+            edges=views.edge_views(core),
+            tasks=[views.task_view(t) for t in tasks],
+            workers=self._workers(),
+            actors=[views.actor_view(a) for a in core.actors.table.values()],
+            gpus=self._gpu_views,
+            gpu_status=self._gpu_status,
+            store=list(self.history),
+            objects=views.object_views(core),
+            errors=[views.error_view(r) for r in core.errors],
+        )
+
+    def _delta(self, now: float, store: e.StoreView | None, sampled: bool) -> e.Delta | None:
+        core = self.core
+        busy = bool(core.changed_groups or core.changed_actors or core.new_errors)
+        if not (busy or store or sampled):
+            return None
+        runtime = self.runtime_view()
+        workers = self._workers()
+        objects = views.object_views(core) if store is not None else None
+        changed = list(core.changed_tasks.values())[-TASKS_PER_DELTA:]
+        delta = e.Delta(
+            seq=0,
+            time=now,
+            runtime=runtime if runtime != self._sent_runtime else None,
+            groups=[views.group_view(core.groups[n]) for n in sorted(core.changed_groups)],
+            edges=views.edge_views(core, core.changed_edges),
+            tasks=[views.task_view(t) for t in changed],
+            workers=workers if workers != self._sent_workers else None,
+            actors=[views.actor_view(a) for a in core.changed_actors.values()],
+            gpus=self._gpu_views if sampled else None,
+            store=store,
+            objects=objects if objects != self._sent_objects else None,
+            errors=[views.error_view(r) for r in core.new_errors],
+        )
+        self._sent_runtime, self._sent_workers, self._sent_objects = runtime, workers, objects
+        self._forget_changes()
+        return delta
+
+    def _forget_changes(self) -> None:
+        core = self.core
+        core.changed_groups.clear()
+        core.changed_edges.clear()
+        core.changed_tasks.clear()
+        core.changed_actors.clear()
+        core.new_errors.clear()

@@ -1,0 +1,25 @@
+"""Entry point of the node process; the driver that starts it writes a BootConfig to its stdin."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import msgspec
+
+from fanlight.node.boot import BootConfig
+
+
+def main() -> None:
+    boot = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=BootConfig)
+    # Ctrl-C in a terminal is for the driver; it decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from fanlight.node.server import Node
+
+    node = Node(boot)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(node, "stop_reason", "SIGTERM"))
+    node.run()
+
+
+if __name__ == "__main__":
+    main()

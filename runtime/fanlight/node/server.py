@@ -1,0 +1,476 @@
+"""The node process: a thin shell of sockets and processes around the core.
+
+One thread, one loop: read what there is, give it to the core in one step, do what the core says.
+Everything that is written to one receiver in a step goes out as one frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from fanlight import config
+from fanlight import messages as m
+from fanlight._version import __version__
+from fanlight.core import effects as fx
+from fanlight.core.machine import Core, CoreConfig
+from fanlight.node import zygote
+from fanlight.node.boot import BootConfig, remove_dirs
+from fanlight.node.hub import Hub
+from fanlight.observe import discover
+from fanlight.wire import codec
+from fanlight.wire.failures import WireError
+from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader
+
+_READ = 1 << 16
+_FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
+_OBSERVER_BACKLOG = 4 << 20  # bytes that an observer may fall behind before it is dropped
+_IN, _OUT = select.POLLIN, select.POLLOUT
+
+
+class Connection:
+    """One socket, and what is known of who is behind it."""
+
+    __slots__ = ("client_id", "deadline", "frames", "out", "out_bytes", "peer", "role", "sock",
+                 "worker", "writing")  # fmt: skip
+
+    def __init__(self, sock: socket.socket, peer: int, deadline: float) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.role = ""  # until the handshake
+        self.worker = 0
+        self.client_id = b""
+        self.deadline = deadline
+        self.frames = FrameReader(HANDSHAKE_LIMIT)
+        self.out: deque[bytes] = deque()
+        self.out_bytes = 0
+        self.writing = False
+
+
+class Poller:
+    """epoll where there is one, else poll; the same few calls."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._poll = select.poll() if self._epoll is None else None
+        impl: Any = self._epoll or self._poll
+        self.register = impl.register
+        self.modify = impl.modify
+        self.unregister = impl.unregister
+
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
+        if self._epoll is not None:
+            return self._epoll.poll(seconds)
+        assert self._poll is not None
+        return self._poll.poll(seconds * 1000)
+
+
+class Node:
+    def __init__(self, boot: BootConfig) -> None:
+        self.boot = boot
+        self.core = Core(
+            CoreConfig(
+                node_id=boot.node_id,
+                resources=boot.resources,
+                capacity=boot.capacity,
+                pool_size=boot.pool_size,
+                hostname=socket.gethostname(),
+                persistent=boot.persistent,
+            ),
+            time.time(),
+        )
+        self.poller = Poller()
+        self.connections: dict[int, Connection] = {}  # by descriptor
+        self.peers: dict[int, Connection] = {}
+        self.next_peer = 1
+        self.worker_peers: dict[int, Connection] = {}  # by worker number
+        self.stop_reason = ""
+        self.started = time.time()
+        self.info = discover.ConnectionInfo(
+            version=m.PROTOCOL_VERSION,
+            runtime_id=boot.runtime_id,
+            name=boot.name,
+            engine="local",
+            pid=os.getpid(),
+            socket=os.path.join(boot.session_dir, "node.sock"),
+            token=boot.token,
+            session_dir=boot.session_dir,
+            created=self.started,
+        )
+        self.hub = Hub(self.core, self.info, __version__)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.info.socket)
+        os.chmod(self.info.socket, 0o600)
+        self.listener.listen(128)
+        self.listener.setblocking(False)
+        self.poller.register(self.listener.fileno(), _IN)
+        self.zygote_out = b""
+        self.zygote_pending = b""
+        self.start_zygote()
+
+    # --- the zygote --------------------------------------------------------------------------
+
+    def start_zygote(self) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                keep = {theirs.fileno(), self.boot.lock_fd, 0, 1, 2}
+                for fd in os.listdir("/dev/fd"):
+                    if int(fd) not in keep:
+                        with contextlib.suppress(OSError):
+                            os.close(int(fd))
+                zygote.run(self.boot, theirs)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(1)
+        theirs.close()
+        ours.setblocking(False)
+        self.zygote = ours
+        self.zygote_pid = pid
+        self.zygote_pending = b""
+        self.poller.register(ours.fileno(), _IN)
+
+    def tell_zygote(self, line: str) -> None:
+        try:
+            self.zygote.setblocking(True)
+            self.zygote.sendall(line.encode() + b"\n")
+            self.zygote.setblocking(False)
+        except OSError:
+            pass  # its end is noticed by the loop
+
+    def read_zygote(self) -> None:
+        try:
+            data = self.zygote.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.zygote_died()
+            return
+        self.zygote_pending += data
+        *lines, self.zygote_pending = self.zygote_pending.split(b"\n")
+        for line in lines:
+            words = line.decode().split()
+            if words[0] == "exited":
+                self.worker_exited(int(words[1]), zygote.describe_status(words[2]))
+
+    def zygote_died(self) -> None:
+        """Workers die with it; a new one is forked, which this single-threaded process may do."""
+        self.poller.unregister(self.zygote.fileno())
+        self.zygote.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.zygote_pid, 0)
+        if self.stop_reason:
+            return
+        lost = [w for w in self.core.workers.values()]
+        self.start_zygote()
+        for worker in lost:
+            if worker.pid:
+                with contextlib.suppress(OSError):
+                    os.kill(worker.pid, signal.SIGKILL)
+            self.worker_exited(worker.number, "its parent process (the zygote) died")
+
+    def worker_exited(self, number: int, how: str) -> None:
+        """Handle what the worker still sent, then its end."""
+        connection = self.worker_peers.pop(number, None)
+        if connection is not None:
+            self.drain(connection)
+            self.disconnect(connection)
+        self.step([(0, fx.WorkerExited(number, how, self.log_tail(number)))])
+
+    def log_tail(self, number: int) -> str:
+        path = Path(self.boot.session_dir, "logs", f"worker-{number}.log")
+        try:
+            with path.open("rb") as f:
+                f.seek(0, os.SEEK_END)
+                f.seek(max(0, f.tell() - 4000))
+                tail = f.read().decode(errors="replace")
+            path.unlink()
+        except OSError:
+            return ""
+        return "\n".join(tail.strip().splitlines()[-20:])
+
+    # --- connections -------------------------------------------------------------------------
+
+    def adopt(self, sock: socket.socket) -> Connection:
+        sock.setblocking(False)
+        connection = Connection(sock, self.next_peer, time.time() + config.HANDSHAKE_SECONDS)
+        self.next_peer += 1
+        self.connections[sock.fileno()] = connection
+        self.peers[connection.peer] = connection
+        self.poller.register(sock.fileno(), _IN)
+        return connection
+
+    def accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as e:
+                print(f"accept failed: {e}", file=sys.stderr, flush=True)
+                return
+            self.adopt(sock)
+
+    def welcome(self, connection: Connection, role: str, client_id: bytes) -> None:
+        connection.role = role
+        connection.client_id = client_id
+        connection.frames.limit = FrameReader().limit
+        self.send(
+            connection,
+            [
+                m.Welcome(
+                    {
+                        "runtime_id": self.boot.runtime_id,
+                        "name": self.boot.name,
+                        "node_id": self.boot.node_id.hex(),
+                        "pid": os.getpid(),
+                        "session_dir": self.boot.session_dir,
+                        "segment_dir": self.boot.segment_dir,
+                        "version": __version__,
+                    }
+                )
+            ],
+        )
+
+    def handshake(self, connection: Connection, frame: bytes) -> list[tuple[int, Any]]:
+        """Check who connects, before anything else is read. Raises WireError."""
+        messages = codec.decode_handshake(frame)
+        hello = messages[0] if len(messages) == 1 else None
+        refusal = ""
+        if not isinstance(hello, m.Hello):
+            raise WireError("no Hello")
+        if not hmac.compare_digest(hello.token.encode(), self.boot.token.encode()):
+            refusal = "wrong token"
+        elif hello.version != m.PROTOCOL_VERSION:
+            refusal = f"protocol version {hello.version}; this runtime has {m.PROTOCOL_VERSION}"
+        elif hello.role not in ("driver", "worker", "observer"):
+            refusal = "unknown role"
+        if refusal:
+            self.send(connection, [m.Refused(refusal)])
+            raise WireError(refusal)
+        self.welcome(connection, hello.role, hello.client_id)
+        number = 0
+        if hello.role == "worker":
+            number = int(hello.info.get("number", "0"))
+            connection.worker = number
+            self.worker_peers[number] = connection
+        if hello.role == "observer":
+            self.hub.attach(connection.peer)
+        connected = fx.Connected(hello.role, hello.client_id, hello.pid, hello.info, number)
+        return [(connection.peer, connected)]
+
+    def read(self, connection: Connection) -> list[tuple[int, Any]] | None:
+        """Stimuli from one socket; None when it ended."""
+        try:
+            data = connection.sock.recv(_READ)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        try:
+            stimuli: list[tuple[int, Any]] = []
+            peer = connection.peer
+            for frame in connection.frames.feed(data):
+                if not connection.role:
+                    stimuli += self.handshake(connection, frame)
+                else:
+                    for message in codec.decode_from_client(frame):
+                        if connection.role == "observer" and type(message) not in _FROM_OBSERVER:
+                            raise WireError(f"an observer may not send {type(message).__name__}")
+                        stimuli.append((peer, message))
+            return stimuli
+        except (WireError, ValueError) as e:
+            print(f"a {connection.role or 'stranger'} was dropped: {e}", file=sys.stderr, flush=True)
+            return None
+
+    def drain(self, connection: Connection) -> None:
+        """Handle all that a process sent before it ended."""
+        while connection.peer in self.peers:
+            stimuli = self.read(connection)
+            if not stimuli:
+                return
+            self.step(stimuli)
+
+    def disconnect(self, connection: Connection) -> None:
+        if self.peers.pop(connection.peer, None) is None:
+            return
+        fd = connection.sock.fileno()
+        self.connections.pop(fd, None)
+        with contextlib.suppress(OSError, ValueError):
+            self.poller.unregister(fd)
+        connection.sock.close()
+        self.hub.detach(connection.peer)
+        if connection.role:
+            self.step([(connection.peer, fx.Disconnected())])
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def send(self, connection: Connection, messages: list[Any]) -> None:
+        data = codec.encode(messages)
+        if not connection.out:
+            try:
+                sent = connection.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # reading will notice its end
+            if sent == len(data):
+                return
+            data = data[sent:]
+        connection.out.append(data)
+        connection.out_bytes += len(data)
+        if connection.role == "observer" and connection.out_bytes > _OBSERVER_BACKLOG:
+            connection.out.clear()
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)  # it is too slow: it may come again
+            return
+        if not connection.writing:
+            connection.writing = True
+            self.poller.modify(connection.sock.fileno(), _IN | _OUT)
+
+    def write_more(self, connection: Connection) -> None:
+        out = connection.out
+        while out:
+            try:
+                sent = connection.sock.send(out[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                out.clear()
+                break
+            connection.out_bytes -= sent
+            if sent < len(out[0]):
+                out[0] = out[0][sent:]
+                return
+            out.popleft()
+        connection.out_bytes = 0
+        connection.writing = False
+        with contextlib.suppress(OSError):
+            self.poller.modify(connection.sock.fileno(), _IN)
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def step(self, stimuli: list[tuple[int, Any]]) -> None:
+        self.perform(self.core.handle(stimuli, time.time()))
+
+    def perform(self, effects: fx.Effects) -> None:
+        peers = self.peers
+        for peer, messages in effects.out.items():
+            connection = peers.get(peer)
+            if connection is not None:
+                self.send(connection, messages)
+        for action in effects.actions:
+            if isinstance(action, fx.SpawnWorker):
+                self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()}")
+            elif isinstance(action, fx.KillWorker):
+                self.tell_zygote(f"kill {action.number}")
+            elif isinstance(action, fx.DeleteSegment):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self.boot.segment_dir, action.name))
+            elif isinstance(action, fx.DriversChanged):
+                self.info.kernel_ids = action.kernel_ids
+                with contextlib.suppress(OSError):
+                    discover.write(self.info)
+            elif isinstance(action, fx.DropClient):
+                connection = peers.get(action.peer)
+                if connection is not None:
+                    print(f"a client was dropped: {action.reason}", file=sys.stderr, flush=True)
+                    self.disconnect(connection)
+            elif isinstance(action, fx.Stop):
+                self.stop_reason = self.stop_reason or action.reason
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the last driver is gone."""
+        driver = self.adopt(socket.socket(fileno=self.boot.driver_fd))
+        self.perform(self.core.start())
+        self.welcome(driver, "driver", self.boot.driver_client)
+        pid = int(self.boot.driver_info.get("pid", "0"))
+        info = self.boot.driver_info
+        self.step([(driver.peer, fx.Connected("driver", driver.client_id, pid, info))])
+        next_tick = time.time()
+        while not self.stop_reason:
+            ready = self.poller.wait(max(0.0, next_tick - time.time()))
+            stimuli: list[tuple[int, Any]] = []
+            ended: list[Connection] = []
+            zygote_spoke = False
+            for fd, mask in ready:
+                connection = self.connections.get(fd)
+                if connection is None:
+                    if fd == self.listener.fileno():
+                        self.accept()
+                    else:
+                        zygote_spoke = True
+                    continue
+                if mask & _OUT:
+                    self.write_more(connection)
+                if mask & ~_OUT:
+                    got = self.read(connection)
+                    if got is None:
+                        ended.append(connection)
+                    else:
+                        stimuli += got
+            if stimuli:
+                self.step(stimuli)
+            for connection in ended:
+                self.disconnect(connection)
+            if zygote_spoke:
+                self.read_zygote()
+            now = time.time()
+            if now >= next_tick:
+                self.tick(now)
+                next_tick = now + (config.OBSERVE_SECONDS if self.hub.observers else 0.5)
+                if any(len(w.queue) > 1 for w in self.core.workers.values()):
+                    next_tick = min(next_tick, now + config.RECLAIM_SECONDS)
+            elif self.hub.observers:
+                next_tick = min(next_tick, now + config.OBSERVE_SECONDS)
+        self.shutdown()
+
+    def tick(self, now: float) -> None:
+        self.step([(0, fx.Tick())])
+        for connection in list(self.peers.values()):
+            if not connection.role and now > connection.deadline:
+                self.disconnect(connection)
+        for peer, messages in self.hub.tick(now):
+            connection = self.peers.get(peer)
+            if connection is not None:
+                self.send(connection, messages)
+
+    def shutdown(self) -> None:
+        """Tell observers, end all processes, remove all files."""
+        discover.remove(self.boot.runtime_id)
+        for peer, messages in self.hub.ended(self.stop_reason):
+            connection = self.peers.get(peer)
+            if connection is not None:
+                self.send(connection, messages)
+        self.listener.close()
+        self.tell_zygote("stop")
+        self.zygote.close()
+        deadline = time.monotonic() + 6.0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                pid, _ = os.waitpid(self.zygote_pid, os.WNOHANG)
+                if pid == 0:
+                    time.sleep(0.002)
+                    continue
+            break
+        remove_dirs(self.boot.session_dir, self.boot.segment_dir)
+        for connection in self.peers.values():
+            connection.sock.close()

@@ -1,0 +1,199 @@
+"""The zygote: a small process, warm with everything a worker needs, that forks workers.
+
+It is the workers' parent: it reports how each one ended, and when the node goes away, in whatever
+way, it kills them all and removes the session's files.
+
+Node -> zygote: lines ``spawn NUMBER HEXID``, ``kill NUMBER``, ``stop``.
+Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from fanlight.node.boot import BootConfig
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel kill this process when its parent dies."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
+    """The zygote's life; called in a fresh fork of the node."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the node does
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.path[:] = boot.sys_path
+    import cloudpickle  # noqa: F401  what workers need, paid for once
+
+    from fanlight.worker import main  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # workers share these pages as long as they do not touch them
+    _Zygote(boot, channel).serve()
+
+
+class _Zygote:
+    def __init__(self, boot: BootConfig, channel: socket.socket) -> None:
+        self.boot = boot
+        self.channel = channel
+        self.children: dict[int, int] = {}  # pid -> number
+        self.wake_r, wake_w = os.pipe()
+        os.set_blocking(self.wake_r, False)
+        os.set_blocking(wake_w, False)
+        self.wake_w = wake_w
+        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> NoReturn:
+        poll = select.poll()
+        poll.register(self.channel, select.POLLIN)
+        poll.register(self.wake_r, select.POLLIN)
+        pending = b""
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self.wake_r in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self.wake_r, 4096)
+            self.reap()
+            if self.channel.fileno() not in ready:
+                continue
+            try:
+                data = self.channel.recv(1 << 16)
+            except ConnectionError:
+                data = b""
+            if not data:
+                self.end()
+            pending += data
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                self.command(line.decode().split())
+
+    def command(self, words: list[str]) -> None:
+        if words[0] == "spawn":
+            self.spawn(int(words[1]), words[2])
+        elif words[0] == "kill":
+            for pid, number in self.children.items():
+                if number == int(words[1]):
+                    _kill_group(pid)
+        elif words[0] == "stop":
+            self.end()
+
+    def spawn(self, number: int, worker_id: str) -> None:
+        try:
+            pid = os.fork()
+        except OSError as e:
+            self.tell(f"exited {number} fork:{e.errno}")
+            return
+        if pid:
+            self.children[pid] = number
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
+            self.tell(f"spawned {number} {pid}")
+            return
+        code = 1
+        try:
+            self.become_worker(number, worker_id)
+            code = 0
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            os._exit(code)
+
+    def become_worker(self, number: int, worker_id: str) -> None:
+        die_with_parent()
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # what the worker starts is killed with it
+        signal.set_wakeup_fd(-1)
+        for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number_, signal.SIG_DFL)
+        for fd in (self.channel.fileno(), self.wake_r, self.wake_w, self.boot.lock_fd):
+            os.close(fd)
+        log = os.open(
+            os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"),
+            os.O_CREAT | os.O_WRONLY | os.O_APPEND,
+            0o600,
+        )
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        from fanlight.worker import main
+
+        main.run(self.boot, number, bytes.fromhex(worker_id))
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self.children.pop(pid, None)
+            if number is not None:
+                _kill_group(pid)  # whatever it started and left behind
+                self.tell(f"exited {number} {status}")
+
+    def tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self.channel.sendall(line.encode() + b"\n")
+
+    def end(self) -> NoReturn:
+        """The node stops or is dead: end the workers, remove the files."""
+        from fanlight.node.boot import remove_dirs
+        from fanlight.observe import discover
+
+        for pid in self.children:
+            _kill_group(pid)
+        deadline = time.monotonic() + 5.0
+        while self.children and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.005)
+        discover.remove(self.boot.runtime_id)
+        remove_dirs(self.boot.session_dir, self.boot.segment_dir)
+        os._exit(0)
+
+
+def _kill_group(pid: int) -> None:
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(OSError):
+            kill(pid, signal.SIGKILL)
+
+
+def describe_status(status: str) -> str:
+    """What ``exited`` says, in words.
+
+    >>> describe_status("9"), describe_status("256")
+    ('killed by SIGKILL', 'exit code 1')
+    """
+    if status.startswith("fork:"):
+        return f"no new process could be made: {os.strerror(int(status[5:]))}"
+    code = int(status)
+    if os.WIFSIGNALED(code):
+        number = os.WTERMSIG(code)
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exit code {os.WEXITSTATUS(code)}"

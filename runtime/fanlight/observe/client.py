@@ -1,0 +1,151 @@
+"""Observer connections: attach to a runtime and read its events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.observe.discover import ConnectionInfo
+from fanlight.wire import codec, failures
+from fanlight.wire.framing import FrameReader
+
+
+def _hello(info: ConnectionInfo) -> bytes:
+    return codec.encode(
+        [m.Hello(m.PROTOCOL_VERSION, info.token, "observer", os.getpid(), ids.new_client_id())]
+    )
+
+
+def _check_welcome(payload: bytes) -> m.Welcome:
+    (answer,) = codec.decode_handshake(payload)
+    if isinstance(answer, m.Welcome):
+        return answer
+    raise failures.HandshakeRefused(getattr(answer, "reason", "unexpected answer"))
+
+
+class AsyncObserver:
+    """An observer on asyncio: ``async for payload in observer.payloads()`` gives JSON events.
+
+    ``payloads`` ends when the runtime closes the connection. ``send`` takes the messages that an
+    observer may send: Cancel, KillActor, Query, Shutdown; a Query's answer goes to ``on_reply``.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._frames = FrameReader()
+        self._early: list[bytes] = []
+        self._requests = 0
+        self._replies: dict[int, asyncio.Future[m.Reply]] = {}
+
+    @classmethod
+    async def attach(cls, info: ConnectionInfo) -> AsyncObserver:
+        """Connect and shake hands. Raises OSError or HandshakeRefused."""
+        reader, writer = await asyncio.open_unix_connection(info.socket)
+        self = cls(reader, writer)
+        try:
+            writer.write(_hello(info))
+            await writer.drain()
+            frames: list[bytes] = []
+            while not frames:
+                data = await reader.read(1 << 16)
+                if not data:
+                    raise failures.ConnectionLost("the runtime closed the connection")
+                frames = self._frames.feed(data)
+            _check_welcome(frames[0])
+            self._early = frames[1:]
+        except BaseException:
+            writer.close()
+            raise
+        return self
+
+    async def payloads(self) -> AsyncIterator[bytes]:
+        """JSON events, as the node encoded them, until the connection ends."""
+        frames = self._early
+        self._early = []
+        while True:
+            for frame in frames:
+                for message in codec.decode_from_node(frame):
+                    if isinstance(message, m.Events):
+                        yield message.payload
+                    elif isinstance(message, m.Reply):
+                        waiter = self._replies.pop(message.request, None)
+                        if waiter is not None and not waiter.done():
+                            waiter.set_result(message)
+            try:
+                data = await self._reader.read(1 << 20)
+            except (ConnectionError, OSError):
+                data = b""
+            if not data:
+                for waiter in self._replies.values():
+                    if not waiter.done():
+                        waiter.set_exception(failures.ConnectionLost("the runtime ended"))
+                return
+            frames = self._frames.feed(data)
+
+    async def send(self, message: Any) -> None:
+        self._writer.write(codec.encode([message]))
+        await self._writer.drain()
+
+    async def query(self, what: str, args: dict[str, Any] | None = None) -> m.Reply:
+        """Ask the node; needs ``payloads`` to be running. See fanlight.core.queries for names."""
+        self._requests += 1
+        request = self._requests
+        self._replies[request] = asyncio.get_running_loop().create_future()
+        await self.send(m.Query(request, what, args or {}))
+        return await self._replies[request]
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Observer:
+    """A blocking observer, for scripts, tests and threads."""
+
+    def __init__(self, info: ConnectionInfo, timeout: float | None = None) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._frames = FrameReader()
+        self._queue: list[bytes] = []
+        try:
+            self._socket.settimeout(timeout)
+            self._socket.connect(info.socket)
+            self._socket.sendall(_hello(info))
+            _check_welcome(self._next_frame())
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _next_frame(self) -> bytes:
+        while not self._queue:
+            data = self._socket.recv(1 << 20)
+            if not data:
+                raise failures.ConnectionLost("the runtime closed the connection")
+            self._queue = self._frames.feed(data)
+        return self._queue.pop(0)
+
+    def payloads(self) -> Iterator[bytes]:
+        """JSON events until the runtime ends or ``close`` is called."""
+        while True:
+            try:
+                frame = self._next_frame()
+            except (failures.ConnectionLost, OSError):
+                return
+            for message in codec.decode_from_node(frame):
+                if isinstance(message, m.Events):
+                    yield message.payload
+
+    def send(self, message: Any) -> None:
+        self._socket.sendall(codec.encode([message]))
+
+    def close(self) -> None:
+        """End ``payloads`` in whatever thread runs it, and disconnect."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._socket.close()

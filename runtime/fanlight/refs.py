@@ -1,0 +1,135 @@
+"""ObjectRef: a promise for a value that is, or will be, somewhere in the runtime."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from fanlight import ids, serialization
+
+if TYPE_CHECKING:
+    from fanlight.client.client import Client
+
+T = TypeVar("T")
+
+# Ids of refs that were dropped and not yet told to the node. A deque, since finalizers run at any
+# moment, also while the same thread holds a lock.
+dropped: deque[bytes] = deque()
+_client: Client | None = None
+_wake: Any = None
+
+
+def attach(client: Client | None) -> None:
+    """Name the client that counts references from now on; called by sessions and workers."""
+    global _client, _wake
+    _client = client
+    _wake = client.wake if client is not None else None
+
+
+class ObjectRef(Generic[T]):
+    """A reference to one object. Equal and hashed by id; awaitable; picklable.
+
+    ``fanlight.get(ref)`` gives the value. While any process holds a ref, the value stays.
+    """
+
+    __slots__ = ("__weakref__", "_id")
+
+    def __init__(self, oid: bytes) -> None:
+        self._id = oid
+
+    def __del__(self) -> None:
+        try:
+            dropped.append(self._id)
+            if _wake is not None:
+                _wake()
+        except (AttributeError, TypeError):
+            pass  # the interpreter is going away
+
+    def binary(self) -> bytes:
+        """The id, 28 bytes."""
+        return self._id
+
+    def hex(self) -> str:
+        """The id, 56 hexadecimal digits."""
+        return self._id.hex()
+
+    def task_id(self) -> TaskID:
+        """The id of the task that makes the object."""
+        return TaskID(ids.task_of(self._id))
+
+    def future(self) -> concurrent.futures.Future[T]:
+        """A ``concurrent.futures.Future`` that gets the value or the exception."""
+        from fanlight import session
+
+        return session.require_client().future(self._id)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        import asyncio
+
+        return asyncio.wrap_future(self.future()).__await__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRef) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._id.hex()})"
+
+    def __reduce__(self) -> Any:
+        # Pickled by somebody else's pickler: nobody can say how long that copy lives, so the
+        # object is kept as long as this process.
+        if _client is not None:
+            _client.adopt(self._id)
+        return rebuild, (self._id,)
+
+    def __copy__(self) -> ObjectRef[T]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T]:
+        return self
+
+    def __iter__(self) -> Any:
+        raise TypeError("An ObjectRef is one object. Use fanlight.get(ref) to have its value.")
+
+
+class TaskID:
+    """A task's id, as ``ObjectRef.task_id()`` gives it."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, task_id: bytes) -> None:
+        self._id = task_id
+
+    def hex(self) -> str:
+        return self._id.hex()
+
+    def binary(self) -> bytes:
+        return self._id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskID) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"TaskID({self._id.hex()})"
+
+
+def rebuild(oid: bytes) -> ObjectRef[Any]:
+    """Called when a ref is unpickled: this process holds the object from now on."""
+    if _client is not None:
+        _client.adopt(oid)
+    return ObjectRef(oid)
+
+
+def _reduce(ref: ObjectRef[Any], contained: list[bytes]) -> tuple[Any, ...]:
+    contained.append(ref._id)
+    return rebuild, (ref._id,)
+
+
+serialization.register_reducer(ObjectRef, _reduce)

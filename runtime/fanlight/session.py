@@ -1,0 +1,389 @@
+"""The connection of this process to a runtime: one at a time, started on first use.
+
+Users meet it as ``init`` and ``shutdown``; extensions (magics, widgets) use the functions here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fanlight import config, context, errors, refs
+from fanlight import messages as m
+
+if TYPE_CHECKING:
+    from fanlight import events
+    from fanlight.client.client import Client
+    from fanlight.engines.base import Subscription
+    from fanlight.node.boot import BootConfig
+    from fanlight.observe.discover import ConnectionInfo
+    from fanlight.refs import ObjectRef
+
+_current: Session | None = None
+_lock = threading.RLock()
+_listeners: list[Callable[[TaskOutput], bool | None]] = []
+_ended_clients: set[bytes] = set()  # ids of this process's former clients
+
+
+class TaskOutput(NamedTuple):
+    """Something that a task wrote."""
+
+    task_id: str  # hex
+    origin: str  # the notebook cell that its work belongs to, "" if none
+    stream: str  # "stdout" | "stderr" | "display"
+    text: str
+    data: dict[str, Any] | None  # mimebundle of stream "display"
+    metadata: dict[str, Any] | None
+    name: str
+    pid: int
+
+
+class Session:
+    """This process's runtime, from ``init`` to ``shutdown``."""
+
+    def __init__(self, engine: Any, namespace: str, role: str = "driver") -> None:
+        self.engine = engine
+        self.client: Client = engine.client
+        self.namespace = namespace
+        self.role = role
+        self.log_to_driver = True
+        self.runtime_id: str = engine.runtime_id
+        self.node_pid: int = engine.node_pid
+        self.info: dict[str, Any] = engine.info
+        self.worker_id = b""
+        self._job = 0
+
+    @property
+    def engine_name(self) -> str:
+        return str(self.engine.name)
+
+    @property
+    def connection(self) -> ConnectionInfo | None:
+        """How observers reach the runtime; None for engines in this process."""
+        connection: ConnectionInfo | None = self.engine.connection
+        return connection
+
+    @property
+    def task_namespace(self) -> str:
+        """The namespace in which names are valid here: the task's, else the driver's."""
+        running = context.current.get()
+        return (running.namespace if running is not None else "") or self.namespace
+
+    @property
+    def job(self) -> int:
+        running = context.current.get()
+        if running is not None and running.job:
+            return running.job
+        if not self._job:
+            self._job = self.engine.query("job")["job"]
+        return self._job
+
+    @property
+    def resources(self) -> dict[str, float]:
+        total: dict[str, float] = self.engine.query("resources")["total"]
+        return total
+
+    def on_output(self, output: m.Output) -> None:
+        """Output of a task arrived; called by whichever thread reads."""
+        data: dict[str, Any] | None = None
+        metadata: dict[str, Any] | None = None
+        text = ""
+        if output.stream == "display":
+            bundle = json.loads(output.data)
+            data, metadata = bundle["data"], bundle["metadata"]
+        else:
+            text = output.data.decode(errors="replace")
+        item = TaskOutput(
+            output.task.hex(), output.origin, output.stream, text, data, metadata,
+            output.name, output.pid,
+        )  # fmt: skip
+        for listener in list(_listeners):
+            if listener(item):
+                return
+        if self.log_to_driver:
+            _print(item)
+
+    def on_notice(self, text: str) -> None:
+        if self.log_to_driver:
+            print(f"(fanlight) {text}", file=sys.stderr)
+
+
+def _print(item: TaskOutput) -> None:
+    """The default way to show a task's output: each line with its source in front."""
+    if item.stream == "display":
+        text = str((item.data or {}).get("text/plain", ""))
+    else:
+        text = item.text
+    stream = sys.stderr if item.stream == "stderr" else sys.stdout
+    prefix = f"({item.name or 'worker'} pid={item.pid}) "
+    if getattr(stream, "isatty", lambda: False)() and os.environ.get("RAY_COLOR_PREFIX") != "0":
+        prefix = f"\033[36m{prefix}\033[0m"
+    lines = text.replace("\r", "\n").splitlines()
+    with contextlib.suppress(ValueError, OSError):  # a closed stdout is no reason to fail
+        stream.write("".join(f"{prefix}{line}\n" for line in lines if line or len(lines) > 1))
+        stream.flush()
+
+
+# --- the current session -------------------------------------------------------------------------
+
+
+def current() -> Session | None:
+    """The session, or None before ``init`` and after ``shutdown``."""
+    session = _current
+    if session is not None and session.client.link.lost and session.role == "driver":
+        return None
+    return session
+
+
+def ensure() -> Session:
+    """The session; starts a runtime with default settings if there is none."""
+    session = current()
+    if session is not None:
+        return session
+    flag = os.environ.get("FANLIGHT_ENABLE_AUTO_CONNECT", "1")
+    if flag == "0" or os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
+        raise errors.RuntimeNotStartedError("Call fanlight.init() first: auto-init is turned off.")
+    return start()
+
+
+def require() -> Session:
+    """The session. Raises RuntimeNotStartedError instead of starting one."""
+    session = current()
+    if session is None:
+        raise errors.RuntimeNotStartedError(
+            "This needs a runtime, and does not start one by itself: call it after, not "
+            "before init(). (In Ray's words: before ray.init().)"
+        )
+    return session
+
+
+def require_client() -> Client:
+    return ensure().client
+
+
+def started_by(client_id: bytes) -> bool:
+    """Whether ``client_id`` was a client of this process in a runtime that was shut down."""
+    return client_id in _ended_clients
+
+
+def start(
+    *,
+    address: str | None = None,
+    engine: str | None = None,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    object_store_memory: int | None = None,
+    namespace: str | None = None,
+    name: str = "",
+    log_to_driver: bool = True,
+) -> Session:
+    """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
+    global _current
+    with _lock:
+        if _current is not None:
+            if current() is not None:
+                return _current
+            stop()  # the node died: clear up what is left of that session
+        made = _make_engine(
+            address, engine, _totals(num_cpus, num_gpus, resources), object_store_memory, name
+        )
+        session = Session(made, namespace or str(uuid.uuid4()))
+        session.log_to_driver = log_to_driver
+        session.client.on_output = session.on_output
+        session.client.on_notice = session.on_notice
+        refs.dropped.clear()
+        refs.attach(session.client)
+        _current = session
+        return session
+
+
+def _totals(
+    num_cpus: float | None, num_gpus: float | None, resources: dict[str, float] | None
+) -> dict[str, int]:
+    """Resources of a new node, in units of 1/10000."""
+    if num_gpus is None:
+        from fanlight.observe.gpu import detect_gpus
+
+        num_gpus = len(detect_gpus())
+    amounts: dict[str, float] = {
+        "CPU": config.cpu_count() if num_cpus is None else num_cpus,
+        "memory": float(int(config.memory_bytes() * 0.7)),
+        "node:127.0.0.1": 1.0,
+        "node:__internal_head__": 1.0,
+    }
+    if num_gpus:
+        amounts["GPU"] = num_gpus
+    amounts.update(resources or {})
+    return {key: round(value * config.UNITS) for key, value in amounts.items() if value}
+
+
+def _make_engine(
+    address: str | None,
+    engine: str | None,
+    totals: dict[str, int],
+    capacity: int | None,
+    name: str,
+) -> Any:
+    info = {"pid": str(os.getpid()), "kernel_id": kernel_id()}
+    if engine == "inproc":
+        from fanlight.engines.inproc import InprocEngine
+
+        return InprocEngine(resources=totals, capacity=capacity, info=info)
+    from fanlight.engines.local import LocalEngine
+    from fanlight.observe import discover
+
+    if address in (None, "local"):
+        return LocalEngine.start(resources=totals, capacity=capacity, name=name, info=info)
+    found = discover.runtimes()
+    if address != "auto":
+        found = [r for r in found if address in (r.runtime_id, r.name, r.socket)]
+    if not found:
+        running = ", ".join(r.name for r in discover.runtimes()) or "none"
+        raise ConnectionError(
+            f"No runtime answers to address={address!r}. Runtimes of this user: {running}."
+        )
+    return LocalEngine.attach(found[0], info)
+
+
+def kernel_id() -> str:
+    """The id of the Jupyter kernel that this process is, "" if it is none."""
+    ipykernel = sys.modules.get("ipykernel.kernelapp")
+    app = getattr(ipykernel, "IPKernelApp", None)
+    if app is None or not app.initialized():
+        return ""
+    file = os.path.basename(str(app.instance().connection_file))
+    return file.removeprefix("kernel-").removesuffix(".json") if file.startswith("kernel-") else ""
+
+
+def stop() -> None:
+    """End the session: the runtime that this driver started ends too. Idempotent."""
+    global _current
+    with _lock:
+        session, _current = _current, None
+        if session is None:
+            return
+        refs.attach(None)
+        _ended_clients.add(session.client.id)
+        session.engine.close()
+
+
+def attach_worker(client: Client, boot: BootConfig, worker_id: bytes) -> None:
+    """Called once in each worker process: API calls in tasks go to the same runtime."""
+    global _current
+    from fanlight.engines.base import Capabilities
+    from fanlight.engines.native import NativeEngine
+
+    class WorkerEngine(NativeEngine):
+        name = "local"
+        capabilities = Capabilities(True, True, True, True)
+        runtime_id = boot.runtime_id
+        node_pid = os.getppid()
+        connection = None
+        info = {
+            "runtime_id": boot.runtime_id,
+            "node_id": boot.node_id.hex(),
+            "session_dir": boot.session_dir,
+        }
+
+        def close(self) -> None:
+            """A worker ends when its node says so."""
+
+    _current = Session(WorkerEngine(client), "", "worker")
+    _current.worker_id = worker_id
+    refs.attach(client)
+    logging.lastResort = logging.StreamHandler(sys.stderr)
+    logging.lastResort.setLevel(logging.WARNING)
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _current is not None and _current.role == "driver":
+        stop()
+
+
+if hasattr(os, "register_at_fork"):
+
+    def _after_fork() -> None:
+        # A fork of a driver shares its socket: using it from both would mix their messages.
+        global _current
+        if _current is not None:
+            refs.attach(None)
+            _current = None
+
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- for extensions ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def origin(cell_id: str) -> Iterator[None]:
+    """Work submitted inside, and what that work submits, belongs to this notebook cell."""
+    token = context.push_origin(cell_id)
+    try:
+        yield
+    finally:
+        context.pop_origin(token)
+
+
+def set_default_origin(cell_id: str) -> None:
+    """Like ``origin``, for all threads, until changed."""
+    context.set_default_origin(cell_id)
+
+
+def add_output_listener(
+    callback: Callable[[TaskOutput], bool | None],
+) -> Callable[[], None]:
+    """Have ``callback`` called with what tasks write; it returns True for what it has shown.
+
+    Returns a function that removes it. All that a task wrote arrives before its result does.
+    """
+    _listeners.append(callback)
+
+    def remove() -> None:
+        with contextlib.suppress(ValueError):
+            _listeners.remove(callback)
+
+    return remove
+
+
+def subscribe(callback: Callable[[events.Event], None]) -> Subscription:
+    """Have ``callback`` called with the runtime's events, about ten times a second."""
+    subscription: Subscription = require().engine.subscribe(callback)
+    return subscription
+
+
+def cancel_origin(cell_id: str, *, force: bool = False) -> int:
+    """Cancel all unfinished tasks of one cell, nested ones too; returns their number."""
+    session = current()
+    return 0 if session is None else int(session.engine.cancel_origin(cell_id, force))
+
+
+def ref_state(ref: ObjectRef[Any]) -> dict[str, Any]:
+    """State, size, creator and reason to wait of an object; does not wait for it."""
+    facts: dict[str, Any] = require().engine.query("object", id=ref.hex())
+    return facts
+
+
+def publish_display(data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    """In a task: show a mimebundle in the driver's notebook."""
+    session = require()
+    if session.role != "worker":
+        output = TaskOutput("", context.origin(), "display", "", data, metadata or {}, "", 0)
+        for listener in list(_listeners):
+            if listener(output):
+                return
+        _print(output)
+        return
+    from fanlight.worker.output import send_display
+
+    send_display(session.client, data, metadata or {})

@@ -1,0 +1,184 @@
+"""Shared-memory segments: files on tmpfs that hold one large object each.
+
+The process that makes an object writes its segment and tells the node; readers map it read-only. A
+segment that holds no object any more, and that nobody maps, is given back to its maker by the node:
+the maker writes its next object into the warm pages, which is several times faster than fresh ones.
+
+Fresh segments are written with ``write``, not through a mapping: a full tmpfs then is an error that
+can be caught, instead of a SIGBUS.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import mmap
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from fanlight.errors import ObjectStoreFullError
+from fanlight.serialization import Serialized
+
+_SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
+_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+_CHUNK = 1 << 30  # one write call moves at most about 2 GiB
+
+
+class SegmentWriter:
+    """Writes objects into segments of ``folder``; one for each process."""
+
+    def __init__(self, folder: Path, prefix: str, reserve: Callable[[int], None]) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._reserve = reserve  # asks the node for room; raises ObjectStoreFullError
+        self._count = itertools.count(1).__next__
+        self._lock = threading.Lock()
+        self._free: dict[str, int] = {}  # segments given back to us: name -> size
+        self._maps: dict[str, mmap.mmap] = {}  # of segments that were written a second time
+        self._sizes: dict[str, int] = {}
+
+    def write(self, value: Serialized) -> str:
+        """Store a value; returns the segment's name. Raises ObjectStoreFullError."""
+        name = self._take(value.size)
+        if name is not None:
+            value.write_into(memoryview(self._maps[name])[: value.size])
+            return name
+        self._reserve(value.size)
+        name = f"{self._prefix}-{self._count()}"
+        path = self._folder / name
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            self._write_fresh(fd, value)
+        except OSError as e:
+            os.unlink(path)
+            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+                raise ObjectStoreFullError(
+                    f"{value.size / 1e6:.1f} MB do not fit into shared memory ({self._folder}): "
+                    f"{e.strerror}."
+                ) from None
+            raise
+        finally:
+            os.close(fd)
+        self._sizes[name] = value.size
+        return name
+
+    @staticmethod
+    def _write_fresh(fd: int, value: Serialized) -> None:
+        position = 0
+        for piece in value.pieces():
+            view = memoryview(piece).cast("B")
+            while view.nbytes:
+                written = os.pwrite(fd, view[:_CHUNK], position)
+                position += written
+                view = view[written:]
+
+    def _take(self, size: int) -> str | None:
+        with self._lock:
+            fitting = [n for n, s in self._free.items() if size <= s <= size * _SLACK]
+            if not fitting:
+                return None
+            name = min(fitting, key=self._free.__getitem__)
+            whole = self._free.pop(name)
+        if name not in self._maps:
+            try:
+                fd = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
+            except OSError:
+                return None
+            try:
+                flags = mmap.MAP_SHARED | _POPULATE
+                self._maps[name] = mmap.mmap(fd, whole, flags=flags)
+            finally:
+                os.close(fd)
+        return name
+
+    def recycle(self, names: list[str]) -> None:
+        """The node gives segments back."""
+        with self._lock:
+            for name in names:
+                if name in self._sizes:
+                    self._free[name] = self._sizes[name]
+
+    def discard(self, names: list[str]) -> list[str]:
+        """The node wants segments back, or deleted them; returns those that were lying ready."""
+        dropped = []
+        with self._lock:
+            for name in names:
+                if self._free.pop(name, None) is not None:
+                    dropped.append(name)
+                elif os.path.exists(self._folder / name):
+                    continue  # being written, or in use
+                self._sizes.pop(name, None)
+                self._maps.pop(name, None)  # unmapped when the last writer lets go
+        return dropped
+
+    def discard_all(self) -> list[str]:
+        return self.discard(list(self._free))
+
+    def close(self) -> None:
+        with self._lock:
+            self._free.clear()
+            self._maps.clear()
+
+
+class SegmentReader:
+    """Maps segments and knows when a mapping is not used any more.
+
+    The node counts the descriptors it sends; each is *got* once and *done* once here, and goes back
+    to the node when, besides, no array or buffer uses the mapping. ``returned`` collects the names
+    to report. Finalizers run at any moment in any thread, so they only append to a deque.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._got: dict[str, int] = {}  # descriptors not yet returned
+        self._using: dict[str, int] = {}  # those that some object or task still needs
+        self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
+        self._dead: deque[str] = deque()
+        self.returned: deque[str] = deque()
+
+    def got(self, name: str) -> None:
+        """A descriptor arrived."""
+        self._got[name] = self._got.get(name, 0) + 1
+        self._using[name] = self._using.get(name, 0) + 1
+
+    def done(self, name: str) -> None:
+        """Whoever got the descriptor does not need it any more."""
+        left = self._using.get(name, 0) - 1
+        if left > 0:
+            self._using[name] = left
+            return
+        self._using.pop(name, None)
+        if name not in self._maps:
+            self._return(name)
+
+    def _return(self, name: str) -> None:
+        for _ in range(self._got.pop(name, 0)):
+            self.returned.append(name)
+
+    def settle(self) -> None:
+        """Return the descriptors of mappings that died since the last call."""
+        while self._dead:
+            name = self._dead.popleft()
+            if name not in self._using and name not in self._maps:
+                self._return(name)
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._dead or self.returned)
+
+    def view(self, name: str) -> memoryview:
+        """The segment's bytes, read-only; valid as long as anything refers to them."""
+        mapped = self._maps.get(name)
+        if mapped is None:
+            fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+            finally:
+                os.close(fd)
+            weakref.finalize(mapped, self._dead.append, name).atexit = False
+            self._maps[name] = mapped
+        return memoryview(mapped)

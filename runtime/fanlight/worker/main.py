@@ -1,0 +1,69 @@
+"""A worker process, from its fork to its end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fanlight import ids, refs, session
+from fanlight import messages as m
+from fanlight.client.client import Client
+from fanlight.client.connect import handshake
+from fanlight.client.link import SocketLink
+from fanlight.wire.failures import ConnectionLost
+from fanlight.worker.executor import Executor
+from fanlight.worker.output import TaskStream
+
+if TYPE_CHECKING:
+    from fanlight.node.boot import BootConfig
+
+
+def run(boot: BootConfig, number: int, worker_id: bytes) -> None:
+    """Connect to the node and run tasks until told to end; returns normally at a graceful end."""
+    with contextlib.suppress(OSError):
+        os.chdir(boot.cwd)
+    sys.path[:] = boot.sys_path
+    faulthandler.enable(file=2)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(os.path.join(boot.session_dir, "node.sock"))
+    client_id = ids.new_client_id()
+    hello = m.Hello(
+        m.PROTOCOL_VERSION, boot.token, "worker", os.getpid(), client_id, {"number": str(number)}
+    )
+    _, early = handshake(sock, hello)
+    client = Client(client_id, Path(boot.segment_dir))
+    client.link = link = SocketLink(
+        sock, client.handle, lambda reason: _orphaned(), client.flush_drops, early
+    )
+    out = TaskStream(client, "stdout", sys.__stdout__)
+    err = TaskStream(client, "stderr", sys.__stderr__)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    executor = Executor(client, [out, err])
+    link.own_handler = executor.on_sigint
+    signal.signal(signal.SIGINT, executor.on_sigint)
+    session.attach_worker(client, boot, worker_id)
+    link.start()
+    try:
+        executor.serve()
+    except ConnectionLost:
+        _orphaned()
+    with contextlib.suppress(ConnectionLost):
+        out.flush()
+        err.flush()
+    atexit._run_exitfuncs()
+    refs.attach(None)
+    with contextlib.suppress(ConnectionLost):
+        link.send([])
+    os._exit(0)
+
+
+def _orphaned() -> None:
+    """The node is gone: nobody wants the results."""
+    os._exit(1)
