@@ -1,0 +1,32 @@
+"""The examples in the docstrings of the public packages run, and give what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import pytest
+
+import fanlight
+import fanlight_kernel
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def modules() -> Iterator[str]:
+    for package in (fanlight, fanlight_kernel):
+        yield package.__name__
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not info.name.endswith("__main__"):
+                yield info.name
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=OPTIONS)
+    assert result.failed == 0, f"{result.failed} of {result.attempted} examples failed"
+    if fanlight.is_initialized():
+        fanlight.shutdown()
