@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fanlight._version import __version__
 
 if TYPE_CHECKING:
-    from fanlight import actor, events, exceptions, observe, session, util
+    from fanlight import actor, events, exceptions, observe, session
     from fanlight.actor import ActorHandle, get_actor, method
     from fanlight.api import (
         available_resources,
@@ -59,7 +59,7 @@ _HOME = {
     "shutdown": "api",
     "wait": "api",
 }
-_MODULES = ("actor", "errors", "events", "exceptions", "observe", "session", "util")
+_MODULES = ("actor", "errors", "events", "exceptions", "observe", "session")
 
 
 def __getattr__(name: str) -> Any:
@@ -112,6 +112,5 @@ __all__ = [
     "remote",
     "session",
     "shutdown",
-    "util",
     "wait",
 ]

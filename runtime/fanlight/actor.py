@@ -23,7 +23,7 @@ class ActorClass:
         self._cls = cls
         self._options = opts
         self._name = cls.__qualname__.split("<locals>.")[-1]
-        self._check = SignatureCheck(cls.__init__, skip_first=True)
+        self._check = SignatureCheck(inspect.getattr_static(cls, "__init__"), skip_first=True)
         self._methods = describe_methods(cls)
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
@@ -101,7 +101,9 @@ def describe_methods(cls: type) -> dict[str, dict[str, Any]]:
 def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a method of an actor class with defaults, such as ``num_returns=2``."""
     unknown = set(opts) - set(options.METHOD_OPTIONS) - {"concurrency_group"}
-    assert opts and not unknown, f"@method takes {', '.join(options.METHOD_OPTIONS)}."
+    assert opts and not unknown, (
+        f"@method takes {', '.join(options.METHOD_OPTIONS)}; not {', '.join(unknown)}."
+    )
     checked = options.check_method(opts)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -303,6 +303,7 @@ def wait(
             raise TypeError(f"wait() found a {type(ref).__name__} in the list of ObjectRefs.")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The timeout of wait() cannot be negative, got {timeout}.")
+    session = sessions.ensure()
     if not refs:
         return [], []
     if len(set(refs)) != len(refs):
@@ -312,7 +313,6 @@ def wait(
             f"num_returns of wait() must be between 1 and the number of refs ({len(refs)}), got "
             f"{num_returns}."
         )
-    session = sessions.ensure()
     positions = session.engine.wait([r._id for r in refs], num_returns, timeout)
     ready = [refs[i] for i in positions]
     chosen = set(positions)

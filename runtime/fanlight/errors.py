@@ -23,7 +23,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 
@@ -232,11 +234,23 @@ def _dual_class(cause_type: type[BaseException]) -> type[TaskError]:
                 raise AttributeError(attribute)
             return getattr(self.cause, attribute)
 
-        def __new__(cls: type, cause: BaseException, text: str, name: str) -> Any:
+        built_in = next(b for b in cause_type.__mro__ if b.__module__ == "builtins")
+        fields = [
+            key
+            for base in built_in.__mro__[:-2]  # BaseException's own are set by its __init__
+            for key, member in vars(base).items()
+            if isinstance(member, MemberDescriptorType | GetSetDescriptorType) and key[0] != "_"
+        ]
+
+        def __new__(cls: type, cause: BaseException, text: str, _name: str) -> Any:
             # The user's own __new__ and __init__ may want anything: neither is called.
             if isinstance(cause, BaseExceptionGroup):
                 return BaseExceptionGroup.__new__(cls, cause.message, cause.exceptions)
-            return Exception.__new__(cls, cause)
+            made = built_in.__new__(cls, cause)
+            for name in fields:  # such as OSError.errno, kept in the instance by C code
+                with contextlib.suppress(AttributeError, TypeError):
+                    setattr(made, name, getattr(cause, name))
+            return made
 
         members: dict[str, Any] = {
             "__new__": __new__,

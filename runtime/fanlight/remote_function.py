@@ -103,8 +103,7 @@ class RemoteFunction:
         for name, value in opts.items():
             if value is None:
                 merged.pop(name, None)  # None means: the default
-        copy = RemoteFunction(self._function, merged)
-        return copy
+        return RemoteFunction(self._function, merged)
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

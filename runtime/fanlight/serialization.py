@@ -121,7 +121,7 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
     if _cloud_class is None:
         import cloudpickle
 
-        class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
+        class CloudPickler(cloudpickle.Pickler):
             contained: list[bytes]
 
             def reducer_override(self, obj: Any) -> Any:

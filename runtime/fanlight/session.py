@@ -105,7 +105,7 @@ class Session:
             output.task.hex(), output.origin, output.stream, text, data, metadata,
             output.name, output.pid,
         )  # fmt: skip
-        for listener in list(_listeners):
+        for listener in (*_listeners,):
             if listener(item):
                 return
         if self.log_to_driver:
@@ -211,9 +211,7 @@ def _totals(
 ) -> dict[str, int]:
     """Resources of a new node, in units of 1/10000."""
     if num_gpus is None:
-        from fanlight.observe.gpu import detect_gpus
-
-        num_gpus = len(detect_gpus())
+        num_gpus = len(_gpu_tokens())
     amounts: dict[str, float] = {
         "CPU": config.cpu_count() if num_cpus is None else num_cpus,
         "memory": float(int(config.memory_bytes() * 0.7)),
@@ -224,6 +222,13 @@ def _totals(
         amounts["GPU"] = num_gpus
     amounts.update(resources or {})
     return {key: round(value * config.UNITS) for key, value in amounts.items() if value}
+
+
+def _gpu_tokens() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use."""
+    from fanlight.observe.gpu import detect_gpus
+
+    return [g.uuid if g.uuid.startswith("MIG-") else str(g.index) for g in detect_gpus()]
 
 
 def _make_engine(
@@ -242,7 +247,10 @@ def _make_engine(
     from fanlight.observe import discover
 
     if address in (None, "local"):
-        return LocalEngine.start(resources=totals, capacity=capacity, name=name, info=info)
+        tokens = _gpu_tokens() if "GPU" in totals else []
+        return LocalEngine.start(
+            resources=totals, capacity=capacity, name=name, info=info, gpu_tokens=tokens
+        )
     found = discover.runtimes()
     if address != "auto":
         found = [r for r in found if address in (r.runtime_id, r.name, r.socket)]
@@ -288,16 +296,19 @@ def attach_worker(client: Client, boot: BootConfig, worker_id: bytes) -> None:
         runtime_id = boot.runtime_id
         node_pid = os.getppid()
         connection = None
-        info = {
-            "runtime_id": boot.runtime_id,
-            "node_id": boot.node_id.hex(),
-            "session_dir": boot.session_dir,
-        }
+
+        def __init__(self) -> None:
+            super().__init__(client)
+            self.info = {
+                "runtime_id": boot.runtime_id,
+                "node_id": boot.node_id.hex(),
+                "session_dir": boot.session_dir,
+            }
 
         def close(self) -> None:
             """A worker ends when its node says so."""
 
-    _current = Session(WorkerEngine(client), "", "worker")
+    _current = Session(WorkerEngine(), "", "worker")
     _current.worker_id = worker_id
     refs.attach(client)
     logging.lastResort = logging.StreamHandler(sys.stderr)
@@ -379,7 +390,7 @@ def publish_display(data: dict[str, Any], metadata: dict[str, Any] | None = None
     session = require()
     if session.role != "worker":
         output = TaskOutput("", context.origin(), "display", "", data, metadata or {}, "", 0)
-        for listener in list(_listeners):
+        for listener in (*_listeners,):
             if listener(output):
                 return
         _print(output)

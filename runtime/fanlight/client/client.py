@@ -67,7 +67,7 @@ class Client:
             m.Reply: self._reply,
             m.Output: lambda x: self.on_output(x),
             m.Notice: lambda x: self.on_notice(x.text),
-            m.Recycle: lambda x: self.writer and self.writer.recycle(x.segments),
+            m.Recycle: self._recycle,
             m.Discard: self._discard,
         }
 
@@ -115,6 +115,10 @@ class Client:
     def _reply(self, message: m.Reply) -> None:
         if message.request in self._replies:
             self._replies[message.request] = message
+
+    def _recycle(self, message: m.Recycle) -> None:
+        if self.writer is not None:
+            self.writer.recycle(message.segments)
 
     def _discard(self, message: m.Discard) -> None:
         if self.writer is not None:
@@ -221,7 +225,8 @@ class Client:
         deps: list[bytes],
     ) -> tuple[bytes, list[bytes], list[bytes]]:
         extra: list[int | str] = []
-        for key, value in [*enumerate(args), *kwargs.items()]:
+        parts: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        for key, value in parts:
             part = serialization.dumps(value)
             if part.size > config.INLINE_LIMIT // 4:
                 ref = self._put(part)
@@ -419,8 +424,8 @@ class Client:
             if unblock is not None:
                 unblock()
         if not ok and raises:
-            what = "the object is" if count == 1 else f"all {count} objects are"
-            raise errors.GetTimeoutError(f"Get timed out: not {what} ready after {timeout} s.")
+            what = "the object is not" if count == 1 else f"not all {count} objects are"
+            raise errors.GetTimeoutError(f"Get timed out: {what} ready after {timeout} s.")
 
     def on_ready(self, oid: bytes, callback: Callable[[], None]) -> None:
         """Call back once when the object has a value or an error (or the runtime is lost)."""
@@ -433,7 +438,7 @@ class Client:
 
     def future(self, oid: bytes) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        keep = ObjectRef(oid)  # until the value is there
+        keep: ObjectRef[Any] = ObjectRef(oid)  # until the value is there
         with self._lock:
             self._counts[oid] = self._counts.get(oid, 0) + 1
 

@@ -65,15 +65,19 @@ def exception_of(value: m.Value) -> BaseException:
         inner = exception_of(m.Value(b"", detail["kind"], detail["data"]))
         text = f"fanlight::{failure.task_name}()\n{failure.message}\n{inner}"
         return errors.make_task_error(errors.innermost(inner), text, failure.task_name)
+    message = failure.message
+    if "data" in failure.detail:  # it died of another failure
+        inner = exception_of(m.Value(b"", failure.detail["kind"], failure.detail["data"]))
+        message = f"{message}\n{inner}"
     error = errors.from_failure(
         failure.code,
-        failure.message,
+        message,
         task_id=failure.task_id.hex(),
         actor_id=failure.actor_id.hex(),
         init_failed=bool(failure.detail.get("init_failed")),
     )
     if failure.code == "cancelled":
-        return errors.make_task_error(error, failure.message, failure.task_name)
+        return errors.make_task_error(error, message, failure.task_name)
     return error
 
 

@@ -7,11 +7,13 @@ it. A background thread reads while nobody waits.
 Ctrl-C may strike between any two byte codes of the main thread. So that no message is lost or cut,
 
 * SIGINT is held back while messages are handled, and let through while the thread sleeps;
-* bytes go from the kernel into a deque, and from a deque into the kernel, within one C call.
+* bytes go from the kernel into a deque within one C call, and into the kernel within one that also
+  notes their number; what was sent of a frame is always to be read from those numbers.
 """
 
 from __future__ import annotations
 
+import _signal  # what signal wraps in enums, at a cost of 10 us for each wait
 import contextlib
 import os
 import select
@@ -19,6 +21,7 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +33,8 @@ from fanlight.wire.framing import FrameReader
 _READ = 1 << 18
 _NAP = 0.02  # how long the background reader leaves the socket to threads that wait
 _MAIN = threading.main_thread().ident
+_NOTHING: tuple[bytes, list[int]] = (b"", [])
+_links: weakref.WeakSet[SocketLink] = weakref.WeakSet()
 
 
 class SocketLink:
@@ -56,7 +61,7 @@ class SocketLink:
         self._frames = FrameReader()
         self._inbox: deque[bytes] = deque([early] if early else [])
         self._out: deque[bytes] = deque()
-        self._sent: deque[int] = deque()
+        self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
         self._send_lock = threading.Lock()
         self._reader = threading.Lock()
         self._poll = select.poll()
@@ -79,6 +84,7 @@ class SocketLink:
         self.own_handler: Callable[[int, Any], Any] | None = None
         self.inside = False
         self._thread: threading.Thread | None = None
+        _links.add(self)
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -90,24 +96,27 @@ class SocketLink:
             self._push()
 
     def _push(self) -> None:
-        out, sent = self._out, self._sent
-        while True:
-            if sent:  # account for the last send, even if it was interrupted right after
-                count = sent.popleft()
-                data = out.popleft()
-                if count < len(data):
-                    out.appendleft(data[count:])
-            if not out:
-                return
+        # An interrupt between any two steps leaves a state from which the next call goes on.
+        out = self._out
+        while out:
+            data, counts = self._flight
+            if data is not out[0]:
+                data, counts = self._flight = out[0], []
+            position = sum(counts)
+            if position == len(data):
+                out.popleft()
+                continue
             if self.lost:
                 out.clear()
                 raise ConnectionLost(self.lost)
+            rest = memoryview(data)[position:] if position else data
             try:
-                sent.extend(map(self._send, (out[0],), (socket.MSG_DONTWAIT,)))
+                counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))
             except BlockingIOError:
                 self._wait_writable()
             except OSError as e:
                 self._lose(f"the connection to the runtime broke: {e.strerror or e}")
+        self._flight = _NOTHING
 
     def _wait_writable(self) -> None:
         poll = select.poll()
@@ -123,8 +132,11 @@ class SocketLink:
         """
         if done():
             return True
+        if self._out:  # a send was interrupted
+            with self._send_lock:
+                self._push()
         if threading.get_ident() == _MAIN:
-            handler = signal.getsignal(signal.SIGINT)
+            handler = _signal.getsignal(signal.SIGINT)
             if self.own_handler is not None and handler == self.own_handler:
                 return self._wait_noting(done, timeout)
             if callable(handler):
@@ -152,11 +164,12 @@ class SocketLink:
             else:
                 self.interrupted = True
 
-        signal.signal(signal.SIGINT, on_sigint)
+        self.interrupted = False
+        _signal.signal(signal.SIGINT, on_sigint)
         try:
             return self._wait(done, timeout)
         finally:
-            signal.signal(signal.SIGINT, handler)
+            _signal.signal(signal.SIGINT, handler)
             if self.interrupted:
                 self.interrupted = False
                 handler(signal.SIGINT, None)
@@ -189,11 +202,9 @@ class SocketLink:
                 try:
                     if not done() and self._reader.locked():
                         left = 0.05 if deadline is None else deadline - time.monotonic()
-                        self.polling = main
+                        # SIGINT is only noted here: a Condition does not stand being interrupted.
                         self._progress.wait(max(0.0, min(left, 0.05)))
                 finally:
-                    if main:
-                        self.polling = False
                     self._followers -= 1
             if done():
                 return True
@@ -210,6 +221,9 @@ class SocketLink:
             milliseconds = max(0.0, deadline - time.monotonic()) * 1000
         if main:
             self.polling = True
+            if self.interrupted:  # just before: it was only noted
+                self.polling = False
+                return True
         ready = self._poll.poll(milliseconds)
         if main:
             self.polling = False
@@ -275,8 +289,6 @@ class SocketLink:
         poll.register(self._wake_r, select.POLLIN)
         while not self._closing and not self.lost:
             ready = {fd for fd, _ in poll.poll()}
-            if self._closing:
-                break
             if not self._prompt and time.monotonic() - self._last_wait < _NAP:
                 time.sleep(_NAP)
             if self._wake_r in ready:
@@ -301,6 +313,18 @@ class SocketLink:
                 break
         self._tell_followers()
 
+    def _abandon(self) -> None:
+        """In a fork of this process: the connection is the parent's, and its locks mean nothing."""
+        self.lost = "this process is a fork of the one that is connected to the runtime"
+        self._send_lock, self._reader = threading.Lock(), threading.Lock()
+        self._progress = threading.Condition()
+        self._thread = None
+        self._socket.close()  # else the node would not notice when the parent dies
+        for fd in (self._wake_r, self._wake_w):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._wake_r = self._wake_w = -1
+
     def close(self) -> None:
         """Disconnect and end the background thread."""
         self._closing = True
@@ -314,7 +338,16 @@ class SocketLink:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
         self._socket.close()
-        if thread is None or not thread.is_alive():
+        if (thread is None or not thread.is_alive()) and self._wake_r >= 0:
             os.close(self._wake_r)
             os.close(self._wake_w)
             self._wake_w = self._wake_r = -1
+
+
+def _after_fork() -> None:
+    for link in list(_links):
+        link._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 WINDOW = 256  # calls sent to an actor's process beyond those that may run at once
 
 
+def _line_key(actor: Actor, task: Task) -> int | bytes:
+    # Concurrent actors have no order to keep: every call is a line of its own.
+    return task.client if actor.ordered else task.id
+
+
 class Actors:
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -43,10 +48,9 @@ class Actors:
     def move(self, actor: Actor, new: int, cause: str) -> None:
         old = actor.state
         story = self.core.story
-        old_name = model._name(ACTOR_STATES, old)
         if new not in ACTOR_MOVES[old]:
-            raise story.illegal(actor.id, old_name, ACTOR_STATES[new], cause)
-        story.note(actor.id, old_name, ACTOR_STATES[new], cause)
+            raise story.illegal(actor.id, ACTOR_STATES, old, new, cause)
+        story.note((actor.id, ACTOR_STATES, old, new, cause))
         actor.state = new
         self.core.changed_actors[actor.id] = actor
 
@@ -156,8 +160,7 @@ class Actors:
         return True
 
     def _line(self, actor: Actor, task: Task) -> deque[Task]:
-        # Concurrent actors have no order to keep: every call is a line of its own.
-        key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
+        key = _line_key(actor, task)
         line = actor.lines.get(key)
         if line is None:
             line = actor.lines[key] = deque()
@@ -174,10 +177,9 @@ class Actors:
                 self.core.scheduler.enqueue(task)
             return
         if actor.state == A_ALIVE:
-            key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
-            self._advance_line(actor, key)
+            self._advance_line(actor, _line_key(actor, task))
 
-    def _advance_line(self, actor: Actor, key: int) -> None:
+    def _advance_line(self, actor: Actor, key: int | bytes) -> None:
         line = actor.lines.get(key)
         if line is None:
             return
@@ -193,7 +195,7 @@ class Actors:
     def _send(self, actor: Actor) -> None:
         """Send calls to the actor's process, as many as it should have."""
         worker = actor.worker
-        if actor.state != A_ALIVE or worker is None:
+        if actor.state != A_ALIVE or worker is None or worker.peer not in self.core.clients:
             return
         concurrency = actor.spec.spec.max_concurrency
         backlog, flight = actor.backlog, actor.flight
@@ -203,9 +205,15 @@ class Actors:
             flight[task.id] = task
             self.core.scheduler.hand(worker, task, running)
 
-    def _started(self, task: Task) -> None:
-        task.started = self.core.now
-        self.core.tasks.move(task, RUNNING, "its turn came")
+    def _start_next(self, actor: Actor) -> None:
+        """A call left the actor's process: the next one there runs now."""
+        for task in actor.flight.values():
+            if task.state == SUBMITTED:
+                task.started = self.core.now
+                self.core.tasks.move(task, RUNNING, "its turn came")
+                return
+            if actor.ordered:
+                return
 
     def done(self, actor: Actor, task: Task, message: m.Done, peer: int) -> None:
         """A call ended in the actor's process."""
@@ -213,6 +221,7 @@ class Actors:
         retry = not message.ok and message.retriable and not task.cancel
         if retry and self._call_retries_left(actor, task):
             actor.flight.pop(task.id, None)
+            self._start_next(actor)
             self._resend(actor, task, "its exception is retried")
             self._send(actor)
             return
@@ -226,16 +235,10 @@ class Actors:
         self.core.changed_actors[actor.id] = actor
         if task.spec.spec.kind == m.ACTOR_CREATE:
             return
-        if actor.flight.pop(task.id, None) is not None:
-            if actor.state == A_ALIVE:
-                for other in actor.flight.values():
-                    if other.state == SUBMITTED:
-                        self._started(other)
-                        break
-                    if actor.ordered:
-                        break
-                if actor.backlog:
-                    self._send(actor)
+        if actor.flight.pop(task.id, None) is not None and actor.state == A_ALIVE:
+            self._start_next(actor)
+            if actor.backlog:
+                self._send(actor)
         self.core.objects.unpin([handle_oid(actor.id)])
         if actor.exit_reason and actor.state != A_DEAD:
             self._leave_when_idle(actor)
@@ -245,10 +248,10 @@ class Actors:
         assert actor is not None
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.core.tasks.finish(task, FAILED, "an argument failed")
+            actor.death_cause = failure
             self.die(
                 actor,
-                f"The actor {actor.spec.spec.name} died because of its constructor's arguments: "
-                "at least one of the input arguments for this task could not be computed.",
+                f"The actor {actor.spec.spec.name} died because of its constructor's arguments:",
             )
             return
         self.withdraw(task)
@@ -258,7 +261,7 @@ class Actors:
         """Take a call that was not sent out of its line; those behind it move up."""
         actor = task.actor
         assert actor is not None
-        key = task.client if actor.ordered else int.from_bytes(task.id[16:], "big")
+        key = _line_key(actor, task)
         line = actor.lines.get(key)
         if line is not None and task in line:
             line.remove(task)
@@ -332,6 +335,7 @@ class Actors:
         worker = actor.worker
         actor.worker = None
         if worker is not None:
+            self._end_children(worker)
             core.scheduler.release(worker)
             worker.actor = None
             if kill:
@@ -342,6 +346,8 @@ class Actors:
         actor.backlog.clear()
         actor.lines.clear()
         for task in calls:
+            if task.id not in core.tasks.table:
+                continue  # its argument was a call that failed just now
             if task.cancel:
                 core.tasks.fail_cancelled(task)
             else:
@@ -359,13 +365,11 @@ class Actors:
                 "actor_died", "The actor is not known to this runtime: it died long ago, or "
                 "belongs to another runtime.", task=task
             )  # fmt: skip
-        return self.core.failure(
-            "actor_died",
-            actor.exit_reason or "The actor died.",
-            task=task,
-            actor=actor,
-            detail={"init_failed": actor.init_failed},
-        )
+        detail: dict[str, object] = {"init_failed": actor.init_failed}
+        if actor.death_cause:
+            detail |= {"kind": m.FAILURE, "data": actor.death_cause}
+        reason = actor.exit_reason or "The actor died."
+        return self.core.failure("actor_died", reason, task=task, actor=actor, detail=detail)
 
     # --- restarts ----------------------------------------------------------------------------
 
@@ -386,6 +390,9 @@ class Actors:
             self.die(actor, reason, kill=False)
             return
         actor.deaths += 1
+        self._end_children(worker)
+        if actor.state == A_DEAD:
+            return  # an actor that ended with it held its last handle
         core.scheduler.release(worker)
         worker.actor = None
         actor.worker = None
@@ -407,6 +414,8 @@ class Actors:
                     actor=actor,
                 )
                 core.tasks.fail(task, failure, FAILED, "the actor restarts")
+        if actor.state == A_DEAD:
+            return  # the calls that were lost held its last handle
         create = actor.create
         assert create is not None
         if create.id in core.tasks.table:
@@ -430,6 +439,12 @@ class Actors:
         task.worker = None
         self.core.tasks.move(task, PENDING_RESOURCES, cause)
         actor.backlog.appendleft(task)
+
+    def _end_children(self, worker: Worker) -> None:
+        """Actors that an actor made die with its process, unless they are detached."""
+        for child in [a for a in self.table.values() if a.client == worker.peer]:
+            if not child.detached and child.state != A_DEAD:
+                self._end(child, "The actor that created it died.", kill=True)
 
     def job_ended(self, job: int) -> None:
         for actor in [a for a in self.table.values() if a.job == job and not a.detached]:

@@ -193,7 +193,7 @@ class Core:
             self.actors.job_ended(client.job)
         worker = client.worker
         if worker is not None and worker.state != W_DEAD:
-            self.scheduler.kill(worker)  # if its process is not gone yet, it is of no use
+            self.scheduler.disconnected(worker)
         self.objects.client_gone(peer)
         self.scheduler.client_gone(peer)
         del self.clients[peer]
@@ -239,10 +239,8 @@ class Core:
     def move_worker(self, worker: Worker, new: int, cause: str) -> None:
         old = worker.state
         if new not in WORKER_MOVES[old]:
-            raise self.story.illegal(
-                worker.id, model._name(WORKER_STATES, old), WORKER_STATES[new], cause
-            )
-        self.story.note(worker.id, model._name(WORKER_STATES, old), WORKER_STATES[new], cause)
+            raise self.story.illegal(worker.id, WORKER_STATES, old, new, cause)
+        self.story.note((worker.id, WORKER_STATES, old, new, cause))
         worker.state = new
 
     def kill_worker(self, worker: Worker, reason: str) -> None:
@@ -379,7 +377,7 @@ class Core:
     def _query(self, peer: int, x: m.Query) -> None:
         try:
             answer = queries.QUERIES[x.what](self, self.clients[peer], x.args)
-        except (LookupError, ValueError) as e:
+        except (LookupError, ValueError, TypeError) as e:  # TypeError: arguments of a wrong type
             self.reply(peer, x.request, None, str(e.args[0] if e.args else e))
         else:
             self.reply(peer, x.request, answer)

@@ -86,22 +86,28 @@ class ProtocolViolation(Exception):
 class Story:
     """The recent history of all records, for error messages: what, from, to, why."""
 
-    __slots__ = ("_log",)
+    __slots__ = ("_log", "note")
 
     def __init__(self, length: int = 4096) -> None:
-        self._log: deque[tuple[bytes, str, str, str]] = deque(maxlen=length)
-
-    def note(self, key: bytes, old: str, new: str, cause: str) -> None:
-        self._log.append((key, old, new, cause))
+        self._log: deque[tuple[bytes, tuple[str, ...], int, int, str]] = deque(maxlen=length)
+        # note((key, names of the states, old, new, cause)): on the hot path, so the deque's own
+        self.note = self._log.append
 
     def of(self, key: bytes) -> str:
         """The history of one record as text, oldest first."""
-        lines = [f"  {old} -> {new}: {why}" for k, old, new, why in list(self._log) if k == key]
+        lines = [
+            f"  {_name(names, old)} -> {names[new]}: {why}"
+            for k, names, old, new, why in list(self._log)
+            if k == key
+        ]
         return "\n".join(lines) or "  (nothing recent)"
 
-    def illegal(self, key: bytes, old: str, new: str, cause: str) -> IllegalTransition:
+    def illegal(
+        self, key: bytes, names: tuple[str, ...], old: int, new: int, cause: str
+    ) -> IllegalTransition:
         return IllegalTransition(
-            f"{key.hex()} cannot go from {old} to {new} ({cause}); its story:\n{self.of(key)}"
+            f"{key.hex()} cannot go from {_name(names, old)} to {names[new]} ({cause}); its "
+            f"story:\n{self.of(key)}"
         )
 
 
@@ -242,7 +248,7 @@ class Worker:
 
 class Actor:
     __slots__ = (
-        "backlog", "client", "create", "deaths", "detached", "exit_reason", "finished", "flight",
+        "backlog", "client", "create", "death_cause", "deaths", "detached", "exit_reason", "finished", "flight",
         "id", "init_failed", "job", "lines", "message", "name", "namespace", "spec", "state",
         "worker",
     )  # fmt: skip
@@ -259,12 +265,13 @@ class Actor:
         self.detached = message.detached
         self.worker: Worker | None = None
         self.create: Task | None = None
-        self.lines: dict[int, deque[Task]] = {}  # by caller: calls that wait for an earlier one
+        self.lines: dict[int | bytes, deque[Task]] = {}  # by caller: calls that wait for an earlier one
         self.backlog: deque[Task] = deque()  # ready, but the actor has enough for the moment
         self.flight: dict[bytes, Task] = {}  # sent to its process
         self.deaths = 0  # of its process, so far
         self.finished = 0
         self.exit_reason = ""  # why it is dead
+        self.death_cause = b""  # the Failure of the argument that kept it from being made
         self.init_failed = False
 
     @property

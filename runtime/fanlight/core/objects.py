@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ class Objects:
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now
         self._pushes: dict[int, list[m.Value]] = {}
+        # Chains of dependent tasks and of nested refs may be long: worked off in loops.
+        self._arrivals: deque[tuple[Task, Object]] = deque()
+        self._loose: deque[Object] = deque()
+        self._telling = self._freeing = False
 
     # --- making and completing ---------------------------------------------------------------
 
@@ -66,10 +71,22 @@ class Objects:
             obj.subscribers = None
         if obj.waiters:
             waiters, obj.waiters = obj.waiters, None
-            for task in waiters:
-                self.core.tasks.argument_ready(task, obj)
+            self._arrivals.extend((task, obj) for task in waiters)
+            self._tell_waiters()
         if not obj.owner and not obj.others and not obj.pins:
             self._free(obj)
+
+    def _tell_waiters(self) -> None:
+        """Tell tasks of their arguments; what that completes in turn joins the same loop."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._arrivals:
+                task, obj = self._arrivals.popleft()
+                self.core.tasks.argument_ready(task, obj)
+        finally:
+            self._telling = False
 
     def put(self, peer: int, value: m.Value) -> None:
         if value.oid in self.table:
@@ -85,7 +102,7 @@ class Objects:
 
     def descriptor(self, peer: int, obj: Object) -> m.Value:
         """The value as it travels to ``peer``, who may map its segment from now on."""
-        if obj.kind == m.STORED:
+        if obj.kind == m.STORED and peer in self.core.clients:
             mapped = self.segments[obj.data.decode()].mapped
             mapped[peer] = mapped.get(peer, 0) + 1
         return m.Value(obj.id, obj.kind, obj.data, obj.size)
@@ -161,11 +178,22 @@ class Objects:
                 self._unreferenced(obj)
 
     def _unreferenced(self, obj: Object) -> None:
-        if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
+        self._loose.append(obj)
+        if self._freeing:
             return
-        if obj.kind != model.PENDING or not self.core.tasks.makes(obj.id):
-            self._free(obj)
-        # Else its task still runs: complete() frees it.
+        self._freeing = True
+        try:
+            while self._loose:
+                obj = self._loose.popleft()
+                if obj.owner or obj.others or obj.pins:
+                    continue
+                if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
+                    continue
+                if obj.kind != model.PENDING or not self.core.tasks.makes(obj.id):
+                    self._free(obj)
+                # Else its task still runs: complete() frees it.
+        finally:
+            self._freeing = False
 
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:
@@ -185,11 +213,12 @@ class Objects:
 
     def client_gone(self, peer: int) -> None:
         """Drop everything that a client held."""
-        held = [
-            oid
-            for oid, obj in self.table.items()
-            if obj.owner == peer or (obj.others and peer in obj.others)
-        ]
+        held = []
+        for oid, obj in self.table.items():
+            if obj.owner == peer or (obj.others and peer in obj.others):
+                held.append(oid)
+            if obj.subscribers and peer in obj.subscribers:
+                obj.subscribers.remove(peer)
         self.drop_refs(peer, held)
         self._pushes.pop(peer, None)
         for segment in list(self.segments.values()):
@@ -205,9 +234,13 @@ class Objects:
     # --- segments ----------------------------------------------------------------------------
 
     def reserve(self, peer: int, size: int) -> str:
-        """Promise ``size`` bytes to a client that is about to write. Returns "" or why not."""
+        """Promise ``size`` bytes to a client that is about to write. Returns "" or why not.
+
+        A negative size gives a promise back that could not be used.
+        """
         client = self.core.clients[peer]
-        if self.used + self.reserved + size > self.capacity:
+        size = max(size, -client.reserved)
+        if size > 0 and self.used + self.reserved + size > self.capacity:
             self._trim()
             if self.used + self.reserved + size > self.capacity:
                 return self._full(size)

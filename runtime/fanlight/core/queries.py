@@ -89,12 +89,12 @@ def why(core: Core, task: Task) -> str:
             return f"{len(actor.flight)} earlier call(s) of this actor come first."
     if task.state == model.PENDING_RESOURCES:
         demand = dict(task.spec.spec.resources)
-        if task.actor is not None:
-            demand["CPU"] = max(demand.get("CPU", 0), 0)
-        if not core.pool.feasible(demand):
+        placed = max(demand.get("CPU", 0), task.spec.spec.placement_cpu)
+        least = {**demand, "CPU": placed} if placed else demand
+        if not core.pool.feasible(least):
             lacking = ", ".join(
                 f"{a / 10_000:g} {n} (there are {core.pool.total.get(n, 0) / 10_000:g})"
-                for n, a in demand.items()
+                for n, a in least.items()
                 if core.pool.total.get(n, 0) < a
             )
             return f"It can never run here: it asks for {lacking}."

@@ -24,6 +24,7 @@ from fanlight.core.model import (
     W_ACTOR,
     W_BLOCKED,
     W_BUSY,
+    W_DEAD,
     W_IDLE,
     W_STARTING,
     Task,
@@ -101,12 +102,18 @@ class Scheduler:
         queue.tasks.remove(task)
         if not queue.tasks:
             self.turn.remove(queue)
+            self._prune(queue)
 
     def client_gone(self, peer: int) -> None:
         """Forget the queues of a client whose tasks are all withdrawn."""
         for queue in [q for q in self.queues.values() if q.key[1] == peer]:
             if not queue.tasks and not queue.workers:
                 del self.queues[queue.key]
+
+    def _prune(self, queue: Queue) -> None:
+        """Forget a queue that ran empty after its client had gone (a worker that submitted)."""
+        if not queue.tasks and not queue.workers and queue.key[1] not in self.core.clients:
+            self.queues.pop(queue.key, None)
 
     # --- handing out -------------------------------------------------------------------------
 
@@ -215,6 +222,8 @@ class Scheduler:
             have = len(worker.queue)
             if worker.state != W_BUSY or have * 2 > depth or worker.reclaimed:
                 continue
+            if worker.retiring or worker.peer not in self.core.clients:
+                continue
             for _ in range(min(depth - have, share)):
                 if not tasks or tasks[0].solo or tasks[0].spec.group.average < 0:
                     break
@@ -232,6 +241,7 @@ class Scheduler:
             task = worker.queue[0]
             if task.state == SUBMITTED:
                 task.started = self.core.now
+                worker.job = task.job
                 self.core.tasks.move(task, RUNNING, "its turn came")
             return
         self.release(worker)
@@ -239,12 +249,16 @@ class Scheduler:
             self.core.move_worker(worker, W_IDLE, "nothing left to do")
             worker.since = self.core.now
             worker.job = 0
-            self.idle.append(worker)
+            if worker.retiring:  # it was killed while its last report was on the way
+                self.core.move_worker(worker, W_DEAD, worker.retiring)
+            else:
+                self.idle.append(worker)
 
     def release(self, worker: Worker) -> None:
         """Give back what the worker's lease holds."""
         if worker.lease is not None:
             del worker.lease.workers[worker]
+            self._prune(worker.lease)
             worker.lease = None
         if worker.held:
             held = worker.held
@@ -263,6 +277,10 @@ class Scheduler:
             cpu = worker.held.get("CPU", 0)
             if cpu:
                 self.core.pool.give({"CPU": cpu}, None)
+            if len(worker.queue) > 1:
+                # Sent while the worker began to wait: what it waits for may stand behind it.
+                worker.reclaimed = True
+                self.core.effects.out[worker.peer].append(m.Reclaim())
 
     def unblocked(self, worker: Worker) -> None:
         if not worker.blocked:
@@ -287,6 +305,8 @@ class Scheduler:
                 self.core.tasks.fail_cancelled(task)
             else:
                 self.core.tasks.requeue(task, "given back", again=False)
+        if back and (not kept or kept[0].state == SUBMITTED):
+            self.next_on(worker)  # its first task had been reported when it gave the next one back
 
     # --- actors ------------------------------------------------------------------------------
 
@@ -322,7 +342,7 @@ class Scheduler:
         if was == W_STARTING:
             self.starting -= 1
             self.failed_starts += 1
-            self.retry_at = self.core.now + min(5.0, 0.1 * 2**self.failed_starts)
+            self.retry_at = self.core.now + 0.1 * 2 ** min(self.failed_starts, 6)
         elif was == W_IDLE:
             self.idle.remove(worker)
 
@@ -357,6 +377,13 @@ class Scheduler:
             ):
                 worker.reclaimed = True
                 self.core.effects.out[worker.peer].append(m.Reclaim())
+
+    def disconnected(self, worker: Worker) -> None:
+        """Its connection ended: it gets nothing more, and its process is of no use."""
+        if worker.state == W_IDLE:
+            self.idle.remove(worker)
+            self.core.move_worker(worker, W_DEAD, "its connection ended")
+        self.kill(worker)
 
     def kill(self, worker: Worker) -> None:
         self.core.effects.actions.append(KillWorker(worker.number))

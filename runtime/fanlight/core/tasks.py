@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fanlight.core.machine import Core
 
 _SMOOTHING = 0.25  # weight of the newest duration in a function's moving average
+_CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
 
 
@@ -42,11 +43,9 @@ class Tasks:
     def move(self, task: Task, new: int, cause: str) -> None:
         old = task.state
         if new not in TASK_MOVES[old]:
-            raise self.core.story.illegal(
-                task.id, model._name(TASK_STATES, old), TASK_STATES[new], cause
-            )
+            raise self.core.story.illegal(task.id, TASK_STATES, old, new, cause)
         core = self.core
-        core.story.note(task.id, model._name(TASK_STATES, old), TASK_STATES[new], cause)
+        core.story.note((task.id, TASK_STATES, old, new, cause))
         group = task.spec.group
         counts = group.counts
         if old >= 0:
@@ -150,11 +149,18 @@ class Tasks:
                 self.core.scheduler.enqueue(task)
 
     def dependency_failed(self, task: Task, obj: Object) -> None:
+        detail = {"kind": obj.kind, "data": obj.data, "depth": 1}
+        if obj.kind == m.FAILURE:
+            cause = msgspec.msgpack.decode(obj.data, type=m.Failure)
+            if cause.code == "dependency":
+                detail["depth"] = cause.detail["depth"] + 1
+                if detail["depth"] > _CAUSES_KEPT:  # of a long chain, the first links are enough
+                    detail = cause.detail
         failure = self.core.failure(
             "dependency",
             "At least one of the input arguments for this task could not be computed:",
             task=task,
-            detail={"kind": obj.kind, "data": obj.data},
+            detail=detail,
         )
         if task.actor is not None:
             self.core.actors.argument_failed(task, failure)
@@ -281,4 +287,7 @@ class Tasks:
             if task.state in (PENDING_ARGS, PENDING_RESOURCES):
                 self.cancel(task.id, False, False)
             elif task.worker is not None and actor is None:
-                self.core.kill_worker(task.worker, "its driver ended")
+                if task.state == RUNNING:
+                    self.core.kill_worker(task.worker, "its driver ended")
+                else:  # it stands behind a task that may be another driver's
+                    self.core.effects.out[task.worker.peer].append(m.CancelRunning(task.id))

@@ -13,15 +13,17 @@ import inspect
 import os
 import secrets
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import msgspec
 
-from fanlight import config, context, errors, events, ids
+from fanlight import config, context, errors, events, ids, refs
 from fanlight import messages as m
 from fanlight._version import __version__
 from fanlight.client.client import Client
@@ -32,6 +34,7 @@ from fanlight.engines.native import NativeEngine
 from fanlight.node.hub import Hub
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.worker.executor import Executor
+from fanlight.worker.output import TaskStream
 
 _DRIVER = 1
 
@@ -78,21 +81,41 @@ class _InprocWorker:
         self.client.link = _Link(node, peer)
         self.executor = _InprocExecutor(self.client, node.client)
 
-    def step(self) -> bool:
-        """Run one task, if there is one."""
-        queue = self.executor.queue
-        if not queue:
-            return False
-        self.executor.dispatch(queue.popleft())
+    def ready(self) -> bool:
+        """Whether it has a task that it may run now; a plain actor runs one call at a time."""
+        executor = self.executor
+        return bool(executor.queue) and not (executor.running and executor.one_at_a_time)
+
+    def step(self) -> None:
+        """Run one task."""
+        self.executor.dispatch(self.executor.queue.popleft())
         self.executor.flush()
-        return True
+
+
+class _InprocStream(TaskStream):
+    """Where tasks print; what shows their output must print past it."""
+
+    def _send(self, task: context.TaskContext | None, text: str) -> None:
+        ours = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _real_streams
+        try:
+            super()._send(task, text)
+        finally:
+            sys.stdout, sys.stderr = ours
+
+
+_real_streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
 
 
 class _InprocExecutor(Executor):
     """Methods of async and threaded actors run one after the other."""
 
+    own_process = False
+
     def __init__(self, client: Client, driver: Client) -> None:
-        super().__init__(client, [])
+        super().__init__(
+            client, [_InprocStream(client, "stdout", None), _InprocStream(client, "stderr", None)]
+        )
         # Nested calls are the driver's client's business: it is the same process.
         self._driver = driver
         driver.before_block = self._before_block_of_driver
@@ -125,11 +148,17 @@ class _InprocExecutor(Executor):
             return self._on_loop(result)
         return super()._settle(result)
 
+    @property
+    def one_at_a_time(self) -> bool:
+        return self.actor is not None and self._pool is None and self._loop is None
+
     def dispatch(self, execute: m.Execute) -> None:
         spec = self.specs[execute.spec]
         running, self.running = self.running, execute.task
+        out, err = self.streams
         try:
-            self.run(execute, spec, main=True)
+            with redirect_stdout(out), redirect_stderr(err):
+                self.run(execute, spec, main=True)
         finally:
             self.running = running
 
@@ -189,6 +218,12 @@ class InprocNode:
         self._inbox.extend(stimuli)
         if self._stepping:
             return
+        if refs.dropped:
+            self._stepping = True  # its message joins the others
+            try:
+                self.client.flush_drops()
+            finally:
+                self._stepping = False
         self._stepping = True
         try:
             while self._inbox:
@@ -243,15 +278,20 @@ class InprocNode:
     # --- running -----------------------------------------------------------------------------
 
     def run_one(self) -> bool:
-        """Run one task of the first worker that has one; False when there is none."""
+        """Run one task, workers taking turns; False when there is none to run."""
         self.client.flush_drops()
-        for worker in list(self.workers.values()):
-            if worker.peer in self.workers and worker.step():
+        for peer, worker in list(self.workers.items()):
+            if worker.ready():
+                self.workers[peer] = self.workers.pop(peer)  # the last one of the next round
+                worker.step()
                 self.post([])
                 return True
         return False
 
     def run_until(self, done: Callable[[], Any], timeout: float | None) -> bool:
+        global _real_streams
+        if not isinstance(sys.stdout, _InprocStream):
+            _real_streams = sys.stdout, sys.stderr
         while not done():
             if timeout == 0:  # so that a loop of polls gets somewhere
                 self.run_one()

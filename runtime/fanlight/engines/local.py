@@ -23,7 +23,7 @@ from fanlight.client.connect import handshake, read_welcome
 from fanlight.client.link import SocketLink
 from fanlight.engines.base import Capabilities
 from fanlight.engines.native import NativeEngine
-from fanlight.node.boot import BootConfig, Session, remove_dirs
+from fanlight.node.boot import BootConfig, choose_dirs, remove_dirs
 from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire.failures import ConnectionLost, HandshakeRefused, WireError
@@ -53,11 +53,17 @@ class LocalEngine(NativeEngine):
 
     @classmethod
     def start(
-        cls, *, resources: dict[str, int], capacity: int | None, name: str, info: dict[str, str]
+        cls,
+        *,
+        resources: dict[str, int],
+        capacity: int | None,
+        name: str,
+        info: dict[str, str],
+        gpu_tokens: list[str],
     ) -> LocalEngine:
         """Start a node process and connect to it. Raises RuntimeLostError if it does not come."""
         runtime_id = secrets.token_hex(8)
-        session = Session(runtime_id)
+        session_dir, segment_dir = choose_dirs(runtime_id)
         ours, theirs = socket.socketpair()
         client_id = ids.new_client_id()
         cpus = resources.get("CPU", 0) // config.UNITS
@@ -66,21 +72,22 @@ class LocalEngine(NativeEngine):
             name=name or f"fanlight-{runtime_id[:4]}",
             token=secrets.token_urlsafe(32),
             node_id=ids.new_node_id(),
-            session_dir=str(session.session_dir),
-            segment_dir=str(session.segment_dir),
+            session_dir=str(session_dir),
+            segment_dir=str(segment_dir),
             resources=resources,
             capacity=capacity or config.store_capacity(config.segment_root()),
             pool_size=max(1, min(cpus, 4 * config.cpu_count())),
             sys_path=_search_path(),
             cwd=os.getcwd(),
             driver_fd=theirs.fileno(),
-            lock_fd=session.lock_fd,
             driver_info=info,
             driver_client=client_id,
+            gpu_tokens=gpu_tokens,
         )
-        log = tempfile.TemporaryFile()
+        log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine
         package_root = str(Path(__file__).resolve().parents[2])
-        code = f"import sys; sys.path.insert(0, {package_root!r}); " + (
+        code = (
+            f"import sys; sys.path.insert(0, {package_root!r}); "
             "from fanlight.node.main import main; main()"
         )
         process = None
@@ -90,24 +97,28 @@ class LocalEngine(NativeEngine):
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(), session.lock_fd),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C and a kernel's end are ours to translate
             )
             assert process.stdin is not None
             process.stdin.write(msgspec.msgpack.encode(boot))
             process.stdin.close()
             theirs.close()
-            os.close(session.lock_fd)
             ours.settimeout(_START_SECONDS)
             facts, early = read_welcome(ours)
-        except (OSError, ConnectionLost) as e:
+        except BaseException as e:  # Ctrl-C, too
             ours.close()
+            theirs.close()
             if process is not None:
                 process.kill()
                 process.wait()
-            remove_dirs(session.session_dir, session.segment_dir)
-            log.seek(0)
-            tail = log.read().decode(errors="replace").strip()
+            remove_dirs(session_dir, segment_dir)
+            discover.remove(runtime_id)
+            with log:
+                log.seek(0)
+                tail = log.read().decode(errors="replace").strip()
+            if not isinstance(e, OSError | ConnectionLost):
+                raise
             raise errors.RuntimeLostError(
                 f"The runtime could not be started: {e}.\n{tail[-2000:]}"
             ) from None

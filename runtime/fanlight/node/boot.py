@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import stat
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from fanlight import config
+
+_SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes
 
 
 class BootConfig(msgspec.Struct):
@@ -29,10 +34,11 @@ class BootConfig(msgspec.Struct):
     sys_path: list[str]
     cwd: str
     driver_fd: int  # a connected socket: the driver that starts us, already trusted
-    lock_fd: int  # holds the session's lock
     driver_info: dict[str, str]
     driver_client: bytes
+    gpu_tokens: list[str] = []  # what CUDA_VISIBLE_DEVICES calls each GPU, by our number
     persistent: bool = False
+    lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
 
 def private_dir(path: Path) -> Path:
@@ -50,18 +56,53 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-class Session:
-    """The directories of one runtime and the lock that says that it is alive."""
+def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
+    """Where a new runtime's session and its segments will be; clears up what dead ones left.
 
-    def __init__(self, runtime_id: str) -> None:
+    Called by the driver. It makes only the directories that all runtimes share: those of its own
+    are made by the node, so that there is nothing to clear up when the driver dies before.
+
+    Raises PermissionError for a shared directory that is not ours, OSError for a path too long.
+    """
+    sessions, segments = private_dir(config.socket_dir()), private_dir(config.segment_root())
+    session = sessions / runtime_id
+    path = os.fsencode(session / "node.sock")
+    if len(path) > _SOCKET_PATH_LIMIT:
+        raise OSError(
+            errno.ENAMETOOLONG,
+            f"The temporary directory's path is too long: a Unix socket's path has at most "
+            f"{_SOCKET_PATH_LIMIT} bytes, and this would have {len(path)}. Set TMPDIR to a "
+            "shorter one",
+            os.fsdecode(path),
+        )
+    with _alone():
         sweep()
-        self.session_dir = private_dir(config.socket_dir()) / runtime_id
-        self.segment_dir = private_dir(config.segment_root()) / runtime_id
-        self.session_dir.mkdir(mode=0o700)
-        self.lock_fd = os.open(self.session_dir / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.segment_dir.mkdir(mode=0o700)
-        (self.session_dir / "logs").mkdir(mode=0o700)
+    # Without tmpfs both are under the same directory.
+    return session, segments / runtime_id if segments != sessions else session / "segments"
+
+
+def make_dirs(boot: BootConfig) -> None:
+    """Make the directories that ``choose_dirs`` chose, and lock them; called by the node."""
+    session_dir, segment_dir = Path(boot.session_dir), Path(boot.segment_dir)
+    with _alone():
+        session_dir.mkdir(mode=0o700)
+        lock = os.open(session_dir / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        segment_dir.mkdir(mode=0o700)
+        boot.lock_fds = [lock, os.open(segment_dir, os.O_RDONLY)]
+        for fd in boot.lock_fds:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (session_dir / "logs").mkdir(mode=0o700)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """No other process of this user makes or sweeps sessions meanwhile."""
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys((config.socket_dir(), config.segment_root())):
+            fd = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
 
 
 def remove_dirs(session_dir: str | Path, segment_dir: str | Path) -> None:
@@ -71,30 +112,35 @@ def remove_dirs(session_dir: str | Path, segment_dir: str | Path) -> None:
 
 
 def sweep() -> None:
-    """Remove what runtimes left that did not end in order (the machine lost power, say)."""
+    """Remove what runtimes left that did not end in order (the machine lost power, say).
+
+    A session and a segment directory have a lock each, and only that counts: runtimes with other
+    temporary directories have their segments in the same place.
+    """
     from fanlight.observe import discover
 
-    try:
-        sessions = [p for p in config.socket_dir().iterdir() if p.is_dir()]
-    except OSError:
-        sessions = []
-    alive = set()
-    for session in sessions:
-        if _locked(session / "lock"):
-            alive.add(session.name)
-        else:
+    sessions, segments = config.socket_dir(), config.segment_root()
+    for session in _folders(sessions):
+        if not _locked(session / "lock"):
             discover.remove(session.name)
-            remove_dirs(session, config.segment_root() / session.name)
-    with contextlib.suppress(OSError):
-        for segments in config.segment_root().iterdir():
-            if segments.name not in alive and not (config.socket_dir() / segments.name).exists():
-                shutil.rmtree(segments, ignore_errors=True)
+            shutil.rmtree(session, ignore_errors=True)
+    if segments != sessions:
+        for folder in _folders(segments):
+            if not _locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [p for p in parent.iterdir() if p.is_dir() and not p.is_symlink()]
+    except OSError:
+        return []
 
 
 def _locked(path: Path) -> bool:
-    """Whether a live process holds the lock. A session without a lock file is just being made."""
+    """Whether a live process holds the lock of this file or directory."""
     try:
-        fd = os.open(path, os.O_RDWR)
+        fd = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:

@@ -100,14 +100,14 @@ class Hub:
         pids = {w.pid: w for w in self.core.workers.values() if w.pid}
         self._usage = self._processes.sample(pids)
         self._gpu_views, self._gpu_status = self._gpus.sample()
-        for gpu in self._gpu_views:
+        devices = self.core.pool.devices
+        for number, gpu in enumerate(self._gpu_views):  # the runtime numbers them in this order
             for process in gpu.processes:
                 worker = pids.get(process.pid)
                 if worker is not None:
                     process.task = views.worker_view(worker, 0.0, 0).task
-            devices = self.core.pool.devices
-            if gpu.index < len(devices):
-                gpu.share = 1.0 - devices[gpu.index] / 10_000
+            if number < len(devices):
+                gpu.share = 1.0 - devices[number] / 10_000
 
     def _sample_store(self, now: float) -> e.StoreView | None:
         store = views.store_view(self.core)

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from fanlight.node.boot import BootConfig
+from fanlight.node.boot import BootConfig, make_dirs, remove_dirs
 
 
 def main() -> None:
@@ -16,7 +16,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from fanlight.node.server import Node
 
-    node = Node(boot)
+    make_dirs(boot)
+    try:
+        node = Node(boot)
+    except BaseException:
+        remove_dirs(boot.session_dir, boot.segment_dir)
+        raise
     signal.signal(signal.SIGTERM, lambda *_: setattr(node, "stop_reason", "SIGTERM"))
     node.run()
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class Node:
         pid = os.fork()
         if pid == 0:
             try:
-                keep = {theirs.fileno(), self.boot.lock_fd, 0, 1, 2}
+                keep = {theirs.fileno(), *self.boot.lock_fds, 0, 1, 2}
                 for fd in os.listdir("/dev/fd"):
                     if int(fd) not in keep:
                         with contextlib.suppress(OSError):
@@ -177,12 +178,13 @@ class Node:
             os.waitpid(self.zygote_pid, 0)
         if self.stop_reason:
             return
-        lost = [w for w in self.core.workers.values()]
+        lost = list(self.core.workers.values())
         self.start_zygote()
         for worker in lost:
-            if worker.pid:
-                with contextlib.suppress(OSError):
-                    os.kill(worker.pid, signal.SIGKILL)
+            if worker.pid:  # it is dead on Linux; what it started is not
+                for kill in (os.killpg, os.kill):
+                    with contextlib.suppress(OSError):
+                        kill(worker.pid, signal.SIGKILL)
             self.worker_exited(worker.number, "its parent process (the zygote) died")
 
     def worker_exited(self, number: int, how: str) -> None:
@@ -320,6 +322,17 @@ class Node:
         self.hub.detach(connection.peer)
         if connection.role:
             self.step([(connection.peer, fx.Disconnected())])
+        if connection.role in ("driver", "worker"):
+            self.delete_unfinished(connection.client_id)
+
+    def delete_unfinished(self, client_id: bytes) -> None:
+        """Delete the segments that a process was writing when it died."""
+        prefix = client_id.hex()[:16] + "-"  # as SegmentWriter names them
+        known = self.core.objects.segments
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.boot.segment_dir):
+                if name.startswith(prefix) and name not in known:
+                    os.unlink(os.path.join(self.boot.segment_dir, name))
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -345,6 +358,13 @@ class Node:
         if not connection.writing:
             connection.writing = True
             self.poller.modify(connection.sock.fileno(), _IN | _OUT)
+
+    def send_all(self, items: Iterable[tuple[int, list[Any]]]) -> None:
+        """Send each peer its messages; those that are gone meanwhile are left out."""
+        for peer, messages in items:
+            connection = self.peers.get(peer)
+            if connection is not None:
+                self.send(connection, messages)
 
     def write_more(self, connection: Connection) -> None:
         out = connection.out
@@ -372,11 +392,7 @@ class Node:
         self.perform(self.core.handle(stimuli, time.time()))
 
     def perform(self, effects: fx.Effects) -> None:
-        peers = self.peers
-        for peer, messages in effects.out.items():
-            connection = peers.get(peer)
-            if connection is not None:
-                self.send(connection, messages)
+        self.send_all(effects.out.items())
         for action in effects.actions:
             if isinstance(action, fx.SpawnWorker):
                 self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()}")
@@ -390,7 +406,7 @@ class Node:
                 with contextlib.suppress(OSError):
                     discover.write(self.info)
             elif isinstance(action, fx.DropClient):
-                connection = peers.get(action.peer)
+                connection = self.peers.get(action.peer)
                 if connection is not None:
                     print(f"a client was dropped: {action.reason}", file=sys.stderr, flush=True)
                     self.disconnect(connection)
@@ -448,18 +464,12 @@ class Node:
         for connection in list(self.peers.values()):
             if not connection.role and now > connection.deadline:
                 self.disconnect(connection)
-        for peer, messages in self.hub.tick(now):
-            connection = self.peers.get(peer)
-            if connection is not None:
-                self.send(connection, messages)
+        self.send_all(self.hub.tick(now))
 
     def shutdown(self) -> None:
         """Tell observers, end all processes, remove all files."""
         discover.remove(self.boot.runtime_id)
-        for peer, messages in self.hub.ended(self.stop_reason):
-            connection = self.peers.get(peer)
-            if connection is not None:
-                self.send(connection, messages)
+        self.send_all(self.hub.ended(self.stop_reason))
         self.listener.close()
         self.tell_zygote("stop")
         self.zygote.close()

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
     from fanlight.node.boot import BootConfig
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def die_with_parent() -> None:
-    """On Linux, have the kernel kill this process when its parent dies."""
+def _prctl(option: int, value: int) -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            ctypes.CDLL(None, use_errno=True).prctl(option, value)
+
+
+def die_with_parent(parent: int) -> None:
+    """On Linux, have the kernel kill this process when ``parent`` dies, or has died."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
@@ -38,6 +45,7 @@ def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the node does
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that end() finds what tasks left behind
     sys.path[:] = boot.sys_path
     import cloudpickle  # noqa: F401  what workers need, paid for once
 
@@ -52,6 +60,7 @@ class _Zygote:
     def __init__(self, boot: BootConfig, channel: socket.socket) -> None:
         self.boot = boot
         self.channel = channel
+        self.pid = os.getpid()
         self.children: dict[int, int] = {}  # pid -> number
         self.wake_r, wake_w = os.pipe()
         os.set_blocking(self.wake_r, False)
@@ -122,13 +131,13 @@ class _Zygote:
             os._exit(code)
 
     def become_worker(self, number: int, worker_id: str) -> None:
-        die_with_parent()
+        die_with_parent(self.pid)
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)  # what the worker starts is killed with it
         signal.set_wakeup_fd(-1)
         for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number_, signal.SIG_DFL)
-        for fd in (self.channel.fileno(), self.wake_r, self.wake_w, self.boot.lock_fd):
+        for fd in (self.channel.fileno(), self.wake_r, self.wake_w, *self.boot.lock_fds):
             os.close(fd)
         log = os.open(
             os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"),
@@ -145,15 +154,32 @@ class _Zygote:
     def reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = self.reap_one()
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             number = self.children.pop(pid, None)
             if number is not None:
-                _kill_group(pid)  # whatever it started and left behind
                 self.tell(f"exited {number} {status}")
+
+    def reap_one(self) -> tuple[int, int]:
+        """(pid, status) of a child that has ended, (0, 0) if there is none; kills what it started.
+
+        First the group and then the zombie, where the system can do it in this order: once the
+        zombie is gone, its number may belong to somebody else.
+        """
+        if not hasattr(os, "waitid"):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid in self.children:
+                _kill_group(pid)
+            return pid, status
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return 0, 0
+        if ended.si_pid in self.children:
+            _kill_group(ended.si_pid)
+        return os.waitpid(ended.si_pid, 0)
 
     def tell(self, line: str) -> None:
         with contextlib.suppress(OSError):
@@ -170,9 +196,24 @@ class _Zygote:
         while self.children and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.005)
+        while self.kill_adopted() and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.005)
         discover.remove(self.boot.runtime_id)
         remove_dirs(self.boot.session_dir, self.boot.segment_dir)
         os._exit(0)
+
+    def kill_adopted(self) -> bool:
+        """Kill what tasks started in sessions of its own; True while there was something."""
+        try:
+            with open(f"/proc/self/task/{self.pid}/children") as f:
+                pids = [int(word) for word in f.read().split()]
+        except OSError:
+            return False
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pids)
 
 
 def _kill_group(pid: int) -> None:

@@ -42,8 +42,13 @@ class _Cancelled(Exception):
 class Executor:
     """Everything that a worker does with Execute messages."""
 
-    def __init__(self, client: Client, streams: list[Any]) -> None:
+    own_process = True
+
+    def __init__(
+        self, client: Client, streams: list[Any], gpu_tokens: list[str] | None = None
+    ) -> None:
         self.client = client
+        self.gpu_tokens = gpu_tokens or []
         self.streams = streams
         self.functions: dict[bytes, Any] = {}
         self.blobs: dict[bytes, bytes] = {}
@@ -57,6 +62,8 @@ class Executor:
         self.running: bytes = b""  # the task that the main thread runs
         self.in_user_code = False
         self._quick: dict[int, bool] = {}
+        self._cuda: str | None = None  # CUDA_VISIBLE_DEVICES as it was before a task with GPUs
+        self._cuda_was_set = False
         self._done: list[m.Done] = []
         self._pool: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -220,6 +227,8 @@ class Executor:
             try:
                 if execute.task in self.cancelled:
                     raise _Cancelled
+                if execute.gpus is not None:
+                    self._show_gpus(execute.gpus)
                 function, args, kwargs = self._prepare(execute, spec)
                 try:
                     self.in_user_code = main
@@ -243,8 +252,27 @@ class Executor:
                 self.exiting = "its constructor failed"
         finally:
             self._release_arguments(execute)
+            if execute.gpus is not None and not (self.actor_id and self.own_process):
+                self._show_gpus(None)  # an actor keeps its GPUs for life
             del self._active[execute.task]
             context.current.reset(token)
+
+    def _show_gpus(self, gpus: list[int] | None) -> None:
+        """Let CUDA see just these GPUs; None restores what it saw before."""
+        if gpus is not None:
+            if self._cuda is None:
+                self._cuda = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+                self._cuda_was_set = "CUDA_VISIBLE_DEVICES" in os.environ
+            names = self.gpu_tokens
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
+                names[i] if i < len(names) else str(i) for i in gpus
+            )
+        elif self._cuda is not None:
+            if self._cuda_was_set:
+                os.environ["CUDA_VISIBLE_DEVICES"] = self._cuda
+            else:
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            self._cuda = None
 
     def _settle(self, result: Any) -> Any:
         """What a function returned; a coroutine has nobody to run it."""
@@ -254,8 +282,6 @@ class Executor:
         return result
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        if execute.gpus is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, execute.gpus))
         values = [self._argument(v) for v in execute.deps]
         args, kwargs = decode_args(execute.args, values)
         if spec.kind == m.TASK:

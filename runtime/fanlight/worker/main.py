@@ -44,11 +44,12 @@ def run(boot: BootConfig, number: int, worker_id: bytes) -> None:
     )
     out = TaskStream(client, "stdout", sys.__stdout__)
     err = TaskStream(client, "stderr", sys.__stderr__)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
-    executor = Executor(client, [out, err])
+    sys.stdout, sys.stderr = out, err
+    executor = Executor(client, [out, err], boot.gpu_tokens)
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
     session.attach_worker(client, boot, worker_id)
+    os.register_at_fork(after_in_child=_forked)
     link.start()
     try:
         executor.serve()
@@ -62,6 +63,13 @@ def run(boot: BootConfig, number: int, worker_id: bytes) -> None:
     with contextlib.suppress(ConnectionLost):
         link.send([])
     os._exit(0)
+
+
+def _forked() -> None:
+    """A task forked (``multiprocessing``, say): its child has no connection to the node."""
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _orphaned() -> None:

@@ -1,0 +1,410 @@
+"""The drivers and workers of a :class:`fanlight.testing.simulation.SimulatedNode`.
+
+They keep what real clients keep (values, descriptors of segments, segments given back) and follow
+the protocol to the letter, but hold no Python values: a value is its size and the refs inside it.
+A client that is *deaf* has messages on the way that it has not read; so tests make messages cross.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import effects as fx
+from fanlight.core.objects import handle_oid
+from fanlight.store.segments import SegmentReader
+
+if TYPE_CHECKING:
+    from fanlight.testing.simulation import SimulatedNode
+
+INLINE_LIMIT = 100  # bytes: larger values go to segments
+
+
+class StoreFull(Exception):
+    """The node refused room for an object."""
+
+
+class SimulatedClient:
+    """A driver; the base of workers."""
+
+    def __init__(self, node: SimulatedNode, peer: int) -> None:
+        self.node = node
+        self.peer = peer
+        self.id = b"client".ljust(12, b"\0") + peer.to_bytes(4, "big")
+        self.next_task_id = ids.task_id_factory(self.id)
+        self.values: dict[bytes, m.Value | None] = {}  # of the refs it holds; None while pending
+        self.reader = SegmentReader(Path("/nowhere"))  # counts descriptors; maps nothing
+        self.free: dict[str, int] = {}  # its segments that were given back
+        self.inbox: deque[Any] = deque()
+        self.deaf = False
+        self.replies: dict[int, m.Reply] = {}
+        self.notices: list[str] = []
+        self.outputs: list[m.Output] = []
+        self._specs: dict[bytes, int] = {}
+        self._requests = 0
+        self._made = 0
+        self._actors = 0
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def send(self, *messages: Any) -> None:
+        self.node.post([(self.peer, x) for x in messages])
+
+    def receive(self, messages: Iterable[Any]) -> None:
+        self.inbox.extend(messages)
+        if not self.deaf:
+            self._read()
+
+    def listen(self) -> None:
+        """Read what is on the way, and all that follows as it comes."""
+        self.deaf = False
+        self._read()
+
+    def _read(self) -> None:
+        while self.inbox and self.peer in self.node.clients:
+            self.handle(self.inbox.popleft())
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case m.Objects():
+                for value in message.values:
+                    self._arrived(value)
+                self._return_segments()
+            case m.Reply():
+                self.replies[message.request] = message
+            case m.Recycle():
+                for name in message.segments:
+                    self.free[name] = self.node.core.objects.segments[name].size
+            case m.Discard():
+                dropped = [n for n in message.segments if self.free.pop(n, None) is not None]
+                if dropped:
+                    self.send(m.Unmapped(dropped))
+            case m.Notice():
+                self.notices.append(message.text)
+            case m.Output():
+                self.outputs.append(message)
+            case _:
+                raise AssertionError(f"a driver got {message}")
+
+    def _arrived(self, value: m.Value) -> None:
+        wanted = value.oid in self.values and self.values[value.oid] is None
+        if value.kind == m.STORED:
+            self.reader.got(value.data.decode())
+            if not wanted:
+                self.reader.done(value.data.decode())
+        if wanted:
+            self.values[value.oid] = value
+
+    def _return_segments(self) -> None:
+        names = list(self.reader.returned)
+        self.reader.returned.clear()
+        if names:
+            self.send(m.Unmapped(names))
+
+    def ask(self, message: Any) -> m.Reply:
+        """Send a request and read until its answer."""
+        self.send(message)
+        while message.request not in self.replies:
+            self.handle(self.inbox.popleft())
+        return self.replies.pop(message.request)
+
+    def query(self, what: str, **args: Any) -> Any:
+        """The answer of the node. Raises LookupError."""
+        self._requests += 1
+        reply = self.ask(m.Query(self._requests, what, args))
+        if reply.error:
+            raise LookupError(reply.error)
+        return msgspec.msgpack.decode(reply.data)
+
+    def disconnect(self) -> None:
+        if self.node.clients.pop(self.peer, None) is not None:
+            self.node.post([(self.peer, fx.Disconnected())])
+
+    # --- work --------------------------------------------------------------------------------
+
+    def spec(self, spec: m.TaskSpec) -> int:
+        key = msgspec.msgpack.encode(spec)
+        number = self._specs.get(key)
+        if number is None:
+            number = self._specs[key] = len(self._specs) + 1
+            if spec.function:
+                self.send(m.DefineFunction(spec.function, b"code"), m.DefineSpec(number, spec))
+            else:
+                self.send(m.DefineSpec(number, spec))
+        return number
+
+    @property
+    def current(self) -> bytes:
+        """The task inside which this client submits."""
+        return b""
+
+    def submit(
+        self,
+        spec: m.TaskSpec,
+        deps: Sequence[bytes] = (),
+        pins: Sequence[bytes] = (),
+        actor: bytes = b"",
+    ) -> list[bytes]:
+        """Call a function, or a method of ``actor``; returns the ids of its results."""
+        number = self.spec(spec)
+        task = self.next_task_id()
+        refs = [ids.object_id(task, i) for i in range(spec.num_returns)]
+        self.values.update(dict.fromkeys(refs))
+        self.send(m.Submit(task, number, b"", [*deps], [*pins], self.current, actor))
+        return refs
+
+    def create_actor(
+        self,
+        spec: m.TaskSpec,
+        deps: Sequence[bytes] = (),
+        pins: Sequence[bytes] = (),
+        **options: Any,
+    ) -> bytes:
+        """Make an actor; returns its id. ``options`` are fields of CreateActor.
+
+        Raises LookupError if its name is taken.
+        """
+        number = self.spec(spec)
+        task = self.next_task_id()
+        self._actors += 1
+        actor = b"actor".ljust(8, b"\0") + self.peer.to_bytes(4, "big")
+        actor += self._actors.to_bytes(4, "big")
+        message = m.CreateActor(
+            actor, task, number, b"", [*deps], [*pins], self.current, **options
+        )
+        if not message.name:
+            self.values[handle_oid(actor)] = None
+            self.send(message)
+            return actor
+        self._requests += 1
+        message.request = self._requests
+        reply = self.ask(message)
+        if reply.error:
+            raise LookupError(reply.error)
+        found: bytes = msgspec.msgpack.decode(reply.data)["actor"]
+        self.values.setdefault(handle_oid(found), None)
+        return found
+
+    def cancel(self, ref: bytes, force: bool = False, recursive: bool = True) -> None:
+        self.send(m.Cancel(ids.task_of(ref), force, recursive))
+
+    # --- objects -----------------------------------------------------------------------------
+
+    def value(self, oid: bytes, size: int, contained: Sequence[bytes] = ()) -> m.Value:
+        """A value as it travels; a large one is written to a segment. Raises StoreFull."""
+        inside = list(contained) or None
+        if size <= INLINE_LIMIT:
+            return m.Value(oid, m.INLINE, bytes(size), size, inside)
+        fitting = [n for n, s in self.free.items() if size <= s <= size * 1.25]
+        if fitting:
+            name = fitting[0]
+            del self.free[name]
+        else:
+            self.reserve(size)
+            self._made += 1
+            name = f"{self.peer}-{self._made}"
+            self.node.files.add(name)
+        self.reader.got(name)
+        return m.Value(oid, m.STORED, name.encode(), size, inside)
+
+    def reserve(self, size: int) -> None:
+        for _ in range(2):
+            self._requests += 1
+            reply = self.ask(m.Reserve(self._requests, size))
+            if not reply.error:
+                return
+            self._read()  # what the node wants back; then ask again
+        raise StoreFull(reply.error)
+
+    def put(self, size: int, contained: Sequence[bytes] = ()) -> bytes:
+        oid = ids.object_id(self.next_task_id(), 0)
+        value = self.value(oid, size, contained)
+        self.values[oid] = value
+        self.send(m.Put(value))
+        return oid
+
+    def adopt(self, oid: bytes) -> None:
+        """Take a ref (or a handle) out of a value."""
+        if oid not in self.values:
+            self.values[oid] = None
+            self.send(m.AddRefs([oid]))
+
+    def subscribe(self, *oids: bytes) -> None:
+        self.send(m.Subscribe([*oids]))
+
+    def drop(self, *oids: bytes) -> None:
+        """Let go of refs and handles."""
+        for oid in oids:
+            value = self.values.pop(oid)
+            if value is not None and value.kind == m.STORED:
+                self.reader.done(value.data.decode())
+        if oids:
+            self.send(m.DropRefs([*oids]))
+        self._return_segments()
+
+
+class SimulatedWorker(SimulatedClient):
+    """A worker process: it runs what it is given when the test says so."""
+
+    def __init__(self, node: SimulatedNode, peer: int, number: int) -> None:
+        super().__init__(node, peer)
+        self.number = number
+        self.functions: set[bytes] = set()
+        self.specs: dict[int, m.TaskSpec] = {}
+        self.queue: deque[m.Execute] = deque()  # not started
+        self.running: dict[bytes, m.Execute] = {}
+        self.cancelled: set[bytes] = set()
+        self.concurrency = 1
+        self.actor = b""
+        self.blocked = False
+        self.exiting = ""
+
+    def handle(self, message: Any) -> None:
+        match message:
+            case m.DefineFunction():
+                assert message.key not in self.functions, "a function was sent twice"
+                self.functions.add(message.key)
+            case m.DefineSpec():
+                assert message.number not in self.specs, "a spec was sent twice"
+                assert not message.spec.function or message.spec.function in self.functions
+                self.specs[message.number] = message.spec
+            case m.Execute():
+                assert message.spec in self.specs, "a task of an unknown spec"
+                for value in message.deps:
+                    assert value.kind in (m.INLINE, m.STORED), "an argument without a value"
+                    if value.kind == m.STORED:
+                        self.reader.got(value.data.decode())
+                self.queue.append(message)
+                self._start()
+            case m.CancelRunning():
+                self.cancelled.add(message.task)
+            case m.Reclaim():
+                taken = self.take_unstarted()
+                if taken:
+                    self.send(m.Returned(taken))
+            case m.Exit():
+                self.exiting = message.reason or "told to end"
+                self._start()
+            case _:
+                super().handle(message)
+
+    def _start(self) -> None:
+        """Begin what may begin; end if told to and nothing runs."""
+        while self.queue and len(self.running) < self.concurrency and not self.exiting:
+            execute = self.queue.popleft()
+            self.running[execute.task] = execute
+        if self.exiting and not self.running:
+            self.crash("exit code 0")
+
+    @property
+    def current(self) -> bytes:
+        return next(iter(self.running), b"")
+
+    def take_unstarted(self) -> list[bytes]:
+        """Empty the queue; the caller sends Returned (or Blocked) with the tasks."""
+        taken = list(self.queue)
+        self.queue.clear()
+        for execute in taken:
+            self._release(execute.deps)
+        return [execute.task for execute in taken]
+
+    def _release(self, values: Iterable[m.Value]) -> None:
+        for value in values:
+            if value.kind == m.STORED:
+                self.reader.done(value.data.decode())
+
+    # --- what the test makes it do -----------------------------------------------------------
+
+    def finish(
+        self,
+        task: bytes = b"",
+        *,
+        sizes: Sequence[int] = (),
+        contained: Sequence[bytes] = (),
+        error: str = "",
+        retriable: bool = False,
+        duration: float = 1.0,
+    ) -> None:
+        """Report the end of a running task (the first one, unless named).
+
+        ``sizes`` of the results (8 bytes where missing); ``contained`` refs are in the first one.
+        """
+        execute = self.running[task or self.current]
+        spec = self.specs[execute.spec]
+        if not error and execute.task in self.cancelled:
+            error = "TaskCancelledError"
+        values: list[m.Value] = []
+        if not error:
+            try:
+                for i in range(spec.num_returns):
+                    size = sizes[i] if i < len(sizes) else 8
+                    oid = ids.object_id(execute.task, i)
+                    values.append(self.value(oid, size, contained if i == 0 else ()))
+            except StoreFull as e:
+                self._abandon(values)
+                error = str(e)
+        if error:
+            oid = ids.object_id(execute.task, 0)
+            values = [m.Value(oid, m.ERROR, b"error", 5, [*contained] or None)]
+        if execute.task not in self.running or self.peer not in self.node.clients:
+            return  # it was killed while it waited for room
+        del self.running[execute.task]
+        self.cancelled.discard(execute.task)
+        if spec.kind == m.ACTOR_CREATE:
+            self.actor = execute.actor
+            self.concurrency = spec.max_concurrency
+            if error:
+                self.exiting = "its constructor failed"
+        retriable = retriable and spec.retry_exceptions and bool(error)
+        trace = f"Traceback\n{error}" if error else ""
+        self.send(m.Done(execute.task, not error, values, duration, error, trace, retriable))
+        self._release(execute.deps)
+        self._release(values)
+        self._return_segments()
+        if self.peer in self.node.clients:
+            self._start()
+
+    def _abandon(self, values: Sequence[m.Value]) -> None:
+        """Stored results of a task that failed later: announce and drop them, under other ids."""
+        for value in values:
+            if value.kind == m.STORED:
+                oid = ids.object_id(self.next_task_id(), 0)
+                self.send(m.Put(m.Value(oid, m.STORED, value.data, value.size)))
+                self.send(m.DropRefs([oid]))
+        self._release(values)
+        self._return_segments()
+
+    def block(self) -> None:
+        """The running task waits in get."""
+        if not self.actor:
+            self.blocked = True
+            self.send(m.Blocked(self.current, self.take_unstarted()))
+
+    def unblock(self) -> None:
+        self.blocked = False
+        self.send(m.Unblocked(self.current))
+
+    def exit_actor(self) -> None:
+        """The running method leaves with exit_actor()."""
+        task = self.current
+        self.exiting = "exit_actor() is called."
+        self.send(m.ActorExit(self.actor, self.exiting), m.Done(task, False, [], 1.0, "exit"))
+        self.running.clear()
+        self._start()
+
+    def crash(self, how: str = "exit code 1", log: str = "Segmentation fault") -> None:
+        """Its process ends, whatever it was doing."""
+        self.disconnect()
+        self.exited(how, log)
+
+    def exited(self, how: str = "exit code 1", log: str = "") -> None:
+        """The second half of ``crash``, after ``disconnect``."""
+        if self.node.workers.pop(self.number, None) is not None:
+            self.node.dying.pop(self.number, None)
+            self.node.post([(0, fx.WorkerExited(self.number, how, log))])

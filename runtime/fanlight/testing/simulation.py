@@ -1,0 +1,198 @@
+"""A node without processes, sockets or time: the core, and scripted clients and workers around it.
+
+The test says what each worker does next (finish, fail, block, crash, end) and when time passes;
+everything else follows from the core's effects, in a fixed order. So a run is repeated by repeating
+its calls, and ``SimulatedNode.journal`` holds the stimuli of a run for a replay without clients.
+
+>>> node = SimulatedNode(cpus=1)
+>>> driver = node.driver()
+>>> [ref] = driver.submit(task_spec("f"))
+>>> [worker] = node.busy()
+>>> worker.finish()
+>>> driver.values[ref].kind == m.INLINE
+True
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fanlight import messages as m
+from fanlight.core import effects as fx
+from fanlight.core import model
+from fanlight.core.invariants import validate
+from fanlight.core.machine import Core
+from fanlight.testing.clients import SimulatedClient, SimulatedWorker
+from fanlight.testing.builders import make_core, task_spec
+
+__all__ = ["SimulatedClient", "SimulatedNode", "SimulatedWorker", "task_spec"]
+
+
+class SimulatedNode:
+    """The shell around a core. Keyword arguments are those of ``builders.make_core``.
+
+    ``check`` is called with the core after every step. With ``prompt=False``, processes are started
+    and killed only when the test calls ``answer_spawn`` and ``reap``.
+    """
+
+    def __init__(
+        self,
+        cpus: float = 2,
+        gpus: float = 0,
+        *,
+        prompt: bool = True,
+        check: Callable[[Core], None] = validate,
+        **options: Any,
+    ) -> None:
+        self.now = 1000.0
+        self.prompt = prompt
+        self.check = check
+        self.core = make_core(cpus, gpus, now=self.now, **options)
+        self.clients: dict[int, SimulatedClient] = {}
+        self.workers: dict[int, SimulatedWorker] = {}  # by number
+        self.spawning: deque[fx.SpawnWorker] = deque()
+        self.dying: dict[int, str] = {}  # workers' numbers: processes killed and not reaped
+        self.files: set[str] = set()  # segments that exist
+        self.stopped = ""
+        self.dropped: list[fx.DropClient] = []
+        self.journal: list[tuple[float, list[tuple[int, Any]]]] = []
+        self._inbox: deque[list[tuple[int, Any]]] = deque()
+        self._stepping = False
+        self._next_peer = 1
+        self._perform(self.core.start())
+        self._drain()
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def post(self, stimuli: Iterable[tuple[int, Any]]) -> None:
+        """Give stimuli to the core in one step, after those that were posted before."""
+        batch = list(stimuli)
+        if batch:
+            self._inbox.append(batch)
+            self._drain()
+
+    def _drain(self) -> None:
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                batch = self._inbox.popleft()
+                self.journal.append((self.now, batch))
+                effects = self.core.handle(batch, self.now)
+                self.check(self.core)
+                self._perform(effects)
+        finally:
+            self._stepping = False
+
+    def _perform(self, effects: fx.Effects) -> None:
+        for peer, messages in effects.out.items():
+            client = self.clients.get(peer)
+            if client is not None:
+                client.receive(messages)
+        for action in effects.actions:
+            if isinstance(action, fx.SpawnWorker):
+                self.spawning.append(action)
+                if self.prompt:
+                    self.answer_spawn()
+            elif isinstance(action, fx.KillWorker):
+                self.dying[action.number] = "killed by SIGKILL"
+                if self.prompt:
+                    self.reap(action.number)
+            elif isinstance(action, fx.DeleteSegment):
+                self.files.remove(action.name)
+            elif isinstance(action, fx.DropClient):
+                self.dropped.append(action)
+                client = self.clients.get(action.peer)
+                if client is not None:
+                    client.disconnect()
+            elif isinstance(action, fx.Stop):
+                self.stopped = self.stopped or action.reason
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; the core gets one tick at the end."""
+        self.now += seconds
+        self.post([(0, fx.Tick())])
+
+    # --- who takes part ----------------------------------------------------------------------
+
+    def peer(self) -> int:
+        self._next_peer += 1
+        return self._next_peer - 1
+
+    def driver(self, kernel_id: str = "") -> SimulatedClient:
+        client = SimulatedClient(self, self.peer())
+        self.clients[client.peer] = client
+        connected = fx.Connected("driver", client.id, client.peer, {"kernel_id": kernel_id})
+        self.post([(client.peer, connected)])
+        return client
+
+    def answer_spawn(self, ok: bool = True) -> None:
+        """The oldest wanted process connects, or could not be started."""
+        number = self.spawning.popleft().number
+        if not ok or number in self.dying:
+            self.dying.pop(number, None)
+            self.post([(0, fx.WorkerExited(number, "cannot fork", "no memory"))])
+            return
+        worker = SimulatedWorker(self, self.peer(), number)
+        self.clients[worker.peer] = self.workers[number] = worker
+        self.post([(worker.peer, fx.Connected("worker", worker.id, number, {}, number))])
+
+    def reap(self, number: int) -> None:
+        """A process that the core wanted killed is gone."""
+        how = self.dying.pop(number)
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.crash(how)
+        elif any(spawn.number == number for spawn in self.spawning):
+            self.spawning = deque(s for s in self.spawning if s.number != number)
+            self.post([(0, fx.WorkerExited(number, how))])
+
+    def busy(self) -> list[SimulatedWorker]:
+        """Workers that run something, in the order in which they were started."""
+        return [worker for worker in self.workers.values() if worker.running]
+
+    # --- to the end --------------------------------------------------------------------------
+
+    def settle(self, rounds: int = 10_000) -> None:
+        """Let every process do its work until nothing moves any more."""
+        for _ in range(rounds):
+            if not self._move():
+                return
+        raise AssertionError(f"not at rest after {rounds} rounds: {self.waiting()}")
+
+    def _move(self) -> bool:
+        for client in list(self.clients.values()):
+            if client.deaf:
+                client.listen()
+                return True
+        if self.spawning:
+            self.answer_spawn()
+            return True
+        for number in list(self.dying):
+            self.reap(number)
+            return True
+        for worker in self.busy():
+            if worker.blocked:
+                worker.unblock()
+            else:
+                worker.finish()
+            return True
+        if self.now < self.core.scheduler.retry_at:
+            self.advance(self.core.scheduler.retry_at - self.now)
+            return True
+        return False
+
+    def waiting(self) -> list[str]:
+        """What is not finished, for error messages."""
+        return [
+            f"{t.name} {t.id.hex()} {model.TASK_STATES[t.state]}"
+            for t in self.core.tasks.table.values()
+        ]
+
+    def replayed(self) -> list[fx.Effects]:
+        """The effects that a new core gives for the journal."""
+        core = Core(self.core.config, 1000.0)
+        return [core.start(), *(core.handle(batch, now) for now, batch in self.journal)]

@@ -1,0 +1,267 @@
+"""CAN: cancellation."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.engines.support import line, needs
+
+
+@pytest.fixture
+def cancelled(rt):
+    """``cancelled(ref)``: its get raises TaskCancelledError."""
+
+    def check(ref):
+        with pytest.raises(rt.exceptions.TaskCancelledError):
+            rt.get(ref)
+
+    return check
+
+
+@line("CAN.1")
+def test_what_has_no_effect(rt):
+    done, put = rt.remote(lambda: 1).remote(), rt.put(2)
+    assert rt.get(done) == 1
+    assert rt.cancel(done) is None
+    assert rt.cancel(put) is None
+    assert rt.get([done, put]) == [1, 2]
+    for wrong in (5, "ref", [done]):
+        with pytest.raises(TypeError):
+            rt.cancel(wrong)
+
+
+@line("CAN.2")
+def test_a_task_that_waits_for_resources(rt, never, cancelled):
+    ref = never()
+    rt.cancel(ref)
+    rt.cancel(ref)
+    cancelled(ref)
+    cancelled(ref)
+
+
+@line("CAN.2", "CAN.8")
+def test_a_task_that_waits_for_arguments(rt, never, cancelled, tmp_path, note):
+    path = str(tmp_path / "ran")
+
+    @rt.remote
+    def use(x):
+        note(path)
+
+    pending = never()
+    waiting, dependent = use.remote(pending), None
+    dependent = use.remote(waiting)
+    rt.cancel(waiting)
+    cancelled(waiting)
+    cancelled(dependent)
+    other = use.remote(pending)
+    rt.cancel(pending)
+    cancelled(other)
+    assert not os.path.exists(path)
+
+
+@line("CAN.2")
+@needs("background")
+@pytest.mark.runtime(num_cpus=1)
+def test_a_queued_task_never_runs(rt, cancelled, tmp_path, wait_for, note):
+    go, path = str(tmp_path / "go"), str(tmp_path / "ran")
+
+    @rt.remote
+    def block():
+        wait_for(go)
+        return "blocked"
+
+    @rt.remote
+    def run():
+        note(path)
+
+    blocked = block.remote()
+    queued = [run.remote() for _ in range(10)]
+    for ref in queued:
+        rt.cancel(ref)
+    for ref in queued:
+        cancelled(ref)
+    note(go)
+    assert rt.get(blocked) == "blocked"
+    assert rt.get(rt.remote(lambda: 1).remote()) == 1
+    assert not os.path.exists(path)
+
+
+@line("CAN.3", "CAN.7")
+@needs("background")
+def test_a_running_task(rt, cancelled, tmp_path, wait_for, note):
+    started, caught = str(tmp_path / "started"), str(tmp_path / "caught")
+
+    @rt.remote(max_retries=3, retry_exceptions=True)
+    def run():
+        note(started)
+        try:
+            wait_for(caught + ".never")
+        except KeyboardInterrupt:
+            note(caught)
+            raise
+
+    ref = run.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+    wait_for(caught)
+    with open(started) as f:
+        assert len(f.readlines()) == 1  # not retried
+    assert rt.get(rt.remote(lambda: 1).remote()) == 1
+
+
+@line("CAN.3")
+@needs("background")
+def test_a_task_blocked_in_get(rt, cancelled, never, tmp_path, wait_for, note):
+    started = str(tmp_path / "started")
+    pending = [never()]
+
+    @rt.remote
+    def run():
+        note(started)
+        return rt.get(pending[0])
+
+    ref = run.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+    rt.cancel(pending[0])
+
+
+@line("CAN.5")
+@needs("background")
+def test_a_body_that_catches_it(rt, tmp_path, wait_for, note):
+    started = str(tmp_path / "started")
+
+    @rt.remote
+    def run():
+        note(started)
+        try:
+            wait_for(started + ".never")
+        except KeyboardInterrupt:
+            return "caught"
+
+    ref = run.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    assert rt.get(ref) == "caught"
+
+
+@line("CAN.6", "CAN.7")
+@needs("processes", "background")
+def test_force(rt, tmp_path, wait_for, note, pid_gone):
+    started, go = str(tmp_path / "started"), str(tmp_path / "go")
+
+    @rt.remote
+    def stubborn():
+        note(started, str(os.getpid()))
+        while True:
+            try:
+                wait_for(started + ".never")
+            except KeyboardInterrupt:
+                pass
+
+    @rt.remote
+    def other():
+        wait_for(go)
+        return "unhurt"
+
+    refs = [stubborn.remote(), other.remote()]
+    wait_for(started)
+    rt.cancel(refs[0], force=True)
+    with pytest.raises((rt.exceptions.TaskCancelledError, rt.exceptions.WorkerCrashedError)):
+        rt.get(refs[0])
+    note(go)
+    assert rt.get(refs[1]) == "unhurt"
+    with open(started) as f:
+        (pid,) = f.read().split()
+    assert pid_gone(int(pid))
+
+
+@line("CAN.9")
+@needs("background")
+def test_children_are_cancelled_too(rt, cancelled, tmp_path, wait_for, note):
+    started = str(tmp_path / "started")
+
+    @rt.remote
+    def child():
+        note(started)
+        wait_for(started + ".never")
+
+    @rt.remote
+    def parent(box):
+        ref = child.remote()
+        box[0].put.remote([ref])
+        return rt.get(ref)
+
+    @rt.remote
+    class Box:
+        def put(self, refs):
+            self.refs = refs
+
+        def take(self):
+            return self.refs
+
+    box = Box.remote()
+    ref = parent.remote([box])
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+    (inner,) = rt.get(box.take.remote())
+    cancelled(inner)
+
+
+@line("CAN.10")
+def test_a_call_of_an_actor_that_is_not_alive(rt, cancelled):
+    @rt.remote(resources={"never": 1})
+    class Actor:
+        def f(self):
+            pass
+
+    actor = Actor.remote()
+    refs = [actor.f.remote() for _ in range(3)]
+    rt.cancel(refs[1])
+    cancelled(refs[1])
+    assert rt.wait(refs, num_returns=3, timeout=0) == ([refs[1]], [refs[0], refs[2]])
+
+
+@line("CAN.10")
+@needs("background")
+def test_a_queued_call_of_a_busy_actor(rt, cancelled, tmp_path, wait_for, note):
+    go = str(tmp_path / "go")
+
+    @rt.remote
+    class Actor:
+        def __init__(self):
+            self.seen = []
+
+        def block(self):
+            wait_for(go)
+            return "blocked"
+
+        def call(self, i):
+            self.seen.append(i)
+            return list(self.seen)
+
+    actor = Actor.remote()
+    blocked = actor.block.remote()
+    refs = [actor.call.remote(i) for i in range(3)]
+    rt.cancel(refs[1])
+    note(go)
+    assert rt.get(blocked) == "blocked"
+    cancelled(refs[1])
+    assert rt.get([refs[0], refs[2]]) == [[0], [0, 2]]
+
+
+@line("CAN.15")
+def test_any_holder_may_cancel(rt, never, cancelled):
+    ref = never()
+
+    @rt.remote
+    def stop(refs):
+        rt.cancel(refs[0])
+
+    rt.get(stop.remote([ref]))
+    cancelled(ref)

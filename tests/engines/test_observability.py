@@ -1,0 +1,155 @@
+"""OBS: output of tasks, and the runtime context."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import pytest
+
+from tests.engines.support import line, needs
+
+
+@pytest.fixture
+def shown(capsys, eventually):
+    """``shown(pattern, where)``: wait until the driver shows it; return the match."""
+    seen = {"out": "", "err": ""}
+
+    def shown(pattern, where="out"):
+        def look():
+            captured = capsys.readouterr()
+            seen["out"] += captured.out
+            seen["err"] += captured.err
+            return re.search(pattern, seen[where], re.MULTILINE)
+
+        eventually(look)
+        return look()
+
+    return shown
+
+
+@line("OBS.1")
+@needs("output")
+def test_output_of_tasks(rt, shown):
+    @rt.remote
+    def speak():
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        return os.getpid()
+
+    pid = rt.get(speak.remote())
+    assert shown(rf"\(speak pid={pid}\).* to stdout$")
+    assert shown(rf"\(speak pid={pid}\).* to stderr$", "err")
+
+
+@line("OBS.1")
+@needs("output", "ordered_output")
+def test_output_is_there_when_the_result_is(rt, capsys):
+    @rt.remote
+    def speak(i):
+        print(f"number {i}")
+
+    for i in range(5):
+        rt.get(speak.remote(i))
+        assert f"number {i}\n" in capsys.readouterr().out
+
+
+@line("OBS.1")
+@needs("output")
+def test_output_of_actors_and_named_tasks(rt, shown):
+    @rt.remote
+    class Speaker:
+        def speak(self):
+            print("from a method")
+
+    rt.get(Speaker.remote().speak.remote())
+    assert shown(r"\(Speaker pid=\d+\).* from a method$")
+    rt.get(rt.remote(lambda: print("named")).options(name="my name").remote())
+    assert shown(r"\(my name pid=\d+\).* named$")
+
+
+@line("OBS.1")
+@needs("output")
+def test_output_without_a_line_end(rt, shown):
+    @rt.remote
+    def mumble():
+        print("no end", end="")
+
+    rt.get(mumble.remote())
+    assert shown(r"\(mumble pid=\d+\).* no end")
+
+
+@line("OBS.1")
+@needs("output", "ordered_output")
+def test_many_lines_in_order(rt, capsys):
+    @rt.remote
+    def count():
+        for i in range(300):
+            print(f"line {i}")
+
+    rt.get(count.remote())
+    lines = re.findall(r"line (\d+)$", capsys.readouterr().out, re.MULTILINE)
+    assert [int(n) for n in lines] == list(range(300))
+
+
+@line("OBS.2")
+@needs("output")
+@pytest.mark.runtime(log_to_driver=False)
+def test_output_can_be_silenced(rt, capsys):
+    rt.get(rt.remote(lambda: print("not to be seen")).remote())
+    captured = capsys.readouterr()
+    assert "not to be seen" not in captured.out + captured.err
+
+
+@line("OBS.6")
+def test_the_context_in_a_task(rt):
+    @rt.remote
+    def look():
+        c = rt.get_runtime_context()
+        return {
+            "job": c.get_job_id(),
+            "node": c.get_node_id(),
+            "worker": c.get_worker_id(),
+            "task": c.get_task_id(),
+            "actor": c.get_actor_id(),
+            "name": c.get_task_name(),
+            "namespace": c.namespace,
+        }
+
+    here = rt.get_runtime_context()
+    seen = rt.get(look.remote())
+    assert seen["job"] == here.get_job_id() and len(seen["job"]) == 8
+    assert seen["node"] == here.get_node_id() == rt.nodes()[0]["NodeID"]
+    assert len(seen["node"]) == 56 and len(seen["task"]) == 48
+    assert seen["worker"]
+    assert seen["actor"] is None
+    assert seen["name"].endswith("look")
+    assert seen["namespace"] == here.namespace
+    named = look.options(name="given").remote()
+    assert rt.get(named)["name"] == "given"
+
+
+@line("OBS.6")
+def test_the_context_in_an_actor(rt):
+    @rt.remote
+    class Look:
+        def look(self):
+            c = rt.get_runtime_context()
+            return c.get_actor_id(), c.get_actor_name(), c.get_task_name(), c.get_task_id()
+
+    actor = Look.remote()
+    ref = actor.look.remote()
+    actor_id, name, task_name, task_id = rt.get(ref)
+    assert len(actor_id) == 32 and actor_id in repr(actor)
+    assert name == ""
+    assert task_name.endswith("Look.look")
+    assert task_id == ref.task_id().hex()
+
+
+@line("OBS.6")
+def test_the_context_in_the_driver(rt):
+    context = rt.get_runtime_context()
+    assert context.get_task_id() is None
+    assert context.get_actor_id() is None
+    assert len(context.get_job_id()) == 8
