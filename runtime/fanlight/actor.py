@@ -32,8 +32,7 @@ class ActorClass:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"Actors cannot be made directly. Instead of {self._name}(), use "
-            f"{self._name}.remote()."
+            f"Actors cannot be made directly. Instead of {self._name}(), use {self._name}.remote()."
         )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
@@ -50,9 +49,7 @@ class ActorClass:
         opts["namespace"] = opts.get("namespace") or session.task_namespace
         opts["_methods"] = self._methods
         opts["_is_async"] = any(facts["async"] for facts in self._methods.values())
-        spec = FunctionSpec(
-            self._cls, self._name, opts, context.origin(), session.task_namespace
-        )
+        spec = FunctionSpec(self._cls, self._name, opts, context.origin(), session.task_namespace)
         found = session.engine.create_actor(spec, args, kwargs)
         return ActorHandle(found["actor"], found["class_name"], found["methods"], True)
 
@@ -118,9 +115,7 @@ class ActorMethod:
 
     __slots__ = ("_bound", "_check", "_handle", "_name", "_options")
 
-    def __init__(
-        self, handle: ActorHandle, name: str, opts: dict[str, Any], check: Any
-    ) -> None:
+    def __init__(self, handle: ActorHandle, name: str, opts: dict[str, Any], check: Any) -> None:
         self._handle = handle
         self._name = name
         self._options = opts
@@ -142,9 +137,7 @@ class ActorMethod:
         handle._check_session(session)
         origin = context.origin()
         label = f"{handle._class_name}.{self._name}"
-        call = session.engine.bind_method(
-            handle._id, self._name, label, self._options, origin
-        )
+        call = session.engine.bind_method(handle._id, self._name, label, self._options, origin)
         self._bound = (session, origin, call)
         return call
 

@@ -262,12 +262,16 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         raise ValueError(
             f"get() takes an ObjectRef or a list of ObjectRefs, not a {type(refs).__name__}."
         )
-    for ref in refs:
-        if type(ref) is not ObjectRef:
-            raise TypeError(f"get() found a {type(ref).__name__} in the list of ObjectRefs.")
+    _check_refs(refs, "get()")
     if refs:
         _check_own(session, refs[0])
     return session.engine.get_many([ref._id for ref in refs], timeout)
+
+
+def _check_refs(refs: list[Any], what: str) -> None:
+    if set(map(type, refs)) - {ObjectRef}:
+        wrong = next(type(r).__name__ for r in refs if type(r) is not ObjectRef)
+        raise TypeError(f"{what} found a {wrong} in the list of ObjectRefs.")
 
 
 def _check_own(session: sessions.Session, ref: ObjectRef[Any]) -> None:
@@ -298,23 +302,24 @@ def wait(
     """
     if not isinstance(refs, list):
         raise TypeError(f"wait() takes a list of ObjectRefs, not a {type(refs).__name__}.")
-    for ref in refs:
-        if type(ref) is not ObjectRef:
-            raise TypeError(f"wait() found a {type(ref).__name__} in the list of ObjectRefs.")
+    _check_refs(refs, "wait()")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The timeout of wait() cannot be negative, got {timeout}.")
     session = sessions.ensure()
     if not refs:
         return [], []
-    if len(set(refs)) != len(refs):
+    oids = [r._id for r in refs]
+    if len(set(oids)) != len(oids):
         raise ValueError("wait() takes a list of unique ObjectRefs.")
     if not 0 < num_returns <= len(refs):
         raise ValueError(
             f"num_returns of wait() must be between 1 and the number of refs ({len(refs)}), got "
             f"{num_returns}."
         )
-    positions = session.engine.wait([r._id for r in refs], num_returns, timeout)
+    positions = session.engine.wait(oids, num_returns, timeout)
     ready = [refs[i] for i in positions]
+    if len(positions) == 1:  # the usual case, in loops over many refs
+        return ready, refs[: positions[0]] + refs[positions[0] + 1 :]
     chosen = set(positions)
     return ready, [r for i, r in enumerate(refs) if i not in chosen]
 

@@ -92,9 +92,7 @@ def _actor_name(name: str, value: str) -> None:
 
 def _strategy(name: str, value: Any) -> None:
     if isinstance(value, str) and value not in ("DEFAULT", "SPREAD"):
-        raise ValueError(
-            f"scheduling_strategy must be None, 'DEFAULT' or 'SPREAD', got {value!r}."
-        )
+        raise ValueError(f"scheduling_strategy must be None, 'DEFAULT' or 'SPREAD', got {value!r}.")
     if not isinstance(value, str):
         raise UnsupportedError(
             f"scheduling_strategy={type(value).__name__}(…) is not in this version of Fanlight."

@@ -33,9 +33,7 @@ _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _reducers: dict[type, Callable[[Any, list[bytes]], tuple[Any, ...]]] = {}
 
 
-def register_reducer(
-    cls: type, reducer: Callable[[Any, list[bytes]], tuple[Any, ...]]
-) -> None:
+def register_reducer(cls: type, reducer: Callable[[Any, list[bytes]], tuple[Any, ...]]) -> None:
     """Pickle instances of ``cls`` with ``reducer(obj, contained)``; called by refs and handles."""
     _reducers[cls] = reducer
 

@@ -31,6 +31,7 @@ class Link(Protocol):
     lost: str
 
     def send(self, messages: Sequence[Any]) -> None: ...
+    def send_soon(self, message: Any) -> None: ...
     def wait(self, done: Callable[[], Any], timeout: float | None = None) -> bool: ...
     def wake(self) -> None: ...
     def prompt(self, on: bool) -> None: ...
@@ -145,7 +146,23 @@ class Client:
             count = self._counts.get(oid, 0)
             self._counts[oid] = count + 1
             if not count:
-                self.link.send([m.AddRefs([oid])])
+                batch = _local.adopted
+                if batch is None:
+                    self.link.send([m.AddRefs([oid])])
+                else:
+                    batch.append(oid)
+
+    def loads(self, data: bytes | memoryview) -> Any:
+        """Rebuild a value; the node is told of all refs inside it at once."""
+        if _local.adopted is not None:  # a value within a value
+            return serialization.loads(data)
+        adopted = _local.adopted = []
+        try:
+            return serialization.loads(data)
+        finally:
+            _local.adopted = None
+            if adopted:
+                self.link.send([m.AddRefs(adopted)])
 
     def flush_drops(self) -> None:
         """Tell the node of refs that are gone; called when idle, and before asking for room."""
@@ -241,11 +258,7 @@ class Client:
     @property
     def _keep_until_sent(self) -> list[ObjectRef[Any]]:
         # Implicit puts must outlive the Submit message that names them.
-        try:
-            kept: list[ObjectRef[Any]] = _local.kept
-        except AttributeError:
-            kept = _local.kept = []
-        return kept
+        return _local.kept
 
     def submit(
         self,
@@ -259,7 +272,7 @@ class Client:
         out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
         running = context.current.get()
         parent = running.task_id if running is not None else b""
-        self.link.send([m.Submit(task_id, spec, *encoded, parent, actor)])
+        self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor))
         if encoded[1]:
             self._keep_until_sent.clear()
         return out
@@ -321,11 +334,11 @@ class Client:
         """The Python value; raises what the task raised."""
         kind = value.kind
         if kind == m.INLINE:
-            return serialization.loads(value.data)
+            return self.loads(value.data)
         if kind == m.STORED:
             assert self.reader is not None
             try:
-                return serialization.loads(self.reader.view(value.data.decode()))
+                return self.loads(self.reader.view(value.data.decode()))
             except FileNotFoundError:
                 raise errors.ObjectLostError(
                     "The object's shared memory is gone.", value.oid.hex()
@@ -335,8 +348,8 @@ class Client:
     def _want(self, oids: Sequence[bytes]) -> None:
         """Ask for the objects whose values are not on their way to us."""
         entries = self.entries
-        unknown = [oid for oid in oids if oid not in entries]
-        if unknown:
+        if not all(map(entries.__contains__, oids)):
+            unknown = [oid for oid in dict.fromkeys(oids) if oid not in entries]
             for oid in unknown:
                 entries[oid] = None
             self.link.send([m.Subscribe(unknown)])
@@ -378,9 +391,7 @@ class Client:
                     return [self.decode(value)]
         return [self.decode(entries[oid]) for oid in oids]  # type: ignore[arg-type]
 
-    def wait(
-        self, oids: list[bytes], num_returns: int, timeout: float | None
-    ) -> list[int]:
+    def wait(self, oids: list[bytes], num_returns: int, timeout: float | None) -> list[int]:
         """Positions of the objects that are ready, at most ``num_returns``, in order."""
         entries = self.entries
         self._want(oids)
@@ -497,7 +508,9 @@ class Client:
 
 
 class _Local(threading.local):
-    kept: list[ObjectRef[Any]]
+    def __init__(self) -> None:
+        self.kept: list[ObjectRef[Any]] = []
+        self.adopted: list[bytes] | None = None  # refs unpickled so far, inside ``loads``
 
 
 _local = _Local()
@@ -514,11 +527,11 @@ def _cleared(
     )
 
 
-def decode_args(blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+def decode_args(client: Client, blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """The worker's side of ``encode_args``: arguments with ``values`` filled in."""
     if not blob:
         return [], {}
-    args, kwargs, slots = serialization.loads(blob)
+    args, kwargs, slots = client.loads(blob)
     args = list(args)
     for slot, value in zip(slots, values, strict=True):
         if type(slot) is int:

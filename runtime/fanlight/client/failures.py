@@ -11,7 +11,13 @@ from fanlight import errors, serialization
 from fanlight import messages as m
 from fanlight.wire.failures import ConnectionLost
 
-__all__ = ["ConnectionLost", "cannot_serialize", "cannot_serialize_arguments", "exception_of", "pack_error"]
+__all__ = [
+    "ConnectionLost",
+    "cannot_serialize",
+    "cannot_serialize_arguments",
+    "exception_of",
+    "pack_error",
+]
 
 
 def pack_error(error: BaseException, text: str, name: str) -> serialization.Serialized:

@@ -414,8 +414,10 @@ class Actors:
                     actor=actor,
                 )
                 core.tasks.fail(task, failure, FAILED, "the actor restarts")
+        if actor.exit_reason:
+            self._leave_when_idle(actor)
         if actor.state == A_DEAD:
-            return  # the calls that were lost held its last handle
+            return  # nobody has a handle: the calls that were lost held the last one
         create = actor.create
         assert create is not None
         if create.id in core.tasks.table:

@@ -201,10 +201,10 @@ class _Check:
             assert min(group.counts) >= 0, f"group {group.name} counts {group.counts}"
 
     def children(self) -> None:
-        expected: dict[bytes, set[bytes]] = {}
+        expected: dict[bytes, dict[bytes, None]] = {}
         for task in self.core.tasks.table.values():
             if task.parent and task.spec.spec.kind != m.ACTOR_CREATE:
-                expected.setdefault(task.parent, set()).add(task.id)
+                expected.setdefault(task.parent, {})[task.id] = None
         assert self.core.tasks.children == expected, "children and parents do not match"
 
     # --- actors ------------------------------------------------------------------------------

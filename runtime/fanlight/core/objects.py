@@ -218,7 +218,7 @@ class Objects:
             if obj.owner == peer or (obj.others and peer in obj.others):
                 held.append(oid)
             if obj.subscribers and peer in obj.subscribers:
-                obj.subscribers.remove(peer)
+                obj.subscribers = [p for p in obj.subscribers if p != peer] or None
         self.drop_refs(peer, held)
         self._pushes.pop(peer, None)
         for segment in list(self.segments.values()):

@@ -36,7 +36,8 @@ class Tasks:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.table: dict[bytes, Task] = {}
-        self.children: dict[bytes, set[bytes]] = {}  # unfinished tasks by the task that submitted
+        # Unfinished tasks by the task that submitted them; in order, so that runs can be repeated.
+        self.children: dict[bytes, dict[bytes, None]] = {}
 
     # --- state -------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class Tasks:
             objects.create(_object_id(task.id, i), peer, spec.group)
         self.move(task, PENDING_ARGS, "submitted")
         if task.parent:
-            self.children.setdefault(task.parent, set()).add(task.id)
+            self.children.setdefault(task.parent, {})[task.id] = None
             self._edge_from_parent(task)
         if task.pins:
             objects.pin(task.pins)
@@ -228,7 +229,7 @@ class Tasks:
         if task.parent:
             siblings = self.children.get(task.parent)
             if siblings is not None:
-                siblings.discard(task.id)
+                siblings.pop(task.id, None)
                 if not siblings:
                     del self.children[task.parent]
         task.args = b""

@@ -54,6 +54,9 @@ class _Link:
         if not self.lost:
             self.node.post([(self.peer, x) for x in messages])
 
+    def send_soon(self, message: Any) -> None:
+        self.send([message])
+
     def wait(self, done: Callable[[], Any], timeout: float | None = None) -> bool:
         return self.node.run_until(done, timeout)
 
@@ -243,9 +246,7 @@ class InprocNode:
                 worker = _InprocWorker(self, action.number, peer)
                 self.workers[peer] = worker
                 self.clients[peer] = worker.client
-                connected = fx.Connected(
-                    "worker", worker.client.id, os.getpid(), {}, action.number
-                )
+                connected = fx.Connected("worker", worker.client.id, os.getpid(), {}, action.number)
                 self._inbox.append((peer, connected))
             elif isinstance(action, fx.KillWorker):
                 self._end_worker(action.number, "killed")
@@ -303,8 +304,7 @@ class InprocNode:
                 if timeout is not None:
                     return False
                 raise errors.FanlightError(
-                    "Nothing can run any more, and what this waits for is not ready: "
-                    + self._why()
+                    "Nothing can run any more, and what this waits for is not ready: " + self._why()
                 )
         return True
 

@@ -211,9 +211,7 @@ class LocalEngine(NativeEngine):
                 process.kill()
                 process.wait()
             # Normally all gone by now; not if the node and its zygote were both killed.
-            remove_dirs(
-                self.info["session_dir"], self.info["segment_dir"]
-            )
+            remove_dirs(self.info["session_dir"], self.info["segment_dir"])
             discover.remove(self.runtime_id)
         if self._log is not None:
             self._log.close()

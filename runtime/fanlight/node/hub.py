@@ -125,9 +125,7 @@ class Hub:
     def runtime_view(self) -> e.RuntimeView:
         core = self.core
         drivers = [
-            e.DriverView(
-                id=c.id.hex(), pid=c.pid, kernel_id=c.info.get("kernel_id", ""), job=c.job
-            )
+            e.DriverView(id=c.id.hex(), pid=c.pid, kernel_id=c.info.get("kernel_id", ""), job=c.job)
             for c in core.clients.values()
             if c.role == "driver"
         ]

@@ -300,7 +300,9 @@ class Node:
                         stimuli.append((peer, message))
             return stimuli
         except (WireError, ValueError) as e:
-            print(f"a {connection.role or 'stranger'} was dropped: {e}", file=sys.stderr, flush=True)
+            print(
+                f"a {connection.role or 'stranger'} was dropped: {e}", file=sys.stderr, flush=True
+            )
             return None
 
     def drain(self, connection: Connection) -> None:

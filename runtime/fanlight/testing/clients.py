@@ -54,7 +54,8 @@ class SimulatedClient:
     # --- messages ----------------------------------------------------------------------------
 
     def send(self, *messages: Any) -> None:
-        self.node.post([(self.peer, x) for x in messages])
+        if self.peer in self.node.clients:  # else it was killed meanwhile: nobody reads it
+            self.node.post([(self.peer, x) for x in messages])
 
     def receive(self, messages: Iterable[Any]) -> None:
         self.inbox.extend(messages)

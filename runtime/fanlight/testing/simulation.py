@@ -27,6 +27,8 @@ from fanlight.core.machine import Core
 from fanlight.testing.clients import SimulatedClient, SimulatedWorker
 from fanlight.testing.builders import make_core, task_spec
 
+_START = 1000.0  # the first moment of every simulation
+
 __all__ = ["SimulatedClient", "SimulatedNode", "SimulatedWorker", "task_spec"]
 
 
@@ -46,7 +48,7 @@ class SimulatedNode:
         check: Callable[[Core], None] = validate,
         **options: Any,
     ) -> None:
-        self.now = 1000.0
+        self.now = _START
         self.prompt = prompt
         self.check = check
         self.core = make_core(cpus, gpus, now=self.now, **options)
@@ -58,10 +60,13 @@ class SimulatedNode:
         self.stopped = ""
         self.dropped: list[fx.DropClient] = []
         self.journal: list[tuple[float, list[tuple[int, Any]]]] = []
+        self.effects: list[fx.Effects] = []  # of every step; the first are those of the start
         self._inbox: deque[list[tuple[int, Any]]] = deque()
         self._stepping = False
         self._next_peer = 1
-        self._perform(self.core.start())
+        effects = self.core.start()
+        self.effects.append(effects)
+        self._perform(effects)
         self._drain()
 
     # --- steps -------------------------------------------------------------------------------
@@ -82,6 +87,7 @@ class SimulatedNode:
                 batch = self._inbox.popleft()
                 self.journal.append((self.now, batch))
                 effects = self.core.handle(batch, self.now)
+                self.effects.append(effects)
                 self.check(self.core)
                 self._perform(effects)
         finally:
@@ -152,7 +158,7 @@ class SimulatedNode:
 
     def busy(self) -> list[SimulatedWorker]:
         """Workers that run something, in the order in which they were started."""
-        return [worker for worker in self.workers.values() if worker.running]
+        return [w for w in self.workers.values() if w.running and w.peer in self.clients]
 
     # --- to the end --------------------------------------------------------------------------
 
@@ -193,6 +199,6 @@ class SimulatedNode:
         ]
 
     def replayed(self) -> list[fx.Effects]:
-        """The effects that a new core gives for the journal."""
-        core = Core(self.core.config, 1000.0)
+        """The effects of the same stimuli on a new core; to be compared with ``effects``."""
+        core = Core(self.core.config, _START)
         return [core.start(), *(core.handle(batch, now) for now, batch in self.journal)]

@@ -283,7 +283,7 @@ class Executor:
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
         values = [self._argument(v) for v in execute.deps]
-        args, kwargs = decode_args(execute.args, values)
+        args, kwargs = decode_args(self.client, execute.args, values)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs
         if spec.kind == m.ACTOR_CALL:
@@ -407,9 +407,7 @@ class Executor:
         }
         for stream in self.streams:
             stream.label = spec.name
-        is_async = any(
-            inspect.iscoroutinefunction(f) for _, f in inspect.getmembers(cls, callable)
-        )
+        is_async = any(inspect.iscoroutinefunction(f) for _, f in inspect.getmembers(cls, callable))
         self.client.link.prompt(True)  # calls and cancellations are to be seen at once
 
         def construct(*args: Any, **kwargs: Any) -> None:
