@@ -1,0 +1,199 @@
+"""The extension as one object: what it hooks into, and how it lets go again.
+
+``%load_ext fanlight`` makes one :class:`Extension` for the shell; ``%unload_ext`` closes it.
+Before each cell the cell's origin becomes the default of everything it submits; what tasks print is
+routed by that origin.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fanlight_kernel import options, reprs, tracebacks, widget
+from fanlight_kernel.cells import Cell, Cells, Router
+from fanlight_kernel.inputs import PutCache
+from fanlight_kernel.magics import FanlightMagics
+from fanlight_kernel.monitor import Hub
+
+_ATTRIBUTE = "_fanlight_extension"
+
+
+class Extension:
+    """Everything the extension holds for one shell."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.cells = Cells()
+        self.router = Router(shell, self.cells)
+        self.puts = PutCache()
+        self.hub = Hub(self)
+        self.magics = FanlightMagics(shell, self)
+        self.rich = getattr(shell, "kernel", None) is not None
+        self._undo: list[Callable[[], None]] = []
+
+    # -- settings -----------------------------------------------------------------------------
+    @property
+    def monitor_on(self) -> bool:
+        return bool(self.magics.monitor)
+
+    # -- loading ------------------------------------------------------------------------------
+    def open(self) -> None:
+        from fanlight import session
+
+        shell = self.shell
+        for event, callback in (
+            ("pre_run_cell", self._before),
+            ("post_run_cell", self._after),
+        ):
+            shell.events.register(event, callback)
+            self._undo.append(functools.partial(shell.events.unregister, event, callback))
+        self._undo.append(self._register_magics())
+        self._undo.append(reprs.register(shell))
+        self._undo.append(tracebacks.teach_errors(shell))
+        self._undo.append(session.add_output_listener(self.router.on_output))
+        self._undo.append(lambda: session.set_default_origin(""))
+        self._undo.append(widget.register_uplink(shell, self.hub.cancel))
+        self._undo.append(self.puts.clear)
+        self._undo.append(self.hub.close)
+        current = getattr(shell, "execution_count", None)
+        if current is not None:
+            # The cell that loads the extension is running already: it counts too.
+            self.cells.start(shell, _Info())
+
+    def close(self) -> None:
+        """Undo everything, newest first; one failure keeps none of the others back."""
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                undo()
+            except Exception as error:
+                self.log(f"unloading: {type(error).__name__}: {error}")
+        self.cells.clear()
+
+    def _register_magics(self) -> Callable[[], None]:
+        shell = self.shell
+        manager = shell.magics_manager
+        names = [("cell", "remote"), ("line", "remote"), ("line", "fanlight")]
+        before = {key: manager.magics[key[0]].get(key[1]) for key in names}
+        shell.register_magics(self.magics)
+        for key in ("%%remote", "%fanlight"):
+            shell.set_hook("complete_command", self._complete, str_key=key)
+
+        def restore() -> None:
+            for (kind, name), previous in before.items():
+                if previous is None:
+                    manager.magics[kind].pop(name, None)
+                else:
+                    manager.magics[kind][name] = previous
+            manager.registry.pop(type(self.magics).__name__, None)
+            if self.magics in shell.configurables:
+                shell.configurables.remove(self.magics)
+            dispatcher = shell.strdispatchers.get("complete_command")
+            for chain in getattr(dispatcher, "strs", {}).values():
+                # ``set_hook`` makes a method of the shell of what it is given.
+                chain.chain[:] = [
+                    entry
+                    for entry in chain.chain
+                    if getattr(entry[1], "__func__", None) != self._complete
+                ]
+
+        return restore
+
+    def _complete(self, _shell: Any, event: Any) -> list[str]:
+        line = event.line
+        if line.lstrip().startswith("%%remote"):
+            return options.complete(line.lstrip(), self._names)
+        words = line.split()
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            return ["status", "start", "stop", "monitor"]
+        if words[1] == "start":
+            return [option.flag for option in self.magics.start_options]
+        return ["on", "off"] if words[1] == "monitor" else []
+
+    def _names(self) -> list[str]:
+        hidden = self.shell.user_ns_hidden
+        return [n for n in self.shell.user_ns if not n.startswith("_") and n not in hidden]
+
+    # -- around each cell ---------------------------------------------------------------------
+    def _before(self, info: Any) -> None:
+        from fanlight import session
+
+        cell = self.cells.start(self.shell, info)
+        session.set_default_origin(cell.origin)
+        self.hub.watch(cell, float(self.magics.monitor_delay))
+
+    def _after(self, result: Any) -> None:
+        cell = self.cells.current
+        if cell is None:
+            return
+        error = getattr(result, "error_in_exec", None)
+        try:
+            if isinstance(error, KeyboardInterrupt) and not cell.remote:
+                self._interrupted(cell)
+            self.hub.cell_ended(cell)
+        finally:
+            self.cells.end()
+
+    def _interrupted(self, cell: Cell) -> None:
+        """A plain cell was interrupted: what it started must not run on unseen."""
+        if not self.magics.cancel_on_interrupt:
+            return
+        count = self.cancel_origin(cell, None)
+        if count:
+            self.router.write(
+                cell, "stderr", f"Cancelled {count} task{'' if count == 1 else 's'} of this cell.\n"
+            )
+
+    # -- services to the other modules -------------------------------------------------------
+    def cancel_origin(self, cell: Cell, refs: list[Any] | None, *, force: bool = False) -> int:
+        """Cancel ``refs`` and all other unfinished work of the cell; return how many tasks."""
+        import fanlight
+        from fanlight import session
+
+        if session.current() is None:
+            return 0
+        count = session.cancel_origin(cell.origin, force=force)
+        for ref in refs or ():
+            try:
+                fanlight.cancel(ref, force=force)
+            except Exception:
+                continue  # it has ended
+        return max(count, len(refs or ()))
+
+    def make_view(self, cell: Cell, state: dict[str, Any]) -> Any:
+        return widget.make_view(cell.origin, state, self.hub.cancel)
+
+    def log(self, text: str) -> None:
+        """For what went wrong in the extension itself: the kernel's log, not the notebook."""
+        log = getattr(self.shell, "log", None)
+        if log is not None:
+            log.warning("fanlight: %s", text)
+        else:
+            print(f"fanlight: {text}", file=sys.__stderr__)
+
+
+class _Info:
+    """Stands for the ExecutionInfo of the cell that loads the extension."""
+
+    raw_cell = ""
+    cell_id = None
+
+
+def load(shell: Any) -> None:
+    """Called by ``%load_ext``; loading twice is loading once."""
+    if getattr(shell, _ATTRIBUTE, None) is not None:
+        return
+    extension = Extension(shell)
+    extension.open()
+    setattr(shell, _ATTRIBUTE, extension)
+
+
+def unload(shell: Any) -> None:
+    """Called by ``%unload_ext``."""
+    extension = getattr(shell, _ATTRIBUTE, None)
+    if extension is not None:
+        extension.close()
+        delattr(shell, _ATTRIBUTE)

@@ -1,0 +1,357 @@
+"""``%%remote`` in the notebook: send a cell, wait for it, bring back what it made.
+
+The steps, each its own method: :meth:`RemoteCell.prepare` (names, inputs, the job), ``submit``,
+``wait`` (with interrupts and the time limit), ``settle`` (errors, binding, display).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import types
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from fanlight_kernel import inputs, tracebacks, worker, workshell
+from fanlight_kernel.capture import CellNames, ends_with_semicolon, function_globals
+from fanlight_kernel.cells import Cell
+from fanlight_kernel.options import Options
+from fanlight_kernel.results import Shown, short, show_result
+from fanlight_kernel.source import analyse_as, from_first_line, future_flags, locate
+
+GRACE = 2.0  # seconds that a cancelled cell has before its worker is killed
+LAST = 5.0  # seconds to wait for a killed worker to be gone
+
+
+class RemoteCell:
+    """One run of a ``%%remote`` cell."""
+
+    def __init__(self, extension: Any, options: Options, body: str, cell: Cell) -> None:
+        self.extension = extension
+        self.shell = extension.shell
+        self.options = options
+        self.body = body
+        self.cell = cell
+        self.title = options.name or (f"In[{cell.number}]" if cell.number else "cell")
+        self.names: CellNames
+        self.job: worker.CellJob
+        self.inputs: inputs.Inputs
+        self.elements: list[Any] | None = None  # the values of --each
+        self.results: list[Any] = []  # a ref of each run's CellResult
+        self.outputs: list[list[Any]] = []  # refs of each run's outputs (with --refs, --bg)
+        self.started = 0.0
+        self.cancelled = ""
+
+    # -- before anything runs -----------------------------------------------------------------
+    def prepare(self) -> None:
+        """Analyse the cell and gather its inputs. Raises UsageError, or a cell's SyntaxError."""
+        shell, options = self.shell, self.options
+        filename, offset = locate(shell, self.cell, self.body)
+        tracebacks.register_source(filename, self.cell.raw or self.body)
+        # IPython drops blank lines at the start, so they count as lines above.
+        transformed = shell.transform_cell(from_first_line(self.body))
+        source = "\n" * offset + transformed
+        flags = future_flags(shell)
+        self.names = analyse_as(source, filename, flags)
+        given = options.given
+        try:
+            self.inputs = inputs.gather(
+                self.names.reads,
+                shell.user_ns,
+                hidden=shell.user_ns_hidden,
+                deleted=self.names.deletes,
+                explicit=given.get("in"),
+            )
+        except inputs.CaptureError as error:
+            raise UsageError(f"%%remote: {error}") from None
+        if options.each is not None:
+            variable, expression = options.each
+            self.elements = list(eval(expression, shell.user_ns))
+            for part in (self.inputs.values, self.inputs.modules, self.inputs.sizes):
+                part.pop(variable, None)
+        only = given.get("out")
+        outputs = tuple(only) if only is not None else self.default_outputs()
+        self.job = worker.CellJob(
+            source=source,
+            filename=filename,
+            raw=self.cell.raw or self.body,
+            outputs=outputs,
+            only=tuple(only) if only is not None else None,
+            always=tuple(self.names.augmented),
+            deletes=self.names.deletes,
+            separate=bool(options.refs or options.bg),
+            display=self.names.last_is_expression and not ends_with_semicolon(self.body),
+            keep_last=self.elements is not None,
+            rich=workshell.wants_shell(
+                "\n".join([transformed, *self.inputs.modules.values(), *self.names.reads])
+            )
+            or any(
+                workshell.wants_shell(" ".join(function_globals(value)))
+                for value in self.inputs.values.values()
+                if isinstance(value, types.FunctionType)
+            ),
+            modules=self.inputs.modules,
+            functions=tuple(self.inputs.functions),
+            placeholders=tuple(self.inputs.placeholders),
+            flags=flags,
+        )
+
+    def default_outputs(self) -> tuple[str, ...]:
+        """What the analysis says is assigned; a ref to an imported module would help nobody."""
+        variable = self.options.each[0] if self.options.each else None
+        left_out = {variable, "_"}
+        if self.options.refs or self.options.bg:
+            left_out |= set(self.names.imports)
+        return tuple(
+            name for name in self.names.writes if name not in left_out and not name.startswith("__")
+        )
+
+    def notes(self) -> list[str]:
+        """Sentences about changes in place, which stay in the worker's copy."""
+        found = []
+        for name, mutation in self.names.mutations.items():
+            value = self.inputs.values.get(name)
+            if name not in self.inputs.values or name in (self.job.only or ()):
+                continue
+            if isinstance(value, (types.FunctionType, type, *inputs.reference_types())):
+                continue
+            found.append(
+                f"note: the cell changes a copy of `{name}` ({mutation.how}); `{name}` stays as it "
+                f"is here. `--out {name}` brings the changed copy back.\n"
+            )
+        return found
+
+    # -- sending ------------------------------------------------------------------------------
+    def submit(self) -> None:
+        """Send one run, or one for each element. Their ids are known before any output is routed."""
+        import fanlight
+        from fanlight import session
+
+        current = session.ensure()
+        options = self.options.given
+        settings: dict[str, Any] = {
+            "name": self.title,
+            "num_returns": 1 + len(self.job.outputs) if self.job.separate else 1,
+            "num_cpus": options.get("num_cpus"),
+            "num_gpus": options.get("num_gpus"),
+            "resources": options.get("resources"),
+            "max_retries": options.get("retries", 0),
+            "retry_exceptions": bool(options.get("retries")),
+        }
+        run = fanlight.remote(worker.run_cell).options(
+            **{key: value for key, value in settings.items() if value is not None}
+        )
+        small: Any
+        small, names, large = self._arguments(current.runtime_id)
+        job: Any = self.job
+        if self.elements is not None and len(self.elements) > 1:
+            job, small = fanlight.put(job), fanlight.put(small)  # once, not once for each element
+        self.started = time.perf_counter()
+        variable = self.options.each[0] if self.options.each else ""
+        elements = [None] if self.elements is None else self.elements
+        with self.extension.cells.submitting(), session.origin(self.cell.origin):
+            for value in elements:
+                element = {} if self.elements is None else {variable: value}
+                refs = run.remote(job, small, element, names, *large)
+                refs = [refs] if not isinstance(refs, (list, tuple)) else list(refs)
+                self.results.append(refs[0])
+                self.outputs.append(refs[1:])
+                prefix = "" if self.elements is None else f"[{variable}={short(value)}] "
+                self.cell.own_tasks[hex_of(refs[0].task_id())] = prefix
+
+    def _arguments(self, runtime_id: str) -> tuple[dict[str, Any], tuple[str, ...], list[Any]]:
+        small = dict(self.inputs.values)
+        names: list[str] = []
+        large: list[Any] = []
+        for name, size in self.inputs.sizes.items():
+            value = small.get(name)
+            if size <= inputs.LARGE or isinstance(value, inputs.reference_types()):
+                continue
+            digest = self.inputs.digests.get(name)
+            large.append(self.extension.puts.put(runtime_id, digest, small.pop(name)))
+            names.append(name)
+        return small, tuple(names), large
+
+    # -- waiting ------------------------------------------------------------------------------
+    def wait(self) -> None:
+        """Block until all runs ended. An interrupt or the time limit cancels them and raises."""
+        import fanlight
+
+        limit = self.options.timeout
+        try:
+            if self.results:
+                _, waiting = fanlight.wait(
+                    self.results, num_returns=len(self.results), timeout=limit
+                )
+                if waiting:
+                    self.stop(f"it took longer than {limit:g} s")
+                    raise self.short_error(
+                        TimeoutError(f"{self.title} was cancelled after {limit:g} s (--timeout).")
+                    )
+        except KeyboardInterrupt:
+            self.interrupted()
+
+    def interrupted(self) -> None:
+        """First interrupt: ask; after two seconds, or on a second one: kill. Always raises."""
+        count = self.stop("interrupted")
+        self.say(f"Cancelled {self.title}: {count} task{'' if count == 1 else 's'} stopped.\n")
+        error = KeyboardInterrupt(f"{self.title} was cancelled")
+        raise self.short_error(error) from None
+
+    def stop(self, reason: str) -> int:
+        """Cancel what has not ended and wait until it has; return how many tasks that were."""
+        import fanlight
+
+        self.cancelled = reason
+        waiting: list[Any] = list(self.results)
+        count = 0
+        force = False
+        for attempt, patience in enumerate((GRACE, LAST)):
+            force = force or attempt > 0
+            if not waiting:
+                break
+            try:
+                waiting = fanlight.wait(waiting, num_returns=len(waiting), timeout=0)[1]
+                if not waiting:
+                    break
+                asked = self.extension.cancel_origin(self.cell, waiting, force=force)
+                count = max(count, asked)
+                waiting = fanlight.wait(waiting, num_returns=len(waiting), timeout=patience)[1]
+            except KeyboardInterrupt:
+                continue  # the second interrupt: do not wait any longer, kill
+        return count
+
+    # -- afterwards ---------------------------------------------------------------------------
+    def collect(self) -> list[Any]:
+        """The results in order; raises the first error, with how many others failed."""
+        import fanlight
+
+        found: list[Any] = []
+        errors: list[tuple[int, BaseException]] = []
+        for index, ref in enumerate(self.results):
+            try:
+                found.append(fanlight.get(ref))
+            except Exception as error:
+                errors.append((index, error))
+                found.append(None)
+        if errors:
+            raise self.failed(errors)
+        return found
+
+    def failed(self, errors: list[tuple[int, BaseException]]) -> BaseException:
+        """What the cell raises: the user's own exception, dressed with the cell's own lines."""
+        from fanlight import errors as kinds
+
+        index, error = errors[0]
+        heading = ""
+        if self.elements is not None:
+            variable = self.options.each[0]
+            heading = f"This was the run with {variable} = {short(self.elements[index])}"
+            others = len(errors) - 1
+            if others:
+                which = ", ".join(short(self.elements[i]) for i, _ in errors[1:4])
+                more = ", …" if others > 3 else ""
+                plural = "s" if others > 1 else ""
+                heading += f"; and {others} other{plural} failed ({variable} = {which}{more})"
+            heading += f", of {len(self.elements)} runs."
+        inner = kinds.innermost(error)
+        if isinstance(inner, kinds.TaskCancelledError):
+            return self.short_error(
+                kinds.TaskCancelledError(f"{self.title} was cancelled."), heading
+            )
+        if isinstance(error, kinds.TaskError):
+            return tracebacks.dress(tracebacks.restore(error), self.shell, heading)
+        return self.short_error(error, heading)
+
+    def short_error(self, error: BaseException, heading: str = "") -> BaseException:
+        """An error of the system rather than of the cell: no traceback says more than its text."""
+        text = f"{type(error).__name__}: {error}"
+        lines = [text, heading] if heading else [text]
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        return error
+
+    def bind(self, results: list[Any]) -> None:
+        """Put the outputs into the user's namespace."""
+        ns = self.shell.user_ns
+        stayed: list[worker.Unpicklable] = []
+        if self.elements is None:
+            for result in results:
+                for name, value in result.values.items():
+                    if isinstance(value, worker.Unpicklable):
+                        stayed.append(value)
+                    else:
+                        ns[name] = self.at_home(value)
+                for name in result.deleted:
+                    ns.pop(name, None)
+        else:
+            order = dict.fromkeys(self.job.outputs)
+            for result in results:
+                order.update(dict.fromkeys(result.values))
+            for name in order:
+                if name in self.names.imports:  # the same module each time, not a list of it
+                    if results and name in results[0].values:
+                        ns[name] = results[0].values[name]
+                    continue
+                column = [r.values.get(name, worker.Unassigned(name)) for r in results]
+                bad = [v for v in column if isinstance(v, worker.Unpicklable)]
+                if bad:
+                    stayed.append(bad[0])
+                elif any(name in r.values for r in results) or not results:
+                    ns[name] = [self.at_home(value) for value in column]
+        for name in self.job.only or ():
+            if results and not any(name in r.values for r in results):
+                self.say(f"note: the cell did not assign `{name}` (--out).\n")
+        for item in stayed:
+            text = (
+                f"`{item.name}` ({item.type_name}) stayed in the worker: {item.reason}. "
+                f"Return what you need of it in another variable"
+            )
+            if self.job.only is not None:
+                raise UsageError(f"%%remote --out {item.name}: {text}.")
+            self.say(f"note: {text}, or name the outputs with --out.\n")
+
+    def bind_refs(self) -> None:
+        """Put refs of the outputs into the user's namespace (``--refs``, ``--bg``).
+
+        What the cell imports is imported here too, as far as it can be.
+        """
+        if self.job.only is None:
+            for statement in self.names.imports.values():
+                with contextlib.suppress(ImportError):
+                    exec(statement, self.shell.user_ns)
+        for position, name in enumerate(self.job.outputs):
+            column = [refs[position] for refs in self.outputs]
+            self.shell.user_ns[name] = column[0] if self.elements is None else column
+
+    def at_home(self, value: Any) -> Any:
+        """Functions and classes that the cell defined use the notebook's globals from now on."""
+        ns = self.shell.user_ns
+        if isinstance(value, types.FunctionType) and value.__module__ == "__main__":
+            if value.__code__.co_filename == self.job.filename or value.__globals__ is not ns:
+                return worker.adopt(value, ns)
+        elif isinstance(value, type) and value.__module__ == "__main__":
+            worker.adopt_class(value, ns)
+        return value
+
+    def show(self, results: list[Any]) -> None:
+        """Display the value of the last expression as the cell's own result."""
+        if self.elements is not None:
+            if any(r.shown for r in results):
+                values = [r.last if r.has_last else Shown(r.data) for r in results]
+                show_result(self.shell, values)
+            return
+        for result in results:
+            if result.shown and result.data:
+                value = result.last if result.has_last else Shown(result.data)
+                show_result(self.shell, value, result.data, result.metadata)
+
+    def say(self, text: str) -> None:
+        if self.options.quiet and text.startswith("note:"):
+            return
+        self.extension.router.write(self.cell, "stderr", text)
+
+
+def hex_of(task_id: Any) -> str:
+    """A task id as TaskOutput names it."""
+    return task_id if isinstance(task_id, str) else str(task_id.hex())

@@ -1,0 +1,149 @@
+"""Static pictures of things: MIME bundles with HTML in the notebook's theme, and plain text.
+
+Colours come from JupyterLab's CSS variables with fallbacks that are legible in both themes, so
+that a saved notebook looks right in nbconvert and on a web page too.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fanlight_kernel.progress import Progress, Row, summary
+
+MUTED = "var(--jp-ui-font-color2, #757575)"
+FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:12px;line-height:1.5"
+GOOD = "var(--jp-success-color1, #388e3c)"
+BAD = "var(--jp-error-color1, #d32f2f)"
+WARN = "var(--jp-warn-color1, #f57c00)"
+BUSY = "var(--jp-brand-color1, #1976d2)"
+LINE = "var(--jp-border-color2, #bdbdbd)"
+
+
+def placeholder() -> dict[str, Any]:
+    """The monitor's place before there is anything to show."""
+    return {"text/plain": "", "text/html": "<div></div>"}
+
+
+def nothing() -> dict[str, Any]:
+    """A display that turned out to have no content."""
+    return {"text/plain": "", "text/html": "<div></div>"}
+
+
+def final(progress: Progress) -> dict[str, Any]:
+    """The folded monitor: one line, which opens into a table of functions."""
+    line = summary(progress)
+    mark, colour, word = _mark(progress)
+    head = (
+        f'<span style="color:{colour}" aria-label="{word}">{mark}</span> '
+        f"<span>{html.escape(line)}</span>"
+    )
+    if len(progress.rows) < 2:
+        inner = f'<div style="padding:2px 0;color:{MUTED}">{head}</div>'
+    else:
+        inner = (
+            f'<details><summary style="cursor:pointer;padding:2px 0;color:{MUTED}">{head}'
+            f"</summary>{_rows(progress.rows)}</details>"
+        )
+    return {"text/plain": line, "text/html": f'<div style="{FONT}">{inner}</div>'}
+
+
+def live(state: dict[str, Any]) -> dict[str, Any]:
+    """A moment of the monitor where no widget can run."""
+    total, done = state["total"], state["done"] + state["failed"]
+    percent = 100 * done / total if total else 0
+    text = f"{done} of {total} tasks, {state['elapsed']}"
+    if state["remaining"]:
+        text += f", {state['remaining']}"
+    bar = (
+        f'<div style="width:220px;height:6px;border-radius:3px;background:{LINE};'
+        f'overflow:hidden;display:inline-block;vertical-align:middle;margin-right:8px">'
+        f'<div style="width:{percent:.0f}%;height:100%;background:{BUSY}"></div></div>'
+    )
+    return {
+        "text/plain": text,
+        "text/html": f'<div style="{FONT};color:{MUTED}">{bar}{html.escape(text)}</div>',
+    }
+
+
+def _mark(progress: Progress) -> tuple[str, str, str]:
+    if progress.cancelled:  # then what failed mostly waited for what was cancelled
+        return "■", WARN, "cancelled"
+    if progress.failed:
+        return "✗", BAD, "failed"
+    return "✓", GOOD, "done"
+
+
+def _rows(rows: Sequence[Row]) -> str:
+    columns = [("done", [row.done for row in rows])]
+    for name in ("failed", "cancelled"):
+        counts = [getattr(row, name) for row in rows]
+        if any(counts):
+            columns.append((name, counts))
+    head = ("function", *(name for name, _ in columns), "time")
+    body = [
+        (row.name, *(counts[i] for _, counts in columns), f"{row.busy:.2f} s")
+        for i, row in enumerate(rows)
+    ]
+    return html_table(head, body)
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A small table; every column but the first is right-aligned."""
+    cell = "padding:2px 12px 2px 0;border:0;background:none;"
+
+    def align(column: int) -> str:
+        return cell + ("text-align:left" if column == 0 else "text-align:right")
+
+    top = "".join(
+        f'<th style="{align(i)};font-weight:600">{html.escape(str(name))}</th>'
+        for i, name in enumerate(head)
+    )
+    lines = "".join(
+        '<tr style="background:none">'
+        + "".join(f'<td style="{align(i)}">{html.escape(str(v))}</td>' for i, v in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<table style="{FONT};margin:2px 0 4px 16px;border-collapse:collapse;border:0">'
+        f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def text_table(rows: Sequence[Sequence[Any]], indent: str = "") -> str:
+    """Columns padded to their widest cell."""
+    texts = [[str(v) for v in row] for row in rows]
+    widths = [max((len(row[i]) for row in texts), default=0) for i in range(len(texts[0]))]
+    return "\n".join(
+        indent + "  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip()
+        for row in texts
+    )
+
+
+def card(title: str, rows: Sequence[tuple[str, str]], *, open_: bool = True) -> str:
+    """A titled list of facts."""
+    lines = "".join(
+        f'<tr style="background:none"><td style="padding:1px 16px 1px 0;text-align:left;'
+        f'color:{MUTED};border:0">{html.escape(k)}</td>'
+        f'<td style="padding:1px 0;text-align:left;border:0">{html.escape(v)}</td></tr>'
+        for k, v in rows
+    )
+    return (
+        f'<div style="{FONT}"><div style="font-weight:600">{html.escape(title)}</div>'
+        f'<table style="{FONT};border-collapse:collapse;border:0;margin:0">'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def size(count: float | None) -> str:
+    """Bytes for people: "1.5 MB"."""
+    if count is None:
+        return "?"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,103 @@
+"""The monitor as a widget, and the way back from its cancel button.
+
+Two comms, because ipykernel handles messages of a comm that was also pushed from another thread on
+the main thread, and so after the running cell: the widget's own comm only ever carries state from
+here to the browser; the button opens a comm of its own to :data:`TARGET`, which the front end runs
+on a subshell, so that it arrives while the kernel is busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fanlight_kernel import render
+
+TARGET = "fanlight.uplink"
+_STATIC = Path(__file__).parent / "static"
+_class: Any = None
+
+
+def _widget_class() -> Any:
+    global _class
+    if _class is None:
+        import anywidget
+        import traitlets
+
+        class CellMonitor(anywidget.AnyWidget):
+            """What :func:`fanlight_kernel.progress.as_state` gives, drawn under a cell."""
+
+            _esm = (_STATIC / "monitor.js").read_text(encoding="utf-8")
+            _css = (_STATIC / "monitor.css").read_text(encoding="utf-8")
+            state = traitlets.Dict().tag(sync=True)
+            origin = traitlets.Unicode().tag(sync=True)
+            target = traitlets.Unicode(TARGET).tag(sync=True)
+
+        _class = CellMonitor
+    return _class
+
+
+class WidgetView:
+    """A live widget. Made and pushed on the monitor's thread."""
+
+    def __init__(self, origin: str, state: dict[str, Any], cancel: Callable[[str], None]) -> None:
+        self.widget = _widget_class()(state=state, origin=origin)
+        self.origin = origin
+        # Front ends without a way to the kernel itself answer on the widget's comm.
+        self.widget.on_msg(lambda _w, content, _b: _uplink(content, cancel))
+
+    def bundle(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The MIME bundle to display: the widget, with text and HTML for where none can run."""
+        made = self.widget._repr_mimebundle_()
+        data = dict(made[0] if isinstance(made, tuple) else made or {})
+        return {**data, **render.live(state)}
+
+    def push(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        self.widget.state = state
+        return None
+
+    def close(self) -> None:
+        self.widget.close()
+
+
+class HtmlView:
+    """The same without anywidget: HTML that is replaced in place. It has no cancel button."""
+
+    def bundle(self, state: dict[str, Any]) -> dict[str, Any]:
+        return render.live(state)
+
+    def push(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        return render.live(state)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def make_view(origin: str, state: dict[str, Any], cancel: Callable[[str], None]) -> Any:
+    """The best view that can be had here."""
+    try:
+        return WidgetView(origin, state, cancel)
+    except ImportError:
+        return HtmlView()
+
+
+def _uplink(content: Any, cancel: Callable[[str], None]) -> None:
+    if isinstance(content, dict) and content.get("type") == "cancel":
+        cancel(str(content.get("origin", "")))
+
+
+def register_uplink(shell: Any, cancel: Callable[[str], None]) -> Callable[[], None]:
+    """Listen for the cancel button; returns what undoes it. Handlers run on a subshell's thread."""
+    kernel = getattr(shell, "kernel", None)
+    manager = getattr(kernel, "comm_manager", None)
+    if manager is None:
+        return lambda: None
+
+    def opened(comm: Any, message: dict[str, Any]) -> None:
+        # Nothing is ever sent on this comm: that would tie it to the main thread.
+        comm.on_msg(lambda m: _uplink(m["content"].get("data"), cancel))
+        _uplink(message["content"].get("data"), cancel)
+
+    manager.register_target(TARGET, opened)
+    return lambda: manager.unregister_target(TARGET, opened)

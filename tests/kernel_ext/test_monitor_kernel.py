@@ -1,0 +1,121 @@
+"""The cell monitor in a real kernel: it moves while the cell runs, folds, and its button works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.kernel_ext.kernels import Execution, KernelClient
+
+pytestmark = pytest.mark.slow
+VIEW = "application/vnd.jupyter.widget-view+json"
+SLEEPERS = (
+    "import time\n@fanlight.remote\ndef nap(s):\n    time.sleep(s)\n    return s\n"
+    "{}fanlight.get([nap.remote(0.2) for _ in range(16)])"
+)
+
+
+def states(kernel: KernelClient, done: Execution) -> list[dict[str, Any]]:
+    """All states that were pushed to the monitor of a cell, in order."""
+    views = [d["data"][VIEW]["model_id"] for d in done.displays() if VIEW in d["data"]]
+    assert views, "no monitor was shown"
+    found = []
+    for message in kernel.iopub:
+        content = message["content"]
+        if content.get("comm_id") != views[0]:
+            continue
+        state = content["data"].get("state", {}).get("state")
+        if state:
+            found.append(state)
+    return found
+
+
+def final(done: Execution) -> str:
+    """What the notebook holds of the monitor in the end."""
+    texts = [d["text/plain"] for d in done.shown().values() if "task" in d.get("text/plain", "")]
+    assert len(texts) == 1, done.shown()
+    return str(texts[0])
+
+
+def test_a_plain_cell_gets_a_monitor_that_moves_and_folds(kernel: KernelClient) -> None:
+    running = kernel.start(SLEEPERS.format(""))
+    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+    assert not running.ended()
+    kernel.until(lambda: len({s["done"] for s in states(kernel, running)}) > 3)
+    assert not running.ended()
+    running.wait()
+    kernel.until(lambda: VIEW not in str(running.shown()))
+    assert final(running).startswith("16 tasks, ")
+    assert "on 2 CPUs" in final(running)
+    assert states(kernel, running)[-1]["total"] == 16
+
+
+def test_running_it_again_counts_only_the_new_tasks(kernel: KernelClient) -> None:
+    for _ in range(2):
+        running = kernel.run(SLEEPERS.format(""), cell_id="again-and-again")
+        kernel.until(lambda r=running: VIEW not in str(r.shown()))
+        assert final(running).startswith("16 tasks, ")
+
+
+def test_a_remote_cell_has_one_too(kernel: KernelClient) -> None:
+    running = kernel.start("%%remote --each i=range(8)\nimport time\ntime.sleep(0.3)\nx = i")
+    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+    assert not running.ended()
+    running.wait()
+    kernel.until(lambda: VIEW not in str(running.shown()))
+    assert final(running).startswith("8 tasks, ")
+
+
+def test_a_quick_remote_cell_ends_in_one_line(kernel: KernelClient) -> None:
+    done = kernel.run("%%remote\nx = 1")
+    assert final(done).startswith("1 task, ")
+    assert not any(VIEW in d["data"] for d in done.displays())
+
+
+def test_quiet_and_off(kernel: KernelClient) -> None:
+    done = kernel.run("%%remote --quiet\nimport time\ntime.sleep(0.5)")
+    assert done.displays() == []
+    kernel.run("%fanlight monitor off")
+    done = kernel.run(SLEEPERS.format(""))
+    assert not any(VIEW in d["data"] for d in done.displays())
+    kernel.run("%config FanlightMagics.monitor = True")
+
+
+def test_the_button_works_while_the_kernel_is_busy(kernel: KernelClient) -> None:
+    """A press arrives on a comm over a subshell, as JupyterLab sends it."""
+    client = kernel.client
+    message = client.session.msg("create_subshell_request", {})
+    client.control_channel.send(message)
+    reply = client.get_control_msg(timeout=30)
+    subshell = reply["content"]["subshell_id"]
+
+    running = kernel.start(
+        "@fanlight.remote\ndef spin():\n    while True:\n        pass\n"
+        "fanlight.get([spin.remote() for _ in range(3)])"
+    )
+    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+    for kind, content in (
+        ("comm_open", {"comm_id": "press", "target_name": "fanlight.uplink", "data": {}}),
+        (
+            "comm_msg",
+            {"comm_id": "press", "data": {"type": "cancel", "origin": running.cell_id}},
+        ),
+    ):
+        message = client.session.msg(kind, content)
+        message["header"]["subshell_id"] = subshell
+        client.shell_channel.send(message)
+    running.wait(30)
+    assert "TaskCancelledError" in running.traceback()
+    kernel.until(lambda: VIEW not in str(running.shown()))
+    assert "3 cancelled" in final(running)
+
+
+def test_at_most_ten_updates_a_second(kernel: KernelClient) -> None:
+    done = kernel.run(
+        "@fanlight.remote\ndef tiny(i):\n    time.sleep(0.001)\n    return i\n"
+        "t = time.time()\nwhile time.time() - t < 2:\n"
+        "    fanlight.get([tiny.remote(i) for i in range(100)])"
+    )
+    kernel.until(lambda: VIEW not in str(done.shown()))
+    assert len(states(kernel, done)) <= 26
