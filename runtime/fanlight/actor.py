@@ -8,10 +8,9 @@ from typing import Any
 
 from fanlight import context, errors, options, refs, serialization
 from fanlight import session as sessions
-from fanlight.core.objects import handle_oid
 from fanlight.engines.base import FunctionSpec
+from fanlight.ids import handle_oid
 from fanlight.remote_function import SignatureCheck
-from fanlight.worker.executor import ActorExitRequest
 
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
@@ -288,4 +287,4 @@ def exit_actor() -> None:
     running = context.current.get()
     if running is None or not running.actor_id:
         raise TypeError("exit_actor() can only be called in a method of an actor.")
-    raise ActorExitRequest
+    raise context.ActorExitRequest

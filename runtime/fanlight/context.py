@@ -6,6 +6,10 @@ from contextvars import ContextVar
 from typing import Any
 
 
+class ActorExitRequest(BaseException):
+    """Raised by ``exit_actor()`` to leave the method; caught by the worker."""
+
+
 class TaskContext:
     """Set by the worker around each task; read by ``get_runtime_context`` and by submission."""
 

@@ -28,6 +28,7 @@ OBJECT_LEN = 28
 ACTOR_LEN = 16
 NODE_LEN = 28
 WORKER_LEN = 28
+ACTOR_SUFFIX = b"\0" * (OBJECT_LEN - ACTOR_LEN)
 
 _INDEX_CACHE = tuple(i.to_bytes(4, "little") for i in range(64))
 
@@ -61,6 +62,11 @@ def task_id_factory(client_id: bytes) -> Callable[[], bytes]:
 def object_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th return value of a task."""
     return task_id + (_INDEX_CACHE[index] if index < 64 else index.to_bytes(4, "little"))
+
+
+def handle_oid(actor_id: bytes) -> bytes:
+    """The object id under which an actor's handles are counted, like refs to an object."""
+    return actor_id + ACTOR_SUFFIX
 
 
 def task_of(oid: bytes) -> bytes:

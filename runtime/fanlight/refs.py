@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from fanlight import ids, serialization
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
     from fanlight.client.client import Client
 
 T = TypeVar("T")

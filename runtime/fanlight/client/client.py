@@ -6,13 +6,12 @@ Drivers and workers use the same class. It speaks to the node through a *link*: 
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -21,6 +20,9 @@ from fanlight import messages as m
 from fanlight.client import failures
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
+
+if TYPE_CHECKING:
+    import concurrent.futures
 
 _unpack = msgspec.msgpack.decode
 
@@ -448,7 +450,9 @@ class Client:
             self._call_back(oid)  # it was there before anyone could call back
 
     def future(self, oid: bytes) -> concurrent.futures.Future[Any]:
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
         keep: ObjectRef[Any] = ObjectRef(oid)  # until the value is there
         with self._lock:
             self._counts[oid] = self._counts.get(oid, 0) + 1

@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fanlight.errors import RuntimeLostError
 from fanlight.wire import codec
 from fanlight.wire.failures import ConnectionLost, WireError
 from fanlight.wire.framing import FrameReader
@@ -39,6 +40,10 @@ _NAP = 0.02  # how long the background reader leaves the socket to threads that 
 _MAIN = threading.main_thread().ident
 _NOTHING: tuple[bytes, list[int]] = (b"", [])
 _links: weakref.WeakSet[SocketLink] = weakref.WeakSet()
+
+
+class _Lost(ConnectionLost, RuntimeLostError):
+    """What sending raises after the end; it may surface in any call, so it is a FanlightError."""
 
 
 class SocketLink:
@@ -141,7 +146,7 @@ class SocketLink:
             if self.lost:
                 self._flight = _NOTHING
                 self._out.clear()
-                raise ConnectionLost(self.lost)
+                raise _Lost(self.lost)
             rest = memoryview(data)[position:] if position else data
             try:
                 counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))

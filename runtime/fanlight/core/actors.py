@@ -26,7 +26,7 @@ from fanlight.core.model import (
     Task,
     Worker,
 )
-from fanlight.core.objects import handle_oid
+from fanlight.ids import handle_oid
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core

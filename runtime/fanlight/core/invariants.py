@@ -17,7 +17,7 @@ from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model
 from fanlight.core.model import Actor, Object, Task, Worker
-from fanlight.core.objects import ACTOR_SUFFIX, handle_oid
+from fanlight.ids import ACTOR_SUFFIX, handle_oid
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -242,7 +242,9 @@ class _Check:
             self.that(line, actor.id, "keeps an empty line")
             self.that(not alive or line[0].missing, actor.id, "could have taken a call")
         if alive and actor.backlog and worker is not None and worker.peer in core.clients:
-            self.that(len(actor.flight) > actor.spec.spec.max_concurrency, actor.id, "sends nothing")
+            self.that(
+                len(actor.flight) > actor.spec.spec.max_concurrency, actor.id, "sends nothing"
+            )
         handle = core.objects.table.get(handle_oid(actor.id))
         self.that(handle is not None, actor.id, "lives without a count of its handles")
         if handle is not None and not handle.holders and not handle.pins:

@@ -119,7 +119,15 @@ class Group:
     """Aggregates over all tasks of one function from one cell; never removed, always bounded."""
 
     __slots__ = (
-        "average", "counts", "duration", "first", "kind", "last", "name", "number", "origin",
+        "average",
+        "counts",
+        "duration",
+        "first",
+        "kind",
+        "last",
+        "name",
+        "number",
+        "origin",
     )
 
     def __init__(self, number: int, name: str, kind: str, origin: str, now: float) -> None:
@@ -265,7 +273,9 @@ class Actor:
         self.detached = message.detached
         self.worker: Worker | None = None
         self.create: Task | None = None
-        self.lines: dict[int | bytes, deque[Task]] = {}  # by caller: calls that wait for an earlier one
+        self.lines: dict[
+            int | bytes, deque[Task]
+        ] = {}  # by caller: calls that wait for an earlier one
         self.backlog: deque[Task] = deque()  # ready, but the actor has enough for the moment
         self.flight: dict[bytes, Task] = {}  # sent to its process
         self.deaths = 0  # of its process, so far

@@ -10,16 +10,10 @@ from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.effects import DeleteSegment
 from fanlight.core.model import Group, Object, Segment, Task
+from fanlight.ids import ACTOR_SUFFIX
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
-
-ACTOR_SUFFIX = b"\0" * 12  # an actor's handles are counted as an object of this id
-
-
-def handle_oid(actor_id: bytes) -> bytes:
-    """The object id under which an actor's handles are counted."""
-    return actor_id + ACTOR_SUFFIX
 
 
 class Objects:

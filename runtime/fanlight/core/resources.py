@@ -43,9 +43,7 @@ class Pool:
             count = gpu // UNITS
             return free[:count] if len(free) >= count else None
         # The fullest device that still has room, so that whole ones stay whole.
-        best = min(
-            ((part, i) for i, part in enumerate(self.devices) if part >= gpu), default=None
-        )
+        best = min(((part, i) for i, part in enumerate(self.devices) if part >= gpu), default=None)
         return None if best is None else [best[1]]
 
     def take(self, demand: dict[str, int]) -> list[int] | None:

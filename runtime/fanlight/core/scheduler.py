@@ -154,9 +154,7 @@ class Scheduler:
     def _start_workers(self, wanted: int) -> None:
         if self.core.now < self.retry_at:
             return
-        active = sum(
-            1 for w in self.core.workers.values() if w.state not in (W_BLOCKED, W_ACTOR)
-        )
+        active = sum(1 for w in self.core.workers.values() if w.state not in (W_BLOCKED, W_ACTOR))
         for _ in range(min(wanted - self.starting, self.limit - active)):
             self.spawn()
 

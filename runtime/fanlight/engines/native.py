@@ -11,8 +11,8 @@ from fanlight import context, errors, ids, options, serialization
 from fanlight import messages as m
 from fanlight.client import failures
 from fanlight.client.client import Client
-from fanlight.core.objects import handle_oid
 from fanlight.engines.base import Call, FunctionSpec, shape_returns
+from fanlight.ids import handle_oid
 
 _NO_ARGS: tuple[bytes, list[bytes], list[bytes]] = (b"", [], [])
 FUNCTION_LIMIT = 95 << 20

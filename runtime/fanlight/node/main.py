@@ -7,6 +7,7 @@ import sys
 
 import msgspec
 
+from fanlight.node import zygote
 from fanlight.node.boot import BootConfig, make_dirs, remove_dirs
 
 
@@ -14,11 +15,13 @@ def main() -> None:
     boot = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=BootConfig)
     # Ctrl-C in a terminal is for the driver; it decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    make_dirs(boot)
+    # First of all: it imports what workers need while this process imports the core.
+    forked = zygote.fork(boot)
     from fanlight.node.server import Node
 
-    make_dirs(boot)
     try:
-        node = Node(boot)
+        node = Node(boot, forked)
     except BaseException:
         remove_dirs(boot.session_dir, boot.segment_dir)
         raise

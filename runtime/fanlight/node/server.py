@@ -76,7 +76,8 @@ class Poller:
 
 
 class Node:
-    def __init__(self, boot: BootConfig) -> None:
+    def __init__(self, boot: BootConfig, forked: tuple[socket.socket, int]) -> None:
+        """``forked`` is the zygote: its channel and pid."""
         self.boot = boot
         self.core = Core(
             CoreConfig(
@@ -114,36 +115,15 @@ class Node:
         self.listener.listen(128)
         self.listener.setblocking(False)
         self.poller.register(self.listener.fileno(), _IN)
-        self.zygote_out = b""
-        self.zygote_pending = b""
-        self.start_zygote()
+        self.adopt_zygote(*forked)
 
     # --- the zygote --------------------------------------------------------------------------
 
-    def start_zygote(self) -> None:
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                keep = {theirs.fileno(), *self.boot.lock_fds, 0, 1, 2}
-                for fd in os.listdir("/dev/fd"):
-                    if int(fd) not in keep:
-                        with contextlib.suppress(OSError):
-                            os.close(int(fd))
-                zygote.run(self.boot, theirs)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-                sys.stderr.flush()
-            finally:
-                os._exit(1)
-        theirs.close()
-        ours.setblocking(False)
-        self.zygote = ours
+    def adopt_zygote(self, channel: socket.socket, pid: int) -> None:
+        self.zygote = channel
         self.zygote_pid = pid
         self.zygote_pending = b""
-        self.poller.register(ours.fileno(), _IN)
+        self.poller.register(channel.fileno(), _IN)
 
     def tell_zygote(self, line: str) -> None:
         try:
@@ -165,10 +145,10 @@ class Node:
             return
         self.zygote_pending += data
         *lines, self.zygote_pending = self.zygote_pending.split(b"\n")
-        for line in lines:
-            words = line.decode().split()
-            if words[0] == "exited":
-                self.worker_exited(int(words[1]), zygote.describe_status(words[2]))
+        words = [line.decode().split() for line in lines]
+        self.workers_exited(
+            [(int(w[1]), zygote.describe_status(w[2])) for w in words if w[0] == "exited"]
+        )
 
     def zygote_died(self) -> None:
         """Workers die with it; a new one is forked, which this single-threaded process may do."""
@@ -179,21 +159,32 @@ class Node:
         if self.stop_reason:
             return
         lost = list(self.core.workers.values())
-        self.start_zygote()
+        self.adopt_zygote(*zygote.fork(self.boot))
         for worker in lost:
             if worker.pid:  # it is dead on Linux; what it started is not
                 for kill in (os.killpg, os.kill):
                     with contextlib.suppress(OSError):
                         kill(worker.pid, signal.SIGKILL)
-            self.worker_exited(worker.number, "its parent process (the zygote) died")
+        self.workers_exited(
+            [(worker.number, "its parent process (the zygote) died") for worker in lost]
+        )
 
-    def worker_exited(self, number: int, how: str) -> None:
-        """Handle what the worker still sent, then its end."""
-        connection = self.worker_peers.pop(number, None)
-        if connection is not None:
-            self.drain(connection)
-            self.disconnect(connection)
-        self.step([(0, fx.WorkerExited(number, how, self.log_tail(number)))])
+    def workers_exited(self, dead: list[tuple[int, str]]) -> None:
+        """Handle what workers still sent, then their ends: all in one step, so that the work of
+        one dead worker is not given to another."""
+        connections = [self.worker_peers.pop(number, None) for number, _ in dead]
+        stimuli: list[tuple[int, Any]] = []
+        for connection in connections:
+            while connection is not None and connection.peer in self.peers:
+                got = self.read(connection)
+                if not got:
+                    break
+                stimuli += got
+        stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n))) for n, how in dead]
+        self.step(stimuli)
+        for connection in connections:
+            if connection is not None:
+                self.disconnect(connection)
 
     def log_tail(self, number: int) -> str:
         path = Path(self.boot.session_dir, "logs", f"worker-{number}.log")
@@ -304,14 +295,6 @@ class Node:
                 f"a {connection.role or 'stranger'} was dropped: {e}", file=sys.stderr, flush=True
             )
             return None
-
-    def drain(self, connection: Connection) -> None:
-        """Handle all that a process sent before it ended."""
-        while connection.peer in self.peers:
-            stimuli = self.read(connection)
-            if not stimuli:
-                return
-            self.step(stimuli)
 
     def disconnect(self, connection: Connection) -> None:
         if self.peers.pop(connection.peer, None) is None:

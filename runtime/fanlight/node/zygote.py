@@ -56,6 +56,30 @@ def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     _Zygote(boot, channel).serve()
 
 
+def fork(boot: BootConfig) -> tuple[socket.socket, int]:
+    """Fork a zygote off a single-threaded node; returns the channel to it and its pid."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            keep = {theirs.fileno(), *boot.lock_fds, 0, 1, 2}
+            for fd in os.listdir("/dev/fd"):
+                if int(fd) not in keep:
+                    with contextlib.suppress(OSError):
+                        os.close(int(fd))
+            run(boot, theirs)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+    theirs.close()
+    ours.setblocking(False)
+    return ours, pid
+
+
 class _Zygote:
     def __init__(self, boot: BootConfig, channel: socket.socket) -> None:
         self.boot = boot

@@ -81,7 +81,11 @@ def actor_spec(
 
 
 def method_spec(
-    name: str = "Actor.method", *, returns: int = 1, retries: int = 0, retry_exceptions: bool = False
+    name: str = "Actor.method",
+    *,
+    returns: int = 1,
+    retries: int = 0,
+    retry_exceptions: bool = False,
 ) -> m.TaskSpec:
     return m.TaskSpec(
         m.ACTOR_CALL,

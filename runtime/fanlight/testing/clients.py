@@ -17,7 +17,7 @@ import msgspec
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import effects as fx
-from fanlight.core.objects import handle_oid
+from fanlight.ids import handle_oid
 from fanlight.store.segments import SegmentReader
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ class SimulatedClient:
                 self.send(m.DefineSpec(number, spec))
         return number
 
+    def _new(self, oid: bytes, value: m.Value | None) -> None:
+        self.values[oid] = value
+        self.node.born.setdefault(oid, len(self.node.born))
+
     @property
     def current(self) -> bytes:
         """The task inside which this client submits."""
@@ -156,7 +160,8 @@ class SimulatedClient:
         number = self.spec(spec)
         task = self.next_task_id()
         refs = [ids.object_id(task, i) for i in range(spec.num_returns)]
-        self.values.update(dict.fromkeys(refs))
+        for ref in refs:
+            self._new(ref, None)
         self.send(m.Submit(task, number, b"", [*deps], [*pins], self.current, actor))
         return refs
 
@@ -176,11 +181,9 @@ class SimulatedClient:
         self._actors += 1
         actor = b"actor".ljust(8, b"\0") + self.peer.to_bytes(4, "big")
         actor += self._actors.to_bytes(4, "big")
-        message = m.CreateActor(
-            actor, task, number, b"", [*deps], [*pins], self.current, **options
-        )
+        message = m.CreateActor(actor, task, number, b"", [*deps], [*pins], self.current, **options)
         if not message.name:
-            self.values[handle_oid(actor)] = None
+            self._new(handle_oid(actor), None)
             self.send(message)
             return actor
         self._requests += 1
@@ -189,7 +192,8 @@ class SimulatedClient:
         if reply.error:
             raise LookupError(reply.error)
         found: bytes = msgspec.msgpack.decode(reply.data)["actor"]
-        self.values.setdefault(handle_oid(found), None)
+        if handle_oid(found) not in self.values:
+            self._new(handle_oid(found), None)
         return found
 
     def cancel(self, ref: bytes, force: bool = False, recursive: bool = True) -> None:
@@ -226,7 +230,7 @@ class SimulatedClient:
     def put(self, size: int, contained: Sequence[bytes] = ()) -> bytes:
         oid = ids.object_id(self.next_task_id(), 0)
         value = self.value(oid, size, contained)
-        self.values[oid] = value
+        self._new(oid, value)
         self.send(m.Put(value))
         return oid
 

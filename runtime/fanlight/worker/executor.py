@@ -7,7 +7,6 @@ methods runs all of them on an event loop in a thread of its own. Then the main 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import pickle
@@ -17,22 +16,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanlight import context, errors, ids, serialization
 from fanlight import messages as m
 from fanlight.client.client import Client, decode_args
 from fanlight.client.failures import pack_error
 from fanlight.config import UNITS
+from fanlight.context import ActorExitRequest
 from fanlight.worker import tracebacks
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
 _BATCH = 32
-
-
-class ActorExitRequest(BaseException):
-    """Raised by ``exit_actor()`` to leave the method."""
 
 
 class _Cancelled(Exception):
@@ -165,7 +164,7 @@ class Executor:
     def dispatch(self, execute: m.Execute) -> None:
         spec = self.specs[execute.spec]
         if spec.kind == m.ACTOR_CALL and self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self._run_async(execute, spec), self._loop)
+            self._submit_async(execute, spec)
         elif spec.kind == m.ACTOR_CALL and self._pool is not None:
             self._pool.submit(self.run, execute, spec)
         else:
@@ -417,11 +416,15 @@ class Executor:
             else:
                 self.actor = cls(*args, **kwargs)
                 if spec.max_concurrency > 1:
+                    from concurrent.futures import ThreadPoolExecutor
+
                     self._pool = ThreadPoolExecutor(spec.max_concurrency, "fanlight-actor")
 
         return construct
 
     def _start_loop(self, concurrency: int) -> None:
+        import asyncio  # costs a worker 20 ms and 3 MB; most never need it
+
         loop = asyncio.new_event_loop()
         self._loop = loop
 
@@ -434,11 +437,21 @@ class Executor:
 
     def _on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the actor's loop and wait for it."""
+        import asyncio
+
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def _submit_async(self, execute: m.Execute, spec: m.TaskSpec) -> None:
+        import asyncio
+
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._run_async(execute, spec), self._loop)
+
     async def _run_async(self, execute: m.Execute, spec: m.TaskSpec) -> None:
         """One method of an async actor, on its loop."""
+        import asyncio
+
         assert self._slots is not None
         task = self._context(execute, spec)
         context.current.set(task)  # each asyncio task has a context of its own

@@ -1,0 +1,360 @@
+"""Everything that clients and workers may do, in any order; the invariants hold after each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.objects import ACTOR_SUFFIX
+from fanlight.testing.builders import actor_spec, method_spec, task_spec
+from fanlight.testing.clients import SimulatedClient, StoreFull
+from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+
+pick = st.integers(0, 1 << 16)
+sizes = st.sampled_from([8, 8, 150, 400, 410, 900])
+specs = st.sampled_from(
+    [
+        task_spec("quick"),
+        task_spec("retried", retries=2),
+        task_spec("tries", retries=1, retry_exceptions=True),
+        task_spec("pair", returns=2),
+        task_spec("silent", returns=0),
+        task_spec("free", cpus=0),
+        task_spec("wide", cpus=2),
+        task_spec("gpu", gpus=1, retries=-1),
+        task_spec("part", gpus=0.5),
+        task_spec("custom", cpus=0, disk=1),
+        task_spec("never", cpus=5),
+    ]
+)
+actor_specs = st.sampled_from(
+    [
+        actor_spec("Plain"),
+        actor_spec("Wide", concurrency=2),
+        actor_spec("Heavy", cpus=1),
+        actor_spec("Gpu", gpus=0.5),
+    ]
+)
+method_specs = st.sampled_from(
+    [method_spec("A.m"), method_spec("A.r", retries=1, retry_exceptions=True)]
+)
+
+
+def one(items: Any, index: int) -> Any:
+    found = list(items)
+    return found[index % len(found)]
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """A runtime of two CPUs and one GPU under random use."""
+
+    @initialize(prompt=st.booleans())
+    def begin(self, prompt: bool) -> None:
+        self.node = SimulatedNode(
+            2, 1, disk=1, prompt=prompt, capacity=4000, pool_size=2, persistent=True
+        )
+        self.node.driver()
+
+    # --- choosing ----------------------------------------------------------------------------
+
+    def drivers(self) -> list[SimulatedClient]:
+        workers = {w.peer for w in self.node.workers.values()}
+        return [c for p, c in self.node.clients.items() if p not in workers]
+
+    def client(self, index: int) -> SimulatedClient:
+        """Somebody who may submit: a driver, or a worker that runs something."""
+        return one([*self.drivers(), *self.node.busy()], index)
+
+    def refs(self, client: SimulatedClient, indices: list[int]) -> list[bytes]:
+        held = [oid for oid in client.values if not oid.endswith(ACTOR_SUFFIX)]
+        return [one(held, i) for i in indices] if held else []
+
+    def inside(self, client: SimulatedClient, indices: list[int], into: bytes = b"") -> list[bytes]:
+        """Refs and handles to put into a value; older ones than the object that they go into,
+        since counting references does not free cycles."""
+        born = self.node.born
+        limit = born.get(into, len(born))
+        held = [oid for oid in client.values if born[oid] < limit]
+        return [one(held, i) for i in indices] if held else []
+
+    def actors(self, client: SimulatedClient) -> list[bytes]:
+        return [oid[:16] for oid in client.values if oid.endswith(ACTOR_SUFFIX)]
+
+    def running(self, index: int) -> tuple[SimulatedWorker, bytes]:
+        pairs = [(w, t) for w in self.node.busy() for t in w.running if not w.blocked]
+        return one(pairs, index)
+
+    def some_run(self) -> bool:
+        return any(not w.blocked for w in self.node.busy())
+
+    def some_plain(self) -> bool:
+        return bool(self.plain())
+
+    def plain(self) -> list[SimulatedWorker]:
+        """Workers that run a task, not an actor's."""
+        return [
+            w
+            for w in self.node.busy()
+            if not w.blocked and w.specs[w.running[w.current].spec].kind == m.TASK
+        ]
+
+    # --- clients -----------------------------------------------------------------------------
+
+    @rule(who=pick, spec=specs, deps=st.lists(pick, max_size=3), pins=st.lists(pick, max_size=2))
+    def submit(self, who: int, spec: m.TaskSpec, deps: list[int], pins: list[int]) -> None:
+        client = self.client(who)
+        client.submit(spec, self.refs(client, deps), self.inside(client, pins))
+
+    @rule(who=pick, spec=specs, count=st.integers(2, 9), quick=st.booleans())
+    def submit_many(self, who: int, spec: m.TaskSpec, count: int, quick: bool) -> None:
+        client = self.client(who)
+        for _ in range(count):
+            client.submit(spec)
+        if quick and self.some_plain():  # so that the next ones are handed out ahead
+            one(self.plain(), who).finish(duration=0.0001)
+
+    @rule(
+        who=pick,
+        spec=actor_specs,
+        deps=st.lists(pick, max_size=2),
+        pins=st.lists(pick, max_size=1),
+        name=st.sampled_from(["", "", "a", "b"]),
+        detached=st.booleans(),
+        restarts=st.sampled_from([0, 0, 1, -1]),
+        task_retries=st.sampled_from([0, 1]),
+        exists=st.booleans(),
+    )
+    def create_actor(
+        self, who: int, spec: m.TaskSpec, deps: list[int], pins: list[int], name: str,
+        detached: bool, restarts: int, task_retries: int, exists: bool,
+    ) -> None:  # fmt: skip
+        client = self.client(who)
+        try:
+            client.create_actor(
+                spec,
+                self.refs(client, deps),
+                self.inside(client, pins),
+                name=name,
+                detached=detached and bool(name),
+                max_restarts=restarts,
+                max_task_retries=task_retries,
+                get_if_exists=exists,
+            )
+        except LookupError:
+            assert name
+
+    @rule(
+        who=pick,
+        which=pick,
+        spec=method_specs,
+        deps=st.lists(st.lists(pick, max_size=2), min_size=1, max_size=3),
+    )
+    def call(self, who: int, which: int, spec: m.TaskSpec, deps: list[list[int]]) -> None:
+        client = self.client(who)
+        actors = self.actors(client)
+        if actors:
+            for some in deps:
+                client.submit(spec, self.refs(client, some), actor=one(actors, which))
+
+    @rule(who=pick, size=sizes, inside=st.lists(pick, max_size=2))
+    def put(self, who: int, size: int, inside: list[int]) -> None:
+        client = self.client(who)
+        try:
+            client.put(size, self.inside(client, inside))
+        except StoreFull:
+            pass
+
+    @rule(who=pick, which=st.lists(pick, min_size=1, max_size=3))
+    def drop(self, who: int, which: list[int]) -> None:
+        client = self.client(who)
+        client.drop(*dict.fromkeys(self.inside(client, which)))
+
+    @rule(who=pick, giver=pick, which=pick)
+    def hand_over(self, who: int, giver: int, which: int) -> None:
+        """A ref travels by hand from one client to another, which asks for its value."""
+        client, held = self.client(who), self.inside(self.client(giver), [which])
+        for oid in held:
+            new = oid not in client.values
+            client.adopt(oid)
+            if new and not oid.endswith(ACTOR_SUFFIX):
+                client.subscribe(oid)
+
+    @rule(who=pick, which=pick, force=st.booleans(), recursive=st.booleans())
+    def cancel(self, who: int, which: int, force: bool, recursive: bool) -> None:
+        client = self.client(who)
+        for oid in self.refs(client, [which]):
+            client.cancel(oid, force, recursive)
+
+    @rule(who=pick, which=pick, no_restart=st.booleans())
+    def kill(self, who: int, which: int, no_restart: bool) -> None:
+        client = self.client(who)
+        actors = self.actors(client)
+        if actors:
+            client.send(m.KillActor(one(actors, which), no_restart))
+
+    @precondition(lambda self: len(self.drivers()) < 3)
+    @rule()
+    def connect(self) -> None:
+        self.node.driver()
+
+    @precondition(lambda self: len(self.drivers()) > 1)
+    @rule(who=pick)
+    def disconnect(self, who: int) -> None:
+        one(self.drivers(), who).disconnect()
+
+    @rule(who=pick)
+    def stop_reading(self, who: int) -> None:
+        one(self.node.clients.values(), who).deaf = True
+
+    @precondition(lambda self: any(c.deaf for c in self.node.clients.values()))
+    @rule(who=pick)
+    def read(self, who: int) -> None:
+        one([c for c in self.node.clients.values() if c.deaf], who).listen()
+
+    # --- workers -----------------------------------------------------------------------------
+
+    @precondition(some_run)
+    @rule(which=pick, size=sizes, inside=st.lists(pick, max_size=2), quick=st.booleans())
+    def finish(self, which: int, size: int, inside: list[int], quick: bool) -> None:
+        worker, task = self.running(which)
+        worker.finish(
+            task,
+            sizes=[size, size],
+            contained=self.inside(worker, inside, ids.object_id(task, 0)),
+            duration=0.0001 if quick else 1.0,
+        )
+
+    @precondition(some_run)
+    @rule(which=pick, retriable=st.booleans())
+    def fail(self, which: int, retriable: bool) -> None:
+        worker, task = self.running(which)
+        worker.finish(task, error="ValueError: no", retriable=retriable)
+
+    @precondition(some_plain)
+    @rule(which=pick)
+    def block(self, which: int) -> None:
+        one(self.plain(), which).block()
+
+    @precondition(lambda self: any(w.blocked for w in self.node.busy()))
+    @rule(which=pick)
+    def unblock(self, which: int) -> None:
+        one([w for w in self.node.busy() if w.blocked], which).unblock()
+
+    @precondition(some_plain)
+    @rule(which=pick)
+    def give_back_too_late(self, which: int) -> None:
+        """The reading thread takes what is queued while the main thread finishes."""
+        worker = one(self.plain(), which)
+        taken = worker.take_unstarted()
+        worker.finish()
+        if worker.peer in self.node.clients and taken:
+            worker.send(m.Returned(taken))
+
+    @precondition(some_run)
+    @rule(which=pick)
+    def exit_actor(self, which: int) -> None:
+        worker, _ = self.running(which)
+        if worker.actor and len(worker.running) == 1:
+            worker.exit_actor()
+
+    @precondition(lambda self: self.node.workers)
+    @rule(which=pick, at_once=st.booleans())
+    def crash(self, which: int, at_once: bool) -> None:
+        """A process ends; its connection is seen to end first."""
+        worker = one(self.node.workers.values(), which)
+        if at_once:
+            worker.crash()
+        else:
+            worker.disconnect()
+            self.node.dying[worker.number] = "killed by SIGSEGV"
+
+    @precondition(lambda self: self.node.dying)
+    @rule(which=pick)
+    def reap(self, which: int) -> None:
+        self.node.reap(one(self.node.dying, which))
+
+    @precondition(lambda self: self.node.spawning)
+    @rule(ok=st.integers(0, 5))
+    def answer_spawn(self, ok: int) -> None:
+        self.node.answer_spawn(ok=ok > 0)
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 30.0]))
+    def tick(self, seconds: float) -> None:
+        self.node.advance(seconds)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if hasattr(self, "node"):
+            finish_everything(self.node)
+            everybody_leaves(self.node)
+
+
+def finish_everything(node: SimulatedNode) -> None:
+    """Let all work end; then nothing is unfinished, and every ref held has a value.
+
+    Only what lacks resources may be left when nothing moves any more; that is given up.
+    """
+    core = node.core
+    node.settle()
+    while core.tasks.table:
+        stuck = [
+            t
+            for t in core.tasks.table.values()
+            if t.state == model.PENDING_RESOURCES and t.spec.spec.kind != m.ACTOR_CALL
+        ]
+        assert stuck, node.waiting()
+        for task in stuck:
+            assert not core.pool.fits(task.spec.spec.resources), node.waiting()
+        if stuck[0].actor is not None:
+            node.post([(0, m.KillActor(stuck[0].actor.id))])
+        else:
+            node.post([(0, m.Cancel(stuck[0].id, False, False))])
+        node.settle()
+    for client in node.clients.values():
+        for oid, value in client.values.items():
+            if not oid.endswith(ACTOR_SUFFIX):
+                assert value is not None, f"no value of {oid.hex()}: {core.story.of(oid[:24])}"
+
+
+def everybody_leaves(node: SimulatedNode) -> None:
+    """Drivers go, detached actors are killed, workers let go: nothing is left."""
+    core = node.core
+    for peer in [p for p, c in core.clients.items() if c.role == "driver"]:
+        node.clients[peer].disconnect()
+        node.settle()
+    for actor in list(core.actors.names.values()):
+        node.post([(0, m.KillActor(actor.id))])
+    node.settle()
+    for worker in list(node.workers.values()):
+        worker.drop(*worker.values)
+    node.settle()
+    assert not core.tasks.table
+    assert all(a.state == model.A_DEAD for a in core.actors.table.values())
+    assert not core.objects.table, [o.hex() for o in core.objects.table]
+    assert core.pool.available == core.pool.total
+    assert core.objects.reserved == 0
+    assert all(s.cached for s in core.objects.segments.values())
+    assert node.files == set(core.objects.segments)
+    for worker in list(node.workers.values()):
+        worker.crash()
+    assert not core.objects.segments and not node.files
+
+
+TestCoreMachine = CoreMachine.TestCase
+TestCoreMachine.settings = settings(
+    max_examples=150,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    # Without shrinking, which takes minutes; `node.journal` of a failed run repeats it.
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)

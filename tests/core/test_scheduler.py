@@ -1,0 +1,369 @@
+"""Who runs what, where and when: fairness, work handed out ahead, the pool of processes, GPUs."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanlight import config
+from fanlight import messages as m
+from fanlight.core import model
+from fanlight.core.effects import SpawnWorker
+from fanlight.testing.builders import actor_spec, task_spec
+from fanlight.testing.clients import SimulatedClient
+from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+
+QUICK = 0.0001
+
+
+def names(node: SimulatedNode) -> list[str]:
+    """What runs now."""
+    return sorted(w.specs[e.spec].name for w in node.busy() for e in w.running.values())
+
+
+def ahead_of(node: SimulatedNode, count: int, duration: float = QUICK) -> SimulatedWorker:
+    """One worker, after the first of ``count`` tasks took ``duration``."""
+    driver = node.driver()
+    for _ in range(count):
+        driver.submit(task_spec("f"))
+    [worker] = node.busy()
+    worker.finish(duration=duration)
+    return worker
+
+
+# --- fairness ------------------------------------------------------------------------------------
+
+
+def test_two_clients_take_turns() -> None:
+    node = SimulatedNode(1)
+    first, second = node.driver(), node.driver()
+    for _ in range(5):
+        first.submit(task_spec("first"))
+    for _ in range(5):
+        second.submit(task_spec("second"))
+    order = []
+    while node.busy():
+        order += names(node)
+        node.busy()[0].finish(duration=QUICK)
+    assert order.count("first") == order.count("second") == 5
+    assert order[1:9] in (["first", "second"] * 4, ["second", "first"] * 4)
+
+
+def test_shapes_of_one_client_take_turns() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    for _ in range(4):
+        driver.submit(task_spec("thin", cpus=0.75))
+    for _ in range(4):
+        driver.submit(task_spec("fat"))
+    order = []
+    while node.busy():
+        order += names(node)
+        node.busy()[0].finish()
+    assert order[1:7] in (["thin", "fat"] * 3, ["fat", "thin"] * 3)
+
+
+def test_what_cannot_run_now_does_not_hold_up_the_rest() -> None:
+    node = SimulatedNode(2, 1)
+    driver = node.driver()
+    driver.submit(task_spec("gpu", gpus=1))
+    driver.submit(task_spec("next gpu", gpus=1))
+    driver.submit(task_spec("never", cpus=3))
+    driver.submit(task_spec("plain"))
+    assert names(node) == ["gpu", "plain"]
+
+
+def test_tasks_start_in_the_order_of_submission() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    for i in range(4):
+        driver.submit(task_spec(f"f{i}"))
+    order = []
+    while node.busy():
+        order += names(node)
+        node.busy()[0].finish()
+    assert order == ["f0", "f1", "f2", "f3"]
+
+
+# --- handed out ahead ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("duration", "depth"),
+    [(1.0, 1), (config.PREFETCH_SECONDS, 1), (config.PREFETCH_SECONDS / 4, 5), (QUICK / 100, 64)],
+)
+def test_quick_tasks_are_handed_out_ahead(duration: float, depth: int) -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 100, duration)
+    assert len(worker.running) + len(worker.queue) == depth
+
+
+def test_unknown_functions_are_not_handed_out_ahead() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    for _ in range(9):
+        driver.submit(task_spec("f"))
+    [worker] = node.busy()
+    assert not worker.queue
+
+
+def test_work_ahead_is_shared_among_workers() -> None:
+    node = SimulatedNode(2)
+    driver = node.driver()
+    for _ in range(12):
+        driver.submit(task_spec("f"))
+    for worker in node.busy():
+        worker.finish(duration=QUICK)
+    counts = [len(w.running) + len(w.queue) for w in node.busy()]
+    assert sum(counts) == 10
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_slow_task_gives_back_what_stands_behind_it() -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 6)
+    assert len(worker.queue) == 4
+    node.advance(config.RECLAIM_SECONDS / 2)
+    assert len(worker.queue) == 4
+    node.advance(config.RECLAIM_SECONDS)
+    assert not worker.queue
+    node.advance(1.0)  # and gets nothing again while it runs
+    assert not worker.queue
+
+
+def test_a_task_that_waits_gives_back_what_stands_behind_it() -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 6)
+    worker.block()
+    assert not worker.queue
+    [other] = [w for w in node.busy() if w is not worker]
+    assert other.running, "its CPU runs what it gave back"
+
+
+def test_what_was_on_the_way_when_a_task_began_to_wait_comes_back_too() -> None:
+    """The task may wait for the very one that was sent after it: a deadlock."""
+    node = SimulatedNode(1)
+    driver = node.driver()
+    driver.submit(task_spec("f"))
+    node.busy()[0].finish(duration=QUICK)
+    [slow] = driver.submit(task_spec("slow", cpus=0))
+    [wanted] = driver.submit(task_spec("f"), deps=[slow])
+    driver.submit(task_spec("f"), pins=[wanted])
+    waiter = node.runs("f")
+    waiter.deaf = True
+    node.runs("slow").finish()
+    waiter.block()
+    waiter.listen()
+    node_tasks = {t.id: t for t in node.core.tasks.table.values()}
+    task = node_tasks[wanted[:24]]
+    assert task.state == model.RUNNING and task.worker.number != waiter.number
+
+
+def test_given_back_after_the_task_before_it_was_reported() -> None:
+    """The worker's reading thread gives back the task that the core believes to run already."""
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 2 + 1)
+    taken = worker.take_unstarted()
+    worker.finish(duration=QUICK)
+    worker.send(m.Returned(taken))
+    node.settle()
+    assert not node.core.tasks.table
+
+
+def test_an_innocent_task_keeps_its_attempts_when_its_worker_dies() -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 3)
+    behind = [e.task for e in worker.queue]
+    worker.crash()
+    assert behind and all(node.core.tasks.table[t].attempt == 0 for t in behind)
+    assert all(node.core.tasks.table[t].solo for t in behind), "never ahead again"
+
+
+# --- waiting tasks -------------------------------------------------------------------------------
+
+
+def test_a_task_that_waits_lends_its_cpu_and_takes_it_back_at_once() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    driver.submit(task_spec("parent"))
+    [parent] = node.busy()
+    parent.submit(task_spec("child"))
+    assert names(node) == ["parent"]
+    parent.block()
+    assert names(node) == ["child", "parent"]
+    parent.unblock()
+    assert node.core.pool.available["CPU"] == -config.UNITS, "a debt"
+    driver.submit(task_spec("later"))
+    parent.finish()
+    assert names(node) == ["child"], "nothing starts until the debt is paid"
+    node.busy()[0].finish()
+    assert names(node) == ["later"]
+
+
+def test_a_waiting_task_keeps_its_gpu() -> None:
+    node = SimulatedNode(2, 1)
+    driver = node.driver()
+    driver.submit(task_spec("holder", gpus=1))
+    driver.submit(task_spec("wants", gpus=1))
+    node.busy()[0].block()
+    assert names(node) == ["holder"]
+
+
+# --- the pool ------------------------------------------------------------------------------------
+
+
+def test_processes_are_started_as_needed_and_retired_when_idle() -> None:
+    node = SimulatedNode(1, pool_size=1)
+    driver = node.driver()
+    for _ in range(3):
+        driver.submit(task_spec("parent"))
+        next(w for w in node.busy() if not w.blocked).block()
+    node.settle()
+    assert len(node.workers) > 1
+    node.advance(config.IDLE_WORKER_SECONDS / 2)
+    assert len(node.workers) > 1
+    node.advance(config.IDLE_WORKER_SECONDS)
+    assert len(node.workers) == 1
+    driver.submit(task_spec("f"))
+    assert names(node) == ["f"]
+
+
+def test_a_retired_process_that_does_not_end_is_killed() -> None:
+    node = SimulatedNode(1, pool_size=1)
+    driver = node.driver()
+    actor = driver.create_actor(actor_spec())
+    node.settle()
+    worker = next(w for w in node.workers.values() if w.actor)
+    worker.deaf = True
+    driver.drop(actor + b"\0" * 12)
+    assert worker.number in node.workers
+    node.advance(config.RETIRE_SECONDS + 1)
+    assert worker.number not in node.workers
+
+
+def test_failed_starts_are_repeated_after_a_pause_that_grows() -> None:
+    node = SimulatedNode(1, pool_size=1, prompt=False)
+    driver = node.driver()
+    driver.submit(task_spec("f"))
+    pauses = []
+    for _ in range(9):
+        node.answer_spawn(ok=False)
+        assert not node.spawning
+        pauses.append(node.core.scheduler.retry_at - node.now)
+        node.advance(pauses[-1] * 0.9)
+        assert not node.spawning
+        node.advance(pauses[-1] * 0.2)
+        assert node.spawning
+    assert pauses == sorted(pauses) and pauses[0] < 1 < pauses[-1] < 10
+    assert any("cannot fork" in text for text in driver.notices)
+    node.answer_spawn()
+    assert names(node) == ["f"]
+
+
+def test_processes_that_never_start_do_not_break_the_node() -> None:
+    node = SimulatedNode(1, pool_size=1, prompt=False, check=lambda core: None)
+    node.driver().submit(task_spec("f"))
+    for _ in range(1100):
+        node.answer_spawn(ok=False)
+        node.advance(10)
+    assert node.spawning
+
+
+def test_an_idle_process_that_died_gets_no_work() -> None:
+    """Its connection ends some time before its end is known."""
+    node = SimulatedNode(1, pool_size=1, prompt=False)
+    driver = node.driver()
+    node.settle()
+    [worker] = node.workers.values()
+    worker.disconnect()
+    [ref] = driver.submit(task_spec("f"))
+    worker.exited()
+    node.settle()
+    value = driver.values[ref]
+    assert value is not None and value.kind == m.INLINE
+
+
+def test_a_process_that_is_being_killed_gets_no_work() -> None:
+    """It reports its task while the order to kill it is on the way."""
+    node = SimulatedNode(1, pool_size=1, prompt=False)
+    driver = node.driver()
+    node.settle()
+    [ref] = driver.submit(task_spec("f"))
+    [worker] = node.busy()
+    driver.cancel(ref, force=True)
+    [other] = driver.submit(task_spec("g"))
+    worker.finish()
+    node.settle()
+    value = driver.values[other]
+    assert value is not None and value.kind == m.INLINE
+
+
+def test_queues_of_workers_that_are_gone_are_forgotten() -> None:
+    node = SimulatedNode(2)
+    driver = node.driver()
+    driver.submit(task_spec("parent"))
+    [parent] = node.busy()
+    for _ in range(3):
+        parent.submit(task_spec("child", cpus=2))
+    parent.crash()
+    node.settle()
+    assert {key[1] for key in node.core.scheduler.queues} <= node.core.clients.keys()
+
+
+def test_no_more_processes_than_work_or_cpus() -> None:
+    node = SimulatedNode(4, pool_size=2, prompt=False)
+    driver = node.driver()
+    for _ in range(50):
+        driver.submit(task_spec("f"))
+    assert len(node.spawning) == 4
+    spawned = [a for e in node.effects for a in e.actions if isinstance(a, SpawnWorker)]
+    assert len(spawned) == 4
+
+
+# --- GPUs ----------------------------------------------------------------------------------------
+
+
+def gpus_of(node: SimulatedNode) -> dict[str, list[int] | None]:
+    return {w.specs[e.spec].name: e.gpus for w in node.busy() for e in w.running.values()}
+
+
+def submit_gpu(driver: SimulatedClient, name: str, gpus: float) -> None:
+    driver.submit(task_spec(name, cpus=0, gpus=gpus))
+
+
+def test_fractions_share_one_gpu_and_whole_ones_stay_whole() -> None:
+    node = SimulatedNode(1, 2)
+    driver = node.driver()
+    submit_gpu(driver, "half", 0.5)
+    submit_gpu(driver, "third", 0.3)
+    submit_gpu(driver, "whole", 1)
+    used = gpus_of(node)
+    assert used["half"] == used["third"]
+    assert sorted([*(used["half"] or []), *(used["whole"] or [])]) == [0, 1]
+
+
+def test_fractions_that_fit_on_no_single_gpu_wait() -> None:
+    node = SimulatedNode(1, 2)
+    driver = node.driver()
+    submit_gpu(driver, "a", 0.6)
+    submit_gpu(driver, "b", 0.6)
+    submit_gpu(driver, "c", 0.6)
+    assert set(gpus_of(node)) == {"a", "b"}
+    submit_gpu(driver, "d", 0.4)
+    assert set(gpus_of(node)) == {"a", "b", "d"}
+
+
+def test_several_whole_gpus_are_different_ones() -> None:
+    node = SimulatedNode(1, 4)
+    driver = node.driver()
+    submit_gpu(driver, "one", 1)
+    submit_gpu(driver, "three", 3)
+    used = gpus_of(node)
+    assert sorted([*(used["one"] or []), *(used["three"] or [])]) == [0, 1, 2, 3]
+    node.settle()
+    assert node.core.pool.devices == [config.UNITS] * 4
+
+
+def test_tasks_without_gpus_are_told_so() -> None:
+    node = SimulatedNode(1, 1)
+    node.driver().submit(task_spec("f"))
+    assert gpus_of(node) == {"f": None}

@@ -1,0 +1,54 @@
+"""Fixtures of the fault tests. Each of them ends by counting what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import leaks
+from tests.faults.support import Driver, assert_gone
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(60))
+
+
+@pytest.fixture
+def before() -> leaks.Snapshot:
+    """What there was when the test began."""
+    return leaks.snapshot()
+
+
+@pytest.fixture
+def driver(
+    tmp_path: Path, before: leaks.Snapshot, no_leaks: None
+) -> Iterator[Callable[..., Driver]]:
+    """``driver(body, **env)`` starts a script in a process of its own."""
+    made: list[Driver] = []
+
+    def start(body: str, **env: str) -> Driver:
+        made.append(Driver(tmp_path, body, env))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def rt(before: leaks.Snapshot) -> Iterator[Any]:
+    """The module ``fanlight`` with a runtime of this process; nothing is left when it ends."""
+    import fanlight
+
+    fanlight.shutdown()
+    fanlight.init(num_cpus=2, log_to_driver=False)
+    yield fanlight
+    fanlight.shutdown()
+    assert_gone(before)

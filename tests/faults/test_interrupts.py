@@ -1,0 +1,208 @@
+"""Ctrl-C: prompt, and nothing is lost, mixed up or broken by it."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests import leaks
+from tests.faults.support import Driver, assert_gone, patience, poll
+
+BLOCKED = {
+    "get": "fanlight.get(ref)",
+    "get with timeout": "fanlight.get(ref, timeout=600)",
+    "get of a list": "fanlight.get([add.remote(1, 2), ref])",
+    "wait": "fanlight.wait([ref])",
+    "get while another thread waits": "thread(); fanlight.get(ref)",
+    "future": "ref.future().result()",
+}
+
+
+@pytest.mark.parametrize("call", BLOCKED)
+def test_a_blocked_call_is_interrupted(
+    driver: Callable[..., Driver], before: leaks.Snapshot, call: str
+) -> None:
+    one = driver(f"""
+        import threading
+
+        @fanlight.remote(num_cpus=0)
+        def until(name):
+            note("running")
+            while not os.path.exists(os.path.join(FOLDER, name)):
+                time.sleep(0.005)
+            return name
+
+        def thread():
+            threading.Thread(target=lambda: fanlight.get(other), daemon=True).start()
+
+        started()
+        ref, other = until.remote("go"), until.remote("go")
+        for _ in range(5):
+            try:
+                say("blocks")
+                {BLOCKED[call]}
+            except KeyboardInterrupt:
+                say("interrupted")
+        check()
+        note("go")
+        assert fanlight.get([ref, other]) == ["go", "go"]
+        say("works")
+        """)
+    runtime = one.up()
+    for i in range(5):
+        one.hear("blocks")
+        if i == 0:
+            one.has("running")
+        if i % 2:  # right away; else when it sleeps
+            pass
+        else:
+            poll(lambda: _sleeps(one.process.pid))
+        one.kill(signal.SIGINT)
+        one.hear("interrupted", 1.0 * patience())
+    one.hear("works")
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)
+
+
+def _sleeps(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as f:
+        return f.read().rpartition(")")[2].split()[0] == "S"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_submit_loop_interrupted_many_times(
+    driver: Callable[..., Driver], before: leaks.Snapshot, seed: int
+) -> None:
+    """Interrupts at random moments of submit, put, get and wait; then a thousand right results."""
+    one = driver(f"""
+        import random
+
+        @fanlight.remote
+        class Counter:
+            def __init__(self):
+                self.n = 0
+            def inc(self):
+                self.n += 1
+                return self.n
+
+        random_ = random.Random({seed})
+        started()
+        check()
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        counter = Counter.remote()
+        last = fanlight.get(counter.inc.remote())
+        kept, caught = [], 0
+
+        def work():
+            for i in range(10_000):
+                kept.append((i, add.remote(i, 1)))
+                if i % 7 == 0:
+                    kept.append((i - 1, fanlight.put(i)))
+                if i % 50 == 49:
+                    some = kept[-20:]
+                    assert fanlight.get([r for _, r in some]) == [x + 1 for x, _ in some]
+                    fanlight.wait([r for _, r in some], num_returns=3, timeout=5)
+                    del kept[:-30]
+
+        for round in range(150):
+            # As Ctrl-C would, the timer's signal strikes at any byte code of the main thread.
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random_.uniform(1e-4, 0.004))
+                work()
+                raise AssertionError("it was not interrupted")
+            except KeyboardInterrupt:
+                caught += 1
+            if round % 10 == 0:
+                new = fanlight.get(counter.inc.remote(), timeout=20)
+                assert new == last + 1, (new, last)
+                last = new
+        assert fanlight.get([r for _, r in kept], timeout=20) == [x + 1 for x, _ in kept]
+        refs = [add.remote(i, -i) for i in range(500)] + [add.remote(i, i) for i in range(500)]
+        assert fanlight.get(refs, timeout=20) == [0] * 500 + [2 * i for i in range(500)]
+        say("right", caught)
+        """)
+    runtime = one.up()
+    assert one.hear("right") == ["150"]
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_init_interrupted(
+    driver: Callable[..., Driver], before: leaks.Snapshot, seed: int
+) -> None:
+    """A Ctrl-C during ``init`` leaves no half-made runtime."""
+    delay = random.Random(seed).random() * 0.08 * seed
+    one = driver(f"""
+        import threading
+        timer = threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            fanlight.init(num_cpus=2, log_to_driver=False)
+            timer.join()
+            time.sleep(1)
+        except KeyboardInterrupt:
+            say("interrupted")
+        timer.join()
+        fanlight.shutdown()
+        sys.stdin.readline()
+        started()
+        check()
+        say("works")
+        """)
+    one.hear("interrupted")
+    assert_gone_but(one, before)
+    one.tell()
+    runtime = one.up()
+    one.hear("works")
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)
+
+
+def assert_gone_but(one: Driver, before: leaks.Snapshot) -> None:
+    """Nothing is there but the driver itself."""
+    mine = f"process {one.process.pid}:"
+
+    def left() -> list[str]:
+        found = leaks.left_since(before, seconds=0)
+        return [x for x in found if "descriptor" not in x and not x.startswith(mine)]
+
+    assert poll(lambda: not left(), 2.0 * patience()), left()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_workers(
+    driver: Callable[..., Driver], before: leaks.Snapshot
+) -> None:
+    """The tasks of an interrupted ``get`` go on, as in Ray; their results are still to be had."""
+    one = driver("""
+        @fanlight.remote
+        def long():
+            note("running")
+            while not os.path.exists(os.path.join(FOLDER, "go")):
+                time.sleep(0.005)
+            return "finished"
+
+        started()
+        ref = long.remote()
+        try:
+            say("blocks")
+            fanlight.get(ref)
+        except KeyboardInterrupt:
+            say("interrupted")
+        note("go")
+        assert fanlight.get(ref, timeout=20) == "finished"
+        say("works")
+        """)
+    runtime = one.up()
+    one.hear("blocks")
+    one.has("running")
+    for process in [*runtime.workers(), runtime.zygote(), runtime.node]:
+        process.send_signal(signal.SIGINT)  # as the terminal would, if they were in its group
+    one.kill(signal.SIGINT)
+    one.hear("interrupted")
+    one.hear("works")
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)

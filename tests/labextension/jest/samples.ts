@@ -1,0 +1,105 @@
+/** Small events for tests. */
+import type {
+  Delta,
+  GroupView,
+  RuntimeView,
+  Snapshot,
+  StoreView,
+  TaskState,
+  TaskView
+} from '@fanlight/events';
+
+export function runtime(id = 'r1'): RuntimeView {
+  return {
+    id,
+    name: 'lesson',
+    engine: 'local',
+    version: '0.1',
+    python: '3.11',
+    pid: 7,
+    started: 100,
+    total: { CPU: 2 },
+    available: { CPU: 0 },
+    drivers: []
+  };
+}
+
+export function group(id: number, counts: GroupView['counts'] = {}, first = id): GroupView {
+  return {
+    id,
+    name: `f${id}`,
+    kind: 'task',
+    origin: '',
+    counts,
+    duration: 0,
+    first,
+    last: first
+  };
+}
+
+export function task(
+  id: string,
+  state: TaskState = 'FINISHED',
+  more: Partial<TaskView> = {}
+): TaskView {
+  return {
+    id,
+    group: 1,
+    name: 'f1',
+    state,
+    deps: [],
+    parent: '',
+    actor: '',
+    worker: '',
+    submitted: 100,
+    started: 0,
+    finished: 0,
+    attempt: 0,
+    error: '',
+    ...more
+  };
+}
+
+export function store(time: number, used = 10, capacity = 100): StoreView {
+  return { time, capacity, used, pinned: 0, cached: 0, inline: 0, spilled: 0, objects: 1 };
+}
+
+export function snapshot(more: Partial<Snapshot> = {}): Snapshot {
+  return {
+    type: 'snapshot',
+    version: 1,
+    seq: 5,
+    time: 100,
+    runtime: runtime(),
+    groups: [],
+    edges: [],
+    tasks: [],
+    workers: [],
+    actors: [],
+    gpus: [],
+    gpu_status: '',
+    store: [],
+    objects: [],
+    errors: [],
+    ...more
+  };
+}
+
+export function delta(seq: number, more: Partial<Delta> = {}): Delta {
+  return {
+    type: 'delta',
+    seq,
+    time: 100 + seq / 10,
+    runtime: null,
+    groups: [],
+    edges: [],
+    tasks: [],
+    workers: null,
+    actors: [],
+    gpus: null,
+    store: null,
+    objects: null,
+    errors: [],
+    ...more
+  };
+}

@@ -1,0 +1,171 @@
+/** The sections as text: what people read in each state, and that events never become markup. */
+import { renderToStaticMarkup } from 'react-dom/server';
+import type { ReactElement } from 'react';
+import { reduce } from '@fanlight/model/reducer';
+import { INITIAL, type State } from '@fanlight/model/state';
+import { Errors } from '@fanlight/sections/errors';
+import { Gpus } from '@fanlight/sections/gpus';
+import { Graph, links } from '@fanlight/sections/graph';
+import { Header, connection } from '@fanlight/sections/header';
+import { Notice } from '@fanlight/sections/notice';
+import { Progress } from '@fanlight/sections/progress';
+import { stripAnsi } from '@fanlight/views/parts';
+import { group, snapshot } from './samples';
+
+const nothing = (): void => undefined;
+
+function text(element: ReactElement): string {
+  return renderToStaticMarkup(element);
+}
+
+function notice(state: Partial<State>, title = 'a.ipynb'): string {
+  return text(
+    <Notice
+      state={{ ...INITIAL, ...state }}
+      focusTitle={title}
+      onPin={nothing}
+      onRetry={nothing}
+    />
+  );
+}
+
+test('no runtime: says how to start one, and offers those that run', () => {
+  const runtimes = [
+    { runtime_id: 'r', name: 'other', engine: 'local', pid: 7, kernel_ids: [], created: 1 }
+  ];
+  const shown = notice({ phase: 'none', runtimes });
+  expect(shown).toContain('fanlight.init()');
+  expect(shown).toContain('a.ipynb');
+  expect(shown).toContain('other · local · pid 7');
+  expect(notice({ phase: 'none' }, '')).toContain('No notebook is open');
+});
+
+test('lost, ended and unreachable each say so', () => {
+  const data = reduce(INITIAL, snapshot()).data;
+  expect(notice({ phase: 'lost', data })).toContain('Trying again');
+  expect(notice({ phase: 'ended', data, reason: 'the kernel has gone' })).toContain(
+    'The runtime has ended: the kernel has gone.'
+  );
+  const link = {
+    state: 'waiting',
+    seconds: 4,
+    reason: 'The Jupyter server does not answer.'
+  } as const;
+  expect(notice({ link })).toContain('Try now');
+  expect(notice({ phase: 'live', data })).toBe('');
+});
+
+test('the light and its word agree', () => {
+  expect(connection(INITIAL)).toEqual({ light: 'busy', text: 'looking' });
+  expect(connection({ ...INITIAL, phase: 'live' })).toEqual({ light: 'live', text: 'live' });
+  expect(connection({ ...INITIAL, phase: 'lost' }).light).toBe('bad');
+});
+
+test('the header counts', () => {
+  const state = reduce(
+    INITIAL,
+    snapshot({ groups: [group(1, { RUNNING: 2, PENDING_ARGS: 12 })] })
+  );
+  const shown = text(<Header state={state} focusTitle="a.ipynb" pinned="" onPin={nothing} />);
+  expect(shown).toContain('<strong>2</strong><small>/2</small>');
+  expect(shown).toContain('12 waiting');
+  expect(shown).toContain('Follow a.ipynb');
+});
+
+test('progress', () => {
+  const data = reduce(
+    INITIAL,
+    snapshot({ groups: [group(1, { FINISHED: 3, FAILED: 1, RUNNING: 2 })] })
+  ).data!;
+  const shown = text(
+    <Progress
+      data={data}
+      groups={data.groups}
+      samples={data.samples}
+      time={data.time}
+      onGroup={nothing}
+    />
+  );
+  expect(shown).toContain('1 failed');
+  expect(shown).toContain('aria-valuetext="3 done, 2 running, 1 failed"');
+  const none = reduce(INITIAL, snapshot()).data!;
+  expect(
+    text(
+      <Progress
+        data={none}
+        groups={none.groups}
+        samples={none.samples}
+        time={0}
+        onGroup={nothing}
+      />
+    )
+  ).toContain('No tasks yet');
+});
+
+test('no GPU says why', () => {
+  expect(text(<Gpus gpus={[]} status="No NVIDIA driver was found." />)).toContain(
+    'No NVIDIA driver was found.'
+  );
+  const dark = text(
+    <Gpus
+      status=""
+      gpus={[
+        {
+          index: 0,
+          uuid: 'u',
+          name: 'H200',
+          share: 0,
+          utilization_percent: null,
+          memory_used: null,
+          memory_total: null,
+          temperature: null,
+          power: null,
+          power_limit: null,
+          processes: [],
+          error: 'fell off the bus'
+        }
+      ]}
+    />
+  );
+  expect(dark).toContain('fell off the bus');
+  expect(dark).not.toContain('role="meter"');
+});
+
+test('names and messages are text, whatever they hold', () => {
+  const evil = '<img src=x onerror=alert(1)>';
+  const error = {
+    task_id: 't',
+    group: 1,
+    name: evil,
+    origin: '',
+    time: 1,
+    message: evil,
+    traceback: evil
+  };
+  const shown = text(<Errors errors={[error]} onTask={nothing} />);
+  expect(shown).not.toContain('<img');
+  expect(shown).toContain('&lt;img');
+  const data = reduce(
+    INITIAL,
+    snapshot({ groups: [{ ...group(1, { FINISHED: 1 }), name: evil }] })
+  ).data!;
+  const graph = text(
+    <Graph groups={data.groups} edges={data.edges} selected={null} onGroup={nothing} />
+  );
+  expect(graph).not.toContain('<img');
+  expect(graph).toContain('remote function');
+});
+
+test('two kinds of edges between the same functions are one line', () => {
+  const edge = { source: 1, target: 2, count: 3 };
+  expect(
+    links([
+      { ...edge, kind: 'data' },
+      { ...edge, kind: 'spawn' }
+    ])
+  ).toEqual([{ source: 1, target: 2, data: 3, spawn: 3 }]);
+});
+
+test('colours of a terminal are left out of tracebacks', () => {
+  expect(stripAnsi('\u001b[0;31mValueError\u001b[0m: x')).toBe('ValueError: x');
+});
