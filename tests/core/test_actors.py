@@ -238,6 +238,18 @@ def test_actors_of_a_driver_end_with_it_and_detached_ones_stay() -> None:
     assert other.query("get_actor", name="d", namespace="")["actor"] == detached
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_kill_that_allows_a_restart_finds_no_process(restarts: int) -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    driver.submit(task_spec("slow"))
+    actor = driver.create_actor(actor_spec("A", cpus=1), max_restarts=restarts)
+    driver.send(m.KillActor(actor, False))
+    assert state(node, actor) == ("PENDING_CREATION" if restarts else "DEAD")
+    node.settle()
+    assert state(node, actor) == ("ALIVE" if restarts else "DEAD")
+
+
 # --- handles and names ---------------------------------------------------------------------------
 
 

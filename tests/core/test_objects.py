@@ -305,6 +305,18 @@ def test_results_reported_after_the_end_of_their_task_are_thrown_away() -> None:
     assert all(segment.cached for segment in node.core.objects.segments.values())
 
 
+def test_a_value_for_an_object_that_is_there_gives_its_segment_back() -> None:
+    node = SimulatedNode()
+    driver = node.driver()
+    ref = driver.put(300)
+    again = driver.value(ref, 400)
+    driver.send(m.Put(again))
+    driver.reader.done(again.data.decode())
+    driver._return_segments()
+    assert list(driver.free.values()) == [400]
+    assert node.core.objects.table[ref].size == 300
+
+
 # --- who breaks the protocol ---------------------------------------------------------------------
 
 

@@ -305,6 +305,9 @@ class Actors:
         if not no_restart and actor.worker is not None:
             self.core.kill_worker(actor.worker, "killed by `kill(no_restart=False)`")
             return
+        limit = actor.message.max_restarts
+        if not no_restart and (limit < 0 or actor.deaths < limit):
+            return  # it has no process to kill, and is to get one
         never = actor.state in (A_PENDING_ARGS, A_PENDING_CREATION) and actor.worker is None
         tail = " It never ran." if never else ""
         self._end(actor, f"It was killed by `fanlight.kill` (`ray.kill`).{tail}", kill=True)

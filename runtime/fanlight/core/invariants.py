@@ -317,7 +317,7 @@ def _place(task: Task) -> list[str]:
     """Where a task of its state and kind stands."""
     kind = task.spec.spec.kind
     if kind == m.TASK:
-        places = ([], ["queue"], ["worker"], ["worker"])
+        places: tuple[list[str], ...] = ([], ["queue"], ["worker"], ["worker"])
     elif kind == m.ACTOR_CREATE:
         places = ([], ["creations"], [], [])
     else:

@@ -84,6 +84,9 @@ class Objects:
 
     def put(self, peer: int, value: m.Value) -> None:
         if value.oid in self.table:
+            if value.kind == m.STORED:  # not wanted; its segment is its maker's again
+                self._adopt_segment(value, peer)
+                self._release_segment(value.data.decode())
             return
         self.create(value.oid, peer, None)
         self.complete(value.oid, value, peer, tell_owner=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -150,7 +150,7 @@ class Tasks:
                 self.core.scheduler.enqueue(task)
 
     def dependency_failed(self, task: Task, obj: Object) -> None:
-        detail = {"kind": obj.kind, "data": obj.data, "depth": 1}
+        detail: dict[str, Any] = {"kind": obj.kind, "data": obj.data, "depth": 1}
         if obj.kind == m.FAILURE:
             cause = msgspec.msgpack.decode(obj.data, type=m.Failure)
             if cause.code == "dependency":

@@ -191,12 +191,16 @@ class Node:
         try:
             with path.open("rb") as f:
                 f.seek(0, os.SEEK_END)
-                f.seek(max(0, f.tell() - 4000))
+                f.seek(max(0, f.tell() - 20_000))
                 tail = f.read().decode(errors="replace")
             path.unlink()
         except OSError:
             return ""
-        return "\n".join(tail.strip().splitlines()[-20:])
+        lines = tail.strip().splitlines()
+        for i, line in enumerate(lines):
+            if line.startswith("Fatal Python error"):  # a dump, the frames of the task on top
+                return "\n".join(lines[max(0, i - 10) : i + 15])
+        return "\n".join(lines[-20:])
 
     # --- connections -------------------------------------------------------------------------
 
@@ -335,7 +339,8 @@ class Node:
             data = data[sent:]
         connection.out.append(data)
         connection.out_bytes += len(data)
-        if connection.role == "observer" and connection.out_bytes > _OBSERVER_BACKLOG:
+        behind = connection.out_bytes > _OBSERVER_BACKLOG and len(connection.out) > 1
+        if connection.role == "observer" and behind:
             connection.out.clear()
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)  # it is too slow: it may come again
@@ -402,10 +407,11 @@ class Node:
         """Serve until told to stop, or until the last driver is gone."""
         driver = self.adopt(socket.socket(fileno=self.boot.driver_fd))
         self.perform(self.core.start())
-        self.welcome(driver, "driver", self.boot.driver_client)
-        pid = int(self.boot.driver_info.get("pid", "0"))
-        info = self.boot.driver_info
-        self.step([(driver.peer, fx.Connected("driver", driver.client_id, pid, info))])
+        info, client_id = self.boot.driver_info, self.boot.driver_client
+        pid = int(info.get("pid", "0"))
+        # First the connection file: who has its welcome may look for it.
+        self.step([(driver.peer, fx.Connected("driver", client_id, pid, info))])
+        self.welcome(driver, "driver", client_id)
         next_tick = time.time()
         while not self.stop_reason:
             ready = self.poller.wait(max(0.0, next_tick - time.time()))

@@ -25,6 +25,7 @@ from fanlight.serialization import Serialized
 
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
 
 
@@ -34,7 +35,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, prefix: str, reserve: Callable[[int], None]) -> None:
         self._folder = folder
         self._prefix = prefix
-        self._reserve = reserve  # asks the node for room; raises ObjectStoreFullError
+        self._reserve = reserve  # asks the node for room, or gives it back (below 0)
         self._count = itertools.count(1).__next__
         self._lock = threading.Lock()
         self._free: dict[str, int] = {}  # segments given back to us: name -> size
@@ -53,9 +54,10 @@ class SegmentWriter:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             self._write_fresh(fd, value)
-        except OSError as e:
+        except BaseException as e:
             os.unlink(path)
-            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+            self._reserve(-value.size)  # what was promised is not used
+            if isinstance(e, OSError) and e.errno in _NO_ROOM:
                 raise ObjectStoreFullError(
                     f"{value.size / 1e6:.1f} MB do not fit into shared memory ({self._folder}): "
                     f"{e.strerror}."
@@ -70,7 +72,7 @@ class SegmentWriter:
     def _write_fresh(fd: int, value: Serialized) -> None:
         position = 0
         for piece in value.pieces():
-            view = memoryview(piece).cast("B")
+            view = memoryview(piece)
             while view.nbytes:
                 written = os.pwrite(fd, view[:_CHUNK], position)
                 position += written

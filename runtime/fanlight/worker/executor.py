@@ -324,10 +324,18 @@ class Executor:
             return []
         else:
             results = self._split(result, count)
-        values = []
-        for i, item in enumerate(results):
-            packed = serialization.dumps(item)
-            values.append(self.client.store(ids.object_id(execute.task, i), packed))
+        values: list[m.Value] = []
+        try:
+            for i, item in enumerate(results):
+                packed = serialization.dumps(item)
+                values.append(self.client.store(ids.object_id(execute.task, i), packed))
+        except BaseException:
+            # Segments of the first results are written: announced, they are taken back.
+            for value in values:
+                if value.kind == m.STORED:
+                    self.client.link.send([m.Put(value)])
+                    self.client.release(value)
+            raise
         return values
 
     @staticmethod
