@@ -171,7 +171,9 @@ class Driver:
                 first, *words = line.decode().split(" ")
                 if first == word:
                     return words
-                raise AssertionError(f"it said {line!r}, not {word!r}; its output:\n{self.output()}")
+                raise AssertionError(
+                    f"it said {line!r}, not {word!r}; its output:\n{self.output()}"
+                )
             ready, _, _ = select.select([self._read], [], [], max(0.0, end - time.monotonic()))
             data = os.read(self._read, 65536) if ready else b""
             if not data:

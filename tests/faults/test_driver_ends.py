@@ -50,9 +50,7 @@ def test_driver_ends(driver: Callable[..., Driver], before: leaks.Snapshot, way:
     assert_gone(before, runtime)
 
 
-def test_driver_leaves_a_fork_behind(
-    driver: Callable[..., Driver], before: leaks.Snapshot
-) -> None:
+def test_driver_leaves_a_fork_behind(driver: Callable[..., Driver], before: leaks.Snapshot) -> None:
     """A child that the driver forked does not keep the runtime alive."""
     one = driver("""
         started()

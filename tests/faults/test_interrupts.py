@@ -131,9 +131,7 @@ def test_a_submit_loop_interrupted_many_times(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_init_interrupted(
-    driver: Callable[..., Driver], before: leaks.Snapshot, seed: int
-) -> None:
+def test_init_interrupted(driver: Callable[..., Driver], before: leaks.Snapshot, seed: int) -> None:
     """A Ctrl-C during ``init`` leaves no half-made runtime."""
     delay = random.Random(seed).random() * 0.08 * seed
     one = driver(f"""

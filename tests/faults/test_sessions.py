@@ -63,9 +63,7 @@ def _stale(sessions: Path, segments: Path, name: str) -> discover.ConnectionInfo
     return info
 
 
-def test_stale_sessions_are_swept(
-    folders: tuple[Path, Path], before: leaks.Snapshot
-) -> None:
+def test_stale_sessions_are_swept(folders: tuple[Path, Path], before: leaks.Snapshot) -> None:
     sessions, segments = folders
     for name in ("dead1", "dead2"):
         _stale(sessions, segments, name)
@@ -94,9 +92,7 @@ def test_live_sessions_are_not_swept(
     assert fanlight.session.current().connection is not None
 
 
-def test_sessions_that_start_at_once(
-    folders: tuple[Path, Path], before: leaks.Snapshot
-) -> None:
+def test_sessions_that_start_at_once(folders: tuple[Path, Path], before: leaks.Snapshot) -> None:
     """One's sweep does not take the other's fresh directories for stale ones."""
     _, segments = folders
     script = (

@@ -67,7 +67,8 @@ def answers(data: bytes) -> list[Any]:
 
 
 def still_works(rt: Any) -> None:
-    assert rt.get([rt.remote(_square).remote(i) for i in range(20)], timeout=DEADLINE) == [
+    square = rt.remote(_square)
+    assert rt.get([square.remote(i) for i in range(20)], timeout=DEADLINE) == [
         i * i for i in range(20)
     ]
 
@@ -162,7 +163,8 @@ def test_garbage_does_not_disturb(rt: Any, info: ConnectionInfo, connect: Any) -
         *(frame(noise.randbytes(noise.randrange(1, 400))) for _ in range(60)),
         *(good[:n] + noise.randbytes(40) for n in (2, 5, 9, len(good) - 1)),
     ]
-    refs = [rt.remote(_square).remote(i) for i in range(2000)]
+    square = rt.remote(_square)
+    refs = [square.remote(i) for i in range(2000)]
     for data in junk:
         sock = connect()
         sock.sendall(data)
@@ -215,7 +217,8 @@ def test_an_observer_that_never_reads_is_dropped(rt: Any, info: ConnectionInfo) 
     node = psutil.Process(info.pid)
     observer = Observer(info, timeout=DEADLINE)
     task = rt.remote(_fail).options(max_retries=0)
-    rt.get([rt.remote(_square).remote(i) for i in range(100)])
+    square = rt.remote(_square)
+    rt.get([square.remote(i) for i in range(100)])
     memory = node.memory_info().rss
     connections = len(node.net_connections("unix"))
     done = 0
@@ -226,11 +229,11 @@ def test_an_observer_that_never_reads_is_dropped(rt: Any, info: ConnectionInfo) 
     end = time.monotonic() + DEADLINE
     while not dropped() or done < 50_000:
         assert time.monotonic() < end, f"{done} tasks, and it is still there"
-        refs = [task.remote("x" * 20_000) for _ in range(50)]  # errors make the largest events
-        rt.wait(refs, num_returns=50)
-        refs = [rt.remote(_square).remote(i) for i in range(4950)]
-        assert rt.get(refs, timeout=DEADLINE)[-1] == 4949 * 4949
-        done += 5000
+        refs = [task.remote("x" * 90_000) for _ in range(10)]  # errors make the largest events
+        rt.wait(refs, num_returns=10)
+        refs = [square.remote(i) for i in range(9_990)]
+        assert rt.get(refs, timeout=DEADLINE)[-1] == 9_989**2
+        done += 10_000
     assert node.memory_info().rss - memory < 100 << 20
     observer.close()
     again = Observer(info, timeout=DEADLINE)  # it may come again

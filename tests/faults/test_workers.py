@@ -117,7 +117,7 @@ def test_what_stands_behind_a_deadly_task_is_not_lost(rt: Any) -> None:
 
     rt.get([task.remote(i) for i in range(50)])  # it is known to be quick: it is prefetched
     refs = [task.remote(i) for i in range(300)]
-    ready, not_ready = rt.wait(refs, num_returns=len(refs), timeout=DEADLINE)
+    _, not_ready = rt.wait(refs, num_returns=len(refs), timeout=DEADLINE)
     assert not not_ready
     with pytest.raises(rt.errors.WorkerCrashedError):
         rt.get(refs[150])
@@ -179,9 +179,7 @@ def test_queued_calls_of_a_killed_actor_all_fail(rt: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("own_session", [False, True])
-def test_force_cancel_takes_subprocesses_along(
-    rt: Any, tmp_path: Path, own_session: bool
-) -> None:
+def test_force_cancel_takes_subprocesses_along(rt: Any, tmp_path: Path, own_session: bool) -> None:
     """Those in a session of their own only end with the runtime: they asked to be let alone."""
     file = tmp_path / "pid"
 
@@ -248,7 +246,6 @@ def test_an_unfinished_segment_of_a_killed_worker_is_deleted(rt: Any) -> None:
 
     @rt.remote(max_retries=0)
     def big() -> Any:
-        import fanlight.serialization
         import fanlight.store.segments as segments
 
         write = segments.SegmentWriter._write_fresh

@@ -345,7 +345,7 @@ class Simulation:
                     rss=92 * MB + index * 7 * MB + (40 * MB if task else 0),
                     task=task.name if task else "",
                     task_id=task.id if task else "",
-                    actor=next(iter(self.actors), "") if actor else "",
+                    actor="Counter" if actor else "",
                     finished=sum(
                         1 for j in self.jobs.values() if j.view.worker == worker and j.view.finished
                     ),

@@ -1,0 +1,199 @@
+"""The server's routes, all under ``<base_url>fanlight/api/`` and all authenticated.
+
+=========================== ====== ============================================================
+``runtimes``                GET    the runtimes of this user that are alive
+``runtimes/<id>/query``     POST   a :data:`fanlight_lab.messages.QueryRequest`
+``runtimes/<id>/command``   POST   a :data:`fanlight_lab.messages.CommandRequest`
+``events``                  socket one for each browser; see :mod:`fanlight_lab.follow`
+=========================== ====== ============================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from jupyter_server.utils import url_path_join
+from tornado import web
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from fanlight import observe as wire
+from fanlight.observe import WireError, discover
+from fanlight.observe.client import AsyncObserver
+from fanlight.observe.discover import ConnectionInfo
+from fanlight_lab import messages
+from fanlight_lab.follow import Follower
+from fanlight_lab.watch import RuntimeWatcher, public
+
+ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take to answer a query
+
+
+class FanlightHandler(APIHandler):
+    """What the HTTP routes share."""
+
+    auth_resource = "fanlight"
+    _track_activity = False  # looking at a panel must not keep an idle server from being culled
+
+    def find(self, runtime_id: str) -> ConnectionInfo:
+        for info in discover.runtimes():
+            if info.runtime_id == runtime_id:
+                return info
+        raise web.HTTPError(404, "There is no such runtime.")
+
+    def decode(self, decoder: msgspec.json.Decoder[Any]) -> Any:
+        body = self.request.body
+        if len(body) > messages.MESSAGE_LIMIT:
+            raise web.HTTPError(413, "The request is too long.")
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise web.HTTPError(400, f"Bad request: {error}") from None
+
+    async def attach(self, info: ConnectionInfo) -> AsyncObserver:
+        try:
+            return await asyncio.wait_for(AsyncObserver.attach(info), ANSWER_TIMEOUT)
+        except (OSError, WireError, TimeoutError) as error:
+            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
+
+
+class RuntimesHandler(FanlightHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish(msgspec.json.encode([public(info) for info in discover.runtimes()]))
+
+
+class QueryHandler(FanlightHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, runtime_id: str) -> None:
+        request = self.decode(messages.query_decoder)
+        observer = await self.attach(self.find(runtime_id))
+        match request:
+            case messages.QueryTask(id=task):
+                asked = observer.query("task", {"id": task})
+            case messages.QueryGroup(group=group, limit=limit):
+                asked = observer.query("group_tasks", {"group": group, "limit": limit})
+        reader = asyncio.get_running_loop().create_task(_drain(observer))
+        try:
+            reply = await asyncio.wait_for(asked, ANSWER_TIMEOUT)
+        except (OSError, WireError) as error:
+            raise web.HTTPError(502, f"The runtime ended: {error}") from None
+        except TimeoutError:
+            raise web.HTTPError(504, "The runtime did not answer in time.") from None
+        finally:
+            observer.close()
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WireError):
+                await reader
+        if reply.error:
+            raise web.HTTPError(404, reply.error)
+        self.finish(msgspec.json.encode(msgspec.msgpack.decode(reply.data)))
+
+
+class CommandHandler(FanlightHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, runtime_id: str) -> None:
+        request = self.decode(messages.command_decoder)
+        observer = await self.attach(self.find(runtime_id))
+        message: Any
+        match request:
+            case messages.CancelTask(task=task, force=force):
+                message = wire.Cancel(bytes.fromhex(task), force)
+            case messages.KillActor(actor=actor):
+                message = wire.KillActor(bytes.fromhex(actor))
+            case _:
+                message = wire.Shutdown("ended from the panel")
+        try:
+            await observer.send(message)
+        except OSError as error:
+            raise web.HTTPError(502, f"The runtime ended: {error}") from None
+        finally:
+            observer.close()
+        self.finish(b'{"ok":true}')
+
+
+async def _drain(observer: AsyncObserver) -> None:
+    """Read, so that the reply arrives; the events are not wanted here."""
+    async for _ in observer.payloads():
+        pass
+
+
+class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """The socket of one browser."""
+
+    auth_resource = "fanlight"
+    _task: asyncio.Task[None] | None = None
+    _follower: Follower
+
+    def initialize(self, watcher: RuntimeWatcher) -> None:
+        self._watcher = watcher
+
+    def set_default_headers(self) -> None:
+        """A socket has no use for the headers of pages."""
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        options: dict[str, Any] | None = self.settings.get("websocket_compression_options")
+        return options
+
+    @ws_authenticated
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        allowed = await ensure_async(
+            self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource)
+        )
+        if not allowed:
+            raise web.HTTPError(403)
+        await super().get(*args, **kwargs)
+
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        super().open(*args, **kwargs)
+        self._follower = Follower(self._watcher, self._send)
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    async def _send(self, payload: bytes) -> None:
+        await self.write_message(payload.decode())  # done when the kernel has taken all of it
+
+    async def _serve(self) -> None:
+        try:
+            await self._follower.run()
+        except WebSocketClosedError:
+            pass
+        except Exception:
+            self.log.exception("Fanlight: serving a panel failed")
+            self.close(1011, "internal error")
+
+    def on_message(self, message: str | bytes) -> None:
+        try:
+            if len(message) > messages.MESSAGE_LIMIT:
+                raise msgspec.DecodeError("too long")
+            decoded = messages.socket_decoder.decode(message)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            self.log.warning("Fanlight: refused a message of a browser: %s", error)
+            self.close(1008, "bad message")
+            return
+        self._follower.handle(decoded)
+
+    def on_close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        super().on_close()
+
+
+def handlers(base_url: str) -> list[tuple[str, type[Any]] | tuple[str, type[Any], dict[str, Any]]]:
+    """Tornado's routes; the watcher is shared by all sockets of this server."""
+    api = url_path_join(base_url, "fanlight", "api")
+    runtime = url_path_join(api, "runtimes", r"([A-Za-z0-9_.-]+)")
+    return [
+        (url_path_join(api, "runtimes"), RuntimesHandler),
+        (url_path_join(runtime, "query"), QueryHandler),
+        (url_path_join(runtime, "command"), CommandHandler),
+        (url_path_join(api, "events"), EventsHandler, {"watcher": RuntimeWatcher()}),
+    ]

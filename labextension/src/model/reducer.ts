@@ -1,0 +1,267 @@
+/** Folds messages into the state. Pure: no clock, no socket; what did not change keeps its identity. */
+import {
+  ERROR_LIMIT,
+  HISTORY_LIMIT,
+  TASK_LIMIT,
+  type Delta,
+  type EdgeView,
+  type Event,
+  type GroupView,
+  type Snapshot,
+  type TaskState,
+  type TaskView
+} from '../events';
+import {
+  ACTOR_LIMIT,
+  EDGE_LIMIT,
+  GROUP_LIMIT,
+  RATE_WINDOW,
+  type Data,
+  type Link,
+  type RuntimeSummary,
+  type Sample,
+  type State
+} from './state';
+
+export type Message =
+  | Event
+  | { type: 'runtimes'; runtimes: RuntimeSummary[] }
+  | {
+      type: 'status';
+      state: 'none' | 'connecting' | 'live' | 'lost';
+      reason: string;
+      runtime_id: string;
+    };
+
+export type Action = Message | { type: 'link'; link: Link } | { type: 'target' };
+
+export const ENDED: ReadonlySet<TaskState> = new Set(['FINISHED', 'FAILED', 'CANCELLED']);
+
+export function reduce(state: State, action: Action): State {
+  switch (action.type) {
+    case 'link':
+      return { ...state, link: action.link };
+    case 'target':
+      // Something else is followed: what is shown stays until the server answers, as stale.
+      return { ...state, fresh: true };
+    case 'runtimes':
+      return { ...state, runtimes: action.runtimes };
+    case 'status':
+      return status(state, action);
+    case 'snapshot':
+      return {
+        ...state,
+        phase: 'live',
+        reason: '',
+        runtimeId: action.runtime.id,
+        fresh: false,
+        data: fromSnapshot(action, state.data)
+      };
+    case 'delta':
+      return state.data === null ? state : { ...state, data: applyDelta(state.data, action) };
+    case 'ended':
+      return { ...state, phase: 'ended', reason: action.reason };
+    default:
+      return state; // a newer server may say more than this version knows
+  }
+}
+
+function status(state: State, message: Message & { type: 'status' }): State {
+  const next: State = { ...state, reason: message.reason, runtimeId: message.runtime_id };
+  if (message.state !== 'none') {
+    const other = state.data !== null && state.data.runtime.id !== message.runtime_id;
+    next.phase = message.state;
+    next.fresh = false;
+    next.runtimeId = message.runtime_id;
+    next.data = other && state.fresh ? null : state.data;
+    return next;
+  }
+  if (state.fresh || state.data === null) {
+    // The new target has no runtime: nothing of another one may be on view.
+    return { ...next, phase: 'none', data: null, fresh: false };
+  }
+  // The runtime that was on view is gone; its last state stays, and is called that.
+  return {
+    ...next,
+    phase: 'ended',
+    reason: state.phase === 'ended' && state.reason ? state.reason : 'The runtime has ended',
+    runtimeId: state.data.runtime.id
+  };
+}
+
+export function edgeKey(edge: Pick<EdgeView, 'source' | 'target' | 'kind'>): string {
+  return `${edge.source}>${edge.target}:${edge.kind}`;
+}
+
+export function endedCount(group: GroupView): number {
+  const counts = group.counts;
+  return (counts.FINISHED ?? 0) + (counts.FAILED ?? 0) + (counts.CANCELLED ?? 0);
+}
+
+function fromSnapshot(event: Snapshot, before: Data | null): Data {
+  const same = before !== null && before.runtime.id === event.runtime.id;
+  const groups = new Map(event.groups.map(g => [g.id, g]));
+  return {
+    seq: event.seq,
+    time: event.time,
+    runtime: event.runtime,
+    groups: bound(groups, GROUP_LIMIT),
+    edges: bound(new Map(event.edges.map(e => [edgeKey(e), e])), EDGE_LIMIT),
+    tasks: boundTasks(new Map(event.tasks.map(t => [t.id, t]))),
+    workers: event.workers,
+    actors: bound(new Map(event.actors.map(a => [a.id, a])), ACTOR_LIMIT),
+    gpus: event.gpus,
+    gpuStatus: event.gpu_status,
+    store: event.store.slice(-HISTORY_LIMIT),
+    objects: event.objects,
+    errors: event.errors.slice(-ERROR_LIMIT),
+    samples: sample(same ? before.samples : new Map(), event.groups, event.time),
+    gap: false
+  };
+}
+
+function applyDelta(data: Data, delta: Delta): Data {
+  if (delta.seq <= data.seq) {
+    return data; // already part of the snapshot
+  }
+  if (delta.seq > data.seq + 1) {
+    return { ...data, gap: true };
+  }
+  const tasks = merge(data.tasks, delta.tasks, t => t.id);
+  return {
+    seq: delta.seq,
+    time: delta.time,
+    runtime: delta.runtime ?? data.runtime,
+    groups: bound(
+      merge(data.groups, delta.groups, g => g.id),
+      GROUP_LIMIT
+    ),
+    edges: bound(merge(data.edges, delta.edges, edgeKey), EDGE_LIMIT),
+    tasks: boundTasks(withoutStale(tasks, delta.groups)),
+    workers: delta.workers ?? data.workers,
+    actors: bound(
+      merge(data.actors, delta.actors, a => a.id),
+      ACTOR_LIMIT
+    ),
+    gpus: delta.gpus ?? data.gpus,
+    gpuStatus: data.gpuStatus,
+    store:
+      delta.store === null ? data.store : [...data.store, delta.store].slice(-HISTORY_LIMIT),
+    objects: delta.objects ?? data.objects,
+    errors: delta.errors.length ? addErrors(data.errors, delta.errors) : data.errors,
+    samples: sample(data.samples, delta.groups, delta.time),
+    gap: data.gap
+  };
+}
+
+function addErrors(old: Data['errors'], news: Data['errors']): Data['errors'] {
+  const replaced = new Set(news.map(e => e.task_id));
+  return [...old.filter(e => !replaced.has(e.task_id)), ...news].slice(-ERROR_LIMIT);
+}
+
+function merge<K, V>(
+  old: ReadonlyMap<K, V>,
+  news: readonly V[],
+  key: (value: V) => K
+): ReadonlyMap<K, V> {
+  if (news.length === 0) {
+    return old;
+  }
+  const merged = new Map(old);
+  for (const value of news) {
+    merged.set(key(value), value);
+  }
+  return merged;
+}
+
+/** The newest `limit` entries. */
+function bound<K, V>(map: ReadonlyMap<K, V>, limit: number): ReadonlyMap<K, V> {
+  if (map.size <= limit) {
+    return map;
+  }
+  return new Map([...map].slice(map.size - limit));
+}
+
+/** At most TASK_LIMIT tasks: the oldest that have ended go first, so that what runs stays visible. */
+function boundTasks(tasks: ReadonlyMap<string, TaskView>): ReadonlyMap<string, TaskView> {
+  let surplus = tasks.size - TASK_LIMIT;
+  if (surplus <= 0) {
+    return tasks;
+  }
+  const kept = new Map(tasks);
+  for (const [id, task] of tasks) {
+    if (surplus > 0 && ENDED.has(task.state)) {
+      kept.delete(id);
+      surplus -= 1;
+    }
+  }
+  return bound(kept, TASK_LIMIT);
+}
+
+/**
+ * A delta names the newest changes only, so of very many short tasks some changes are never heard.
+ * The counts of groups are exact: of what is held as running or pending beyond them, the oldest is
+ * out of date and is forgotten, rather than shown as it is not.
+ */
+function withoutStale(
+  tasks: ReadonlyMap<string, TaskView>,
+  groups: readonly GroupView[]
+): ReadonlyMap<string, TaskView> {
+  if (groups.length === 0) {
+    return tasks;
+  }
+  const surplus = new Map<string, number>();
+  for (const group of groups) {
+    const running = group.counts.RUNNING ?? 0;
+    const all = Object.values(group.counts).reduce((sum, n) => sum + (n ?? 0), 0);
+    surplus.set(`${group.id} running`, -running);
+    surplus.set(`${group.id} pending`, running + endedCount(group) - all);
+  }
+  const key = (task: TaskView): string | null =>
+    ENDED.has(task.state)
+      ? null
+      : `${task.group} ${task.state === 'RUNNING' ? 'running' : 'pending'}`;
+  let any = false;
+  for (const task of tasks.values()) {
+    const k = key(task);
+    const n = k === null ? undefined : surplus.get(k);
+    if (k !== null && n !== undefined) {
+      surplus.set(k, n + 1);
+      any ||= n + 1 > 0;
+    }
+  }
+  if (!any) {
+    return tasks;
+  }
+  const kept = new Map(tasks);
+  for (const [id, task] of tasks) {
+    const k = key(task);
+    const n = k === null ? 0 : (surplus.get(k) ?? 0);
+    if (k !== null && n > 0) {
+      surplus.set(k, n - 1);
+      kept.delete(id);
+    }
+  }
+  return kept;
+}
+
+function sample(
+  old: ReadonlyMap<number, readonly Sample[]>,
+  groups: readonly GroupView[],
+  time: number
+): ReadonlyMap<number, readonly Sample[]> {
+  if (groups.length === 0) {
+    return old;
+  }
+  const samples = new Map(old);
+  for (const group of groups) {
+    const ended = endedCount(group);
+    const history = samples.get(group.id) ?? [];
+    if (history.length && history[history.length - 1].ended === ended) {
+      continue;
+    }
+    const recent = history.filter(s => s.time >= time - RATE_WINDOW).slice(-63);
+    samples.set(group.id, [...recent, { time, ended }]);
+  }
+  return samples;
+}

@@ -1,0 +1,164 @@
+/** What the sections show, computed from the state. All pure. */
+import type { GroupView, TaskState, TaskView } from '../events';
+import { bytes, count, percent } from '../format';
+import { endedCount } from './reducer';
+import { RATE_WINDOW, type Data, type Sample, type State } from './state';
+
+/** The five states that people see. */
+export type Stage = 'pending' | 'running' | 'done' | 'failed' | 'cancelled';
+export const STAGES: readonly Stage[] = ['done', 'running', 'failed', 'cancelled', 'pending'];
+export type StageCounts = Record<Stage, number>;
+
+export function stageOf(state: TaskState): Stage {
+  switch (state) {
+    case 'RUNNING':
+      return 'running';
+    case 'FINISHED':
+      return 'done';
+    case 'FAILED':
+      return 'failed';
+    case 'CANCELLED':
+      return 'cancelled';
+    default:
+      return 'pending';
+  }
+}
+
+export const STATE_TEXT: Record<TaskState, string> = {
+  PENDING_ARGS: 'waits for its arguments',
+  PENDING_RESOURCES: 'waits for resources',
+  SUBMITTED: 'next on a worker',
+  RUNNING: 'running',
+  FINISHED: 'done',
+  FAILED: 'failed',
+  CANCELLED: 'cancelled'
+};
+
+export function stageCounts(group: GroupView): StageCounts {
+  const counts: StageCounts = { pending: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+  for (const [state, n] of Object.entries(group.counts)) {
+    counts[stageOf(state as TaskState)] += n ?? 0;
+  }
+  return counts;
+}
+
+export function total(counts: StageCounts): number {
+  return counts.pending + counts.running + counts.done + counts.failed + counts.cancelled;
+}
+
+export interface ProgressRow {
+  group: GroupView;
+  counts: StageCounts;
+  total: number;
+  ended: number;
+  active: boolean;
+  /** Tasks per second, null while too little is known. */
+  rate: number | null;
+  /** Seconds to the end, null while unknown or when nothing is left. */
+  eta: number | null;
+  /** Mean seconds of one task, null before one has ended. */
+  mean: number | null;
+}
+
+/** One row for each function, newest first: where the work is now stands on top. */
+export function progressRows(data: Data): ProgressRow[] {
+  return [...data.groups.values()]
+    .sort((a, b) => b.first - a.first || b.id - a.id)
+    .map(group => progressRow(group, data.samples.get(group.id) ?? [], data.time))
+    .filter(row => row.total > 0);
+}
+
+export function progressRow(
+  group: GroupView,
+  samples: readonly Sample[],
+  time: number
+): ProgressRow {
+  const counts = stageCounts(group);
+  const all = total(counts);
+  const ended = endedCount(group);
+  const left = all - ended;
+  const rate = left > 0 ? rateOf(samples, time) : null;
+  const ran = counts.done + counts.failed;
+  return {
+    group,
+    counts,
+    total: all,
+    ended,
+    active: left > 0,
+    rate,
+    eta: rate !== null && rate > 0 && left > 0 ? left / rate : null,
+    mean: ran > 0 ? group.duration / ran : null
+  };
+}
+
+function rateOf(samples: readonly Sample[], time: number): number | null {
+  const recent = samples.filter(s => s.time >= time - RATE_WINDOW);
+  if (recent.length < 2) {
+    return null;
+  }
+  const span = time - recent[0].time;
+  return span < 0.5 ? null : (recent[recent.length - 1].ended - recent[0].ended) / span;
+}
+
+export interface Totals {
+  counts: StageCounts;
+  cpus: number;
+  cpusUsed: number;
+  storeShare: number | null;
+}
+
+export function totals(data: Data): Totals {
+  const counts: StageCounts = { pending: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+  for (const group of data.groups.values()) {
+    for (const [state, n] of Object.entries(group.counts)) {
+      counts[stageOf(state as TaskState)] += n ?? 0;
+    }
+  }
+  const cpus = data.runtime.total.CPU ?? 0;
+  const free = data.runtime.available.CPU ?? 0;
+  const store = data.store[data.store.length - 1];
+  return {
+    counts,
+    cpus,
+    cpusUsed: Math.max(0, cpus - free),
+    storeShare: store && store.capacity > 0 ? store.used / store.capacity : null
+  };
+}
+
+/** The status bar's text: "2/2 CPU · 14 running · store 31 %". */
+export function statusText(state: State): string {
+  if (state.data === null || state.phase !== 'live') {
+    return 'Fanlight';
+  }
+  const t = totals(state.data);
+  const parts = [
+    `${count(t.cpusUsed)}/${count(t.cpus)} CPU`,
+    t.counts.running ? `${count(t.counts.running)} running` : 'idle'
+  ];
+  if (t.storeShare !== null) {
+    parts.push(`store ${percent(t.storeShare)}`);
+  }
+  return parts.join(' · ');
+}
+
+/** The tasks of a group that are known here, in the order of their submission. */
+export function tasksOf(tasks: Iterable<TaskView>, group: number): TaskView[] {
+  return [...tasks].filter(t => t.group === group).sort(bySubmission);
+}
+
+export function bySubmission(a: TaskView, b: TaskView): number {
+  return a.submitted - b.submitted || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+/** Seconds that a task has run or ran; null before it starts. */
+export function runtimeOf(task: TaskView, time: number): number | null {
+  if (!task.started) {
+    return null;
+  }
+  return Math.max(0, (task.finished || time) - task.started);
+}
+
+export function storeText(data: Data): string {
+  const store = data.store[data.store.length - 1];
+  return store ? `${bytes(store.used)} of ${bytes(store.capacity)}` : '';
+}

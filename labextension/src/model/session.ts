@@ -1,0 +1,81 @@
+/** Ties the transport to the store: targets, pauses, gaps. No JupyterLab in here. */
+import { Transport, type SocketLike, type Target } from '../transport';
+import { Store, type Schedule } from './store';
+
+export interface SessionOptions {
+  connect: () => SocketLike;
+  diagnose: () => Promise<string>;
+  schedule: Schedule;
+}
+
+export class Session {
+  readonly store: Store;
+  private readonly transport: Transport;
+  private focus = '';
+  private pinned = '';
+  /** Reasons to be live; nobody looks while there is none. */
+  private readonly watchers = new Set<string>();
+
+  constructor(options: SessionOptions) {
+    this.store = new Store(options.schedule);
+    this.transport = new Transport({
+      connect: options.connect,
+      diagnose: options.diagnose,
+      onLink: link => this.store.dispatch({ type: 'link', link }),
+      onMessage: message => {
+        this.store.dispatch(message);
+        if (message.type === 'delta' && this.store.get().data?.gap) {
+          this.transport.resync();
+        }
+      }
+    });
+  }
+
+  /** The kernel in front; "" without one. */
+  setKernel(id: string): void {
+    this.focus = id;
+    this.retarget();
+  }
+
+  /** Follow one runtime whatever is in front; "" follows the notebook again. */
+  pin(runtimeId: string): void {
+    this.pinned = runtimeId;
+    this.retarget();
+  }
+
+  get pinnedTo(): string {
+    return this.pinned;
+  }
+
+  /** Something became visible, or was hidden. */
+  watch(who: string, visible: boolean): void {
+    if (visible) {
+      this.watchers.add(who);
+    } else {
+      this.watchers.delete(who);
+    }
+    if (this.watchers.size) {
+      this.transport.resume();
+    } else {
+      this.transport.pause();
+    }
+  }
+
+  retryNow(): void {
+    this.transport.retryNow();
+  }
+
+  dispose(): void {
+    this.transport.dispose();
+  }
+
+  private retarget(): void {
+    const target: Target = this.pinned
+      ? { runtime_id: this.pinned }
+      : this.focus
+        ? { kernel_id: this.focus }
+        : {};
+    this.store.dispatch({ type: 'target' });
+    this.transport.follow(target);
+  }
+}

@@ -1,0 +1,86 @@
+/** What the panel knows: the connection, the runtimes, and the followed runtime's data. */
+import type {
+  ActorView,
+  EdgeView,
+  ErrorView,
+  GpuView,
+  GroupView,
+  ObjectView,
+  RuntimeView,
+  StoreView,
+  TaskView,
+  WorkerView
+} from '../events';
+
+/** A runtime as the server lists it. */
+export interface RuntimeSummary {
+  runtime_id: string;
+  name: string;
+  engine: string;
+  pid: number;
+  kernel_ids: string[];
+  created: number;
+}
+
+/** The socket to the Jupyter server. */
+export type Link =
+  | { state: 'idle' }
+  | { state: 'connecting' }
+  | { state: 'open' }
+  | { state: 'waiting'; seconds: number; reason: string };
+
+/** Whether a runtime is there; `ended` keeps the last data on view. */
+export type Phase = 'unknown' | 'none' | 'connecting' | 'live' | 'lost' | 'ended';
+
+/** How many tasks of a group had ended at a moment; the base of rates and estimates. */
+export interface Sample {
+  time: number;
+  ended: number;
+}
+
+/** The followed runtime, folded from its events. Never changed in place. */
+export interface Data {
+  seq: number;
+  time: number;
+  runtime: RuntimeView;
+  groups: ReadonlyMap<number, GroupView>;
+  edges: ReadonlyMap<string, EdgeView>;
+  tasks: ReadonlyMap<string, TaskView>;
+  workers: readonly WorkerView[];
+  actors: ReadonlyMap<string, ActorView>;
+  gpus: readonly GpuView[];
+  gpuStatus: string;
+  store: readonly StoreView[];
+  objects: readonly ObjectView[];
+  errors: readonly ErrorView[];
+  samples: ReadonlyMap<number, readonly Sample[]>;
+  /** True after an event was missed: the view attaches again. */
+  gap: boolean;
+}
+
+export interface State {
+  link: Link;
+  phase: Phase;
+  reason: string;
+  runtimeId: string;
+  runtimes: readonly RuntimeSummary[];
+  data: Data | null;
+  /** True until the server has said anything about the target that is followed now. */
+  fresh: boolean;
+}
+
+export const INITIAL: State = {
+  link: { state: 'idle' },
+  phase: 'unknown',
+  reason: '',
+  runtimeId: '',
+  runtimes: [],
+  data: null,
+  fresh: true
+};
+
+export const GROUP_LIMIT = 500;
+export const EDGE_LIMIT = 2000;
+export const ACTOR_LIMIT = 500;
+/** Rates look back this many seconds. */
+export const RATE_WINDOW = 12;

@@ -1,0 +1,139 @@
+/** What is followed, whether it is there, and the three numbers that say how it does. */
+import { count, percent } from '../format';
+import { storeText, totals } from '../model/selectors';
+import type { Data, RuntimeSummary, State } from '../model/state';
+import { Meter } from '../views/parts';
+
+export interface HeaderProps {
+  state: State;
+  focusTitle: string;
+  pinned: string;
+  onPin: (runtimeId: string) => void;
+}
+
+type Light = 'live' | 'busy' | 'off' | 'bad';
+
+/** The state of the connection in one word, and what colour says the same. */
+export function connection(state: State): { light: Light; text: string } {
+  if (state.link.state === 'connecting') {
+    return { light: 'busy', text: 'connecting' };
+  }
+  if (state.link.state === 'waiting') {
+    return { light: 'bad', text: 'server unreachable' };
+  }
+  switch (state.phase) {
+    case 'live':
+      return { light: 'live', text: 'live' };
+    case 'connecting':
+      return { light: 'busy', text: 'connecting' };
+    case 'lost':
+      return { light: 'bad', text: 'connection lost' };
+    case 'ended':
+      return { light: 'off', text: 'ended' };
+    case 'none':
+      return { light: 'off', text: 'no runtime' };
+    default:
+      return { light: 'busy', text: 'looking' };
+  }
+}
+
+export function Header(props: HeaderProps) {
+  const { state } = props;
+  const { light, text } = connection(state);
+  const data = state.data;
+  return (
+    <header className="fl-Header">
+      <div className="fl-Header-line">
+        <span className={`fl-Light fl-Light-${light}`} role="status">
+          <span className="fl-Light-dot" aria-hidden="true" />
+          {text}
+        </span>
+        {data && (
+          <span
+            className="fl-Chip"
+            title={`${data.runtime.name} · node pid ${data.runtime.pid}`}
+          >
+            {data.runtime.engine}
+          </span>
+        )}
+        <span className="fl-Header-space" />
+        <RuntimePicker {...props} />
+      </div>
+      {data && <Tiles data={data} />}
+    </header>
+  );
+}
+
+/** Follow the notebook in front, or stay with one runtime. */
+function RuntimePicker({ state, focusTitle, pinned, onPin }: HeaderProps) {
+  const own = focusTitle ? `Follow ${focusTitle}` : 'Follow the notebook';
+  const missing = pinned !== '' && !state.runtimes.some(r => r.runtime_id === pinned);
+  return (
+    <select
+      className="fl-Select"
+      aria-label="Runtime to show"
+      title="Which runtime to show"
+      value={pinned}
+      onChange={event => onPin(event.target.value)}
+    >
+      <option value="">{own}</option>
+      {state.runtimes.map(r => (
+        <option key={r.runtime_id} value={r.runtime_id}>
+          {runtimeName(r)}
+        </option>
+      ))}
+      {missing && <option value={pinned}>a runtime that ended</option>}
+    </select>
+  );
+}
+
+export function runtimeName(runtime: RuntimeSummary): string {
+  return `${runtime.name || 'runtime'} · ${runtime.engine} · pid ${runtime.pid}`;
+}
+
+function Tiles({ data }: { data: Data }) {
+  const t = totals(data);
+  const over = t.counts.done + t.counts.failed + t.counts.cancelled;
+  const all = over + t.counts.pending + t.counts.running;
+  return (
+    <dl className="fl-Tiles">
+      <div className="fl-Tile" title="CPUs that tasks and actors hold">
+        <dt>CPU</dt>
+        <dd>
+          <strong>{count(t.cpusUsed)}</strong>
+          <small>/{count(t.cpus)}</small>
+        </dd>
+        <Meter
+          share={t.cpus ? t.cpusUsed / t.cpus : 0}
+          label="CPUs in use"
+          text={`${count(t.cpusUsed)} of ${count(t.cpus)}`}
+        />
+      </div>
+      <div className="fl-Tile" title={`${count(over)} of ${count(all)} tasks are over`}>
+        <dt>Running</dt>
+        <dd>
+          <strong>{count(t.counts.running)}</strong>
+          {t.counts.pending > 0 && <small> {count(t.counts.pending)} waiting</small>}
+        </dd>
+        <Meter
+          share={all ? over / all : 0}
+          label="Tasks that are over"
+          text={`${count(over)} of ${count(all)}`}
+          tone="done"
+        />
+      </div>
+      <div className="fl-Tile" title={storeText(data)}>
+        <dt>Store</dt>
+        <dd>
+          <strong>{t.storeShare === null ? '–' : percent(t.storeShare)}</strong>
+        </dd>
+        <Meter
+          share={t.storeShare ?? 0}
+          label="Object store in use"
+          text={storeText(data)}
+          tone={(t.storeShare ?? 0) > 0.85 ? 'warm' : 'done'}
+        />
+      </div>
+    </dl>
+  );
+}

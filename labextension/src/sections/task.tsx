@@ -1,0 +1,164 @@
+/** One task: its state, why it waits, when it ran and where, what it needed, how it failed. */
+import { useEffect, useState } from 'react';
+import type { TaskView } from '../events';
+import { clock, duration, shortId } from '../format';
+import { ENDED } from '../model/reducer';
+import { STATE_TEXT, runtimeOf, stageOf } from '../model/selectors';
+import type { Data } from '../model/state';
+import type { Actions, TaskAnswer } from '../rest';
+import { Empty, Traceback } from '../views/parts';
+
+export interface TaskProps {
+  runtimeId: string;
+  id: string;
+  tasks: Data['tasks'];
+  workers: Data['workers'];
+  time: number;
+  live: boolean;
+  actions: Actions;
+  onTask: (id: string) => void;
+}
+
+export function Task(props: TaskProps) {
+  const { runtimeId, id, tasks, actions, live } = props;
+  const known = tasks.get(id);
+  const [answer, setAnswer] = useState<TaskAnswer | null>(null);
+  const [problem, setProblem] = useState('');
+  const [asked, setAsked] = useState('');
+  const state = known?.state;
+  // Asked again whenever the task changes its state: the reason for waiting changes with it.
+  useEffect(() => {
+    let current = true;
+    setProblem('');
+    if (live) {
+      actions
+        .task(runtimeId, id)
+        .then(found => current && setAnswer(found))
+        .catch(error => current && setProblem(messageOf(error)));
+    }
+    return () => {
+      current = false;
+    };
+  }, [runtimeId, id, state, live, actions]);
+  useEffect(() => {
+    setAnswer(null);
+    setAsked('');
+  }, [id]);
+  const task: TaskView | undefined = known ?? answer?.task ?? undefined;
+  if (!task) {
+    return <Empty>{problem || 'Asking the runtime about this task…'}</Empty>;
+  }
+  const over = ENDED.has(task.state);
+  const cancel = (force: boolean): void => {
+    setAsked(force ? 'Killing its worker…' : 'Cancelling…');
+    actions
+      .command(runtimeId, { action: 'cancel', task: id, force })
+      .catch(error => setAsked(messageOf(error)));
+  };
+  const worker = props.workers.find(w => w.id === task.worker);
+  const ran = runtimeOf(task, props.time);
+  return (
+    <div className="fl-Task">
+      <p className="fl-Task-state">
+        <span className={`fl-Badge fl-fill-${stageOf(task.state)}`}>
+          {STATE_TEXT[task.state]}
+        </span>
+        {!over && live && (
+          <>
+            <button type="button" className="fl-Button" onClick={() => cancel(false)}>
+              Cancel
+            </button>
+            {asked !== '' && task.state === 'RUNNING' && (
+              <button
+                type="button"
+                className="fl-Button fl-Button-bad"
+                onClick={() => cancel(true)}
+              >
+                Kill its worker
+              </button>
+            )}
+          </>
+        )}
+        {asked !== '' && !over && <small>{asked}</small>}
+      </p>
+      {!over && task.state !== 'RUNNING' && answer?.why && (
+        <p className="fl-Why">
+          <b>Why it waits</b> {answer.why}
+        </p>
+      )}
+      <dl className="fl-Facts">
+        <Fact name="Submitted" value={clock(task.submitted)} />
+        {task.started > 0 && (
+          <Fact name="Waited" value={duration(Math.max(0, task.started - task.submitted))} />
+        )}
+        {ran !== null && <Fact name={over ? 'Ran' : 'Running for'} value={duration(ran)} />}
+        {task.worker !== '' && (
+          <Fact name="Worker" value={worker ? `pid ${worker.pid}` : shortId(task.worker)} />
+        )}
+        {task.attempt > 0 && <Fact name="Attempt" value={String(task.attempt + 1)} />}
+        <Fact name="Task id" value={shortId(task.id)} title={task.id} />
+      </dl>
+      <Related label="Needs" ids={task.deps} tasks={tasks} onTask={props.onTask} />
+      <Related
+        label="Submitted by"
+        ids={task.parent ? [task.parent] : []}
+        tasks={tasks}
+        onTask={props.onTask}
+      />
+      {task.state === 'FAILED' && (
+        <Traceback text={answer?.traceback || task.error || 'No traceback is known.'} />
+      )}
+      {problem !== '' && <p className="fl-Hint">{problem}</p>}
+    </div>
+  );
+}
+
+function Fact(props: { name: string; value: string; title?: string }) {
+  return (
+    <div>
+      <dt>{props.name}</dt>
+      <dd title={props.title}>{props.value}</dd>
+    </div>
+  );
+}
+
+interface RelatedProps {
+  label: string;
+  ids: readonly string[];
+  tasks: Data['tasks'];
+  onTask: (id: string) => void;
+}
+
+/** Other tasks, by name, to go to. */
+function Related({ label, ids, tasks, onTask }: RelatedProps) {
+  if (ids.length === 0) {
+    return null;
+  }
+  return (
+    <div className="fl-Related">
+      <span>{label}</span>
+      {ids.slice(0, 12).map(id => {
+        const task = tasks.get(id);
+        return (
+          <button
+            key={id}
+            type="button"
+            className="fl-Tag"
+            title={id}
+            onClick={() => onTask(id)}
+          >
+            {task && (
+              <i className={`fl-Dot fl-fill-${stageOf(task.state)}`} aria-hidden="true" />
+            )}
+            {task?.name ?? shortId(id)}
+          </button>
+        );
+      })}
+      {ids.length > 12 && <small>and {ids.length - 12} more</small>}
+    </div>
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,153 @@
+/** Small pieces that the sections share. */
+import { useState, type ReactNode } from 'react';
+import { count } from '../format';
+import { STAGES, total, type Stage, type StageCounts } from '../model/selectors';
+
+export interface SectionProps {
+  id: string;
+  title: string;
+  summary?: ReactNode;
+  tone?: 'bad';
+  open: boolean;
+  onToggle: (id: string) => void;
+  children: ReactNode;
+}
+
+/** A part of the panel that folds away; what is folded is not rendered. */
+export function Section(props: SectionProps) {
+  const body = `fl-section-${props.id}`;
+  return (
+    <section className="fl-Section" data-section={props.id}>
+      <h3 className="fl-Section-head">
+        <button
+          type="button"
+          aria-expanded={props.open}
+          aria-controls={body}
+          onClick={() => props.onToggle(props.id)}
+        >
+          <span className="fl-caret" aria-hidden="true" />
+          <span className="fl-Section-title">{props.title}</span>
+          <span className={`fl-Section-summary ${props.tone === 'bad' ? 'fl-bad' : ''}`}>
+            {props.summary}
+          </span>
+        </button>
+      </h3>
+      {props.open && (
+        <div id={body} className="fl-Section-body">
+          {props.children}
+        </div>
+      )}
+    </section>
+  );
+}
+
+/** Nothing to show, and why. */
+export function Empty(props: { children: ReactNode }) {
+  return <p className="fl-Empty">{props.children}</p>;
+}
+
+export const STAGE_TEXT: Record<Stage, string> = {
+  pending: 'pending',
+  running: 'running',
+  done: 'done',
+  failed: 'failed',
+  cancelled: 'cancelled'
+};
+
+/** "3 running, 5 done", in the order in which stages are stacked. */
+export function countsText(counts: StageCounts): string {
+  return (
+    STAGES.filter(stage => counts[stage] > 0)
+      .map(stage => `${count(counts[stage])} ${STAGE_TEXT[stage]}`)
+      .join(', ') || 'none'
+  );
+}
+
+/** One stacked bar: done, running, failed, cancelled; what is pending is the empty rest. */
+export function StackedBar(props: { counts: StageCounts; label: string }) {
+  const all = total(props.counts);
+  const ended = props.counts.done + props.counts.failed + props.counts.cancelled;
+  return (
+    <div
+      className="fl-Bar"
+      role="progressbar"
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={all}
+      aria-valuenow={ended}
+      aria-valuetext={countsText(props.counts)}
+    >
+      {STAGES.filter(stage => props.counts[stage] > 0).map(stage => (
+        <span
+          key={stage}
+          className={`fl-Bar-part fl-fill-${stage}`}
+          style={{ flexGrow: props.counts[stage] }}
+        />
+      ))}
+    </div>
+  );
+}
+
+export type MeterTone = 'running' | 'done' | 'warm' | 'neutral';
+
+/** A share of a whole, as a thin bar. */
+export function Meter(props: { share: number; label: string; text: string; tone?: MeterTone }) {
+  const share = Math.min(1, Math.max(0, props.share));
+  return (
+    <span
+      className="fl-Meter"
+      role="meter"
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(share * 100)}
+      aria-valuetext={props.text}
+    >
+      <span
+        className={`fl-Meter-fill fl-tone-${props.tone ?? 'running'}`}
+        style={{ transform: `scaleX(${share.toFixed(4)})` }}
+      />
+    </span>
+  );
+}
+
+/** Code to copy. */
+export function Snippet(props: { code: string }) {
+  const [copied, setCopied] = useState(false);
+  return (
+    <div className="fl-Snippet">
+      <pre>
+        <code>{props.code}</code>
+      </pre>
+      <button
+        type="button"
+        className="fl-Button"
+        aria-label="Copy the code"
+        onClick={() => {
+          void navigator.clipboard
+            .writeText(props.code)
+            .then(() => setCopied(true))
+            .catch(() => setCopied(false));
+        }}
+        onBlur={() => setCopied(false)}
+      >
+        {copied ? 'Copied' : 'Copy'}
+      </button>
+    </div>
+  );
+}
+
+/** Text of a traceback; text, never markup, whatever it holds. */
+export function Traceback(props: { text: string }) {
+  return (
+    <pre className="fl-Traceback" tabIndex={0} aria-label="Traceback">
+      {stripAnsi(props.text)}
+    </pre>
+  );
+}
+
+/** IPython colours tracebacks with escape sequences, which mean nothing here. */
+export function stripAnsi(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '');
+}

@@ -1,0 +1,266 @@
+"""The whole path in a real JupyterLab: a notebook runs, and the panel shows it, live."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocket, expect
+
+
+def _sibling(name: str) -> ModuleType:
+    """A module of this folder, which is no package since its name is none for Python."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"fanlight_ui_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+nb = _sibling("notebook")
+SHOTS = Path(__file__).resolve().parents[2] / "test-results" / "screenshots"
+LESSON = "01_tasks_objects_actors.ipynb"
+
+START = "import fanlight\nfanlight.init(num_cpus=2)"
+WORK = """\
+import time
+
+@fanlight.remote
+def nap(seconds):
+    time.sleep(seconds)
+
+@fanlight.remote
+def fail():
+    raise ValueError("<b>wrong</b>")
+"""
+
+
+def test_the_lesson_with_the_panel_beside_it(page: Page, lab: Any) -> None:
+    nb.open_notebook(page, lab, LESSON)
+    panel = nb.show_panel(page)
+    expect(panel).to_contain_text("No runtime here yet")
+    nb.shot(page, SHOTS, "1-no-runtime-light")
+
+    nb.record(page)
+    nb.run_all(page)
+    nb.expect_state(page, "live", timeout=60_000)
+    nb.scroll_to(page, "primes-parallel")
+    some = re.compile("^[1-6]$")
+    expect(nb.row(page, "sum_of_primes")).to_have_attribute("data-ended", some, timeout=120_000)
+    nb.shot(page, SHOTS, "2-running-light")
+    nb.expect_ended(page, "sum_of_primes", 8)
+    nb.wait_until_ran(page)
+
+    page.locator(".fl-Section[data-section='progress'] .fl-Link").click()  # "Show 4 more"
+    # Counted up while the kernel was blocked in `get`, not just once at the end.
+    nb.expect_ended(page, "add", 7)
+    nb.expect_ended(page, "read_array", 8)
+    nb.expect_ended(page, "throw_darts", 8)
+    seen = nb.recorded(page)
+    steps = seen["ended"]["sum_of_primes"]
+    assert steps == sorted(steps) and len(steps) >= 3 and steps[-1] == 8, steps
+
+    # The graph is drawn: both functions, the edge between them with its count, add's own loop.
+    nb.section(page, "graph")
+    for function in ("read_array", "add", "sum_of_primes"):
+        expect(page.locator(f".fl-Node[data-group='{function}']")).to_be_visible()
+    assert page.locator(".fl-Graph .fl-Edge").count() >= 2
+    expect(page.locator(".fl-Edge-count", has_text="8").first).to_be_visible()
+
+    # The object store rose, and BokehJS drew it.
+    store = nb.section(page, "store")
+    canvas = store.locator(".fl-Chart-host canvas").first
+    expect(canvas).to_be_visible()
+    box = canvas.bounding_box()
+    assert box is not None and box["width"] > 200 and box["height"] > 80, box
+    used = seen["used"]
+    # How much of the short peak is sampled depends on the machine; `total`, 8 MB, stays.
+    assert used[0] == 0 and max(used) >= 8_000_000, used
+
+    page.locator(".fl-Node[data-group='add']").click()
+    drawer = page.locator(".fl-Drawer")
+    expect(drawer.locator(".fl-Field [role=option]:not(.fl-Dot-other)")).to_have_count(7)
+    drawer.locator(".fl-Field [role=option]").first.click()
+    expect(drawer).to_contain_text("done")
+    nb.shot(page, SHOTS, "3-done-light")
+    page.keyboard.press("Escape")
+    expect(drawer).to_have_count(0)
+
+    page.get_by_role("button", name="Show fewer").click()
+    nb.use_theme(page, "JupyterLab Dark")
+    nb.section(page, "progress")
+    nb.shot(page, SHOTS, "4-done-dark")
+    nb.section(page, "store")
+    nb.shot(panel, SHOTS, "5-store-dark")
+    nb.use_theme(page, "JupyterLab Light")
+    nb.shot(panel, SHOTS, "5-store-light")
+
+
+def test_recovers_after_a_restart_of_the_kernel(page: Page, lab: Any) -> None:
+    source = "fanlight.get([nap.remote(0.05) for _ in range(6)])"
+    name = lab.write_notebook("restart.ipynb", START, WORK, source)
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    nb.expect_ended(page, "nap", 6)
+    first = page.locator(".fl-Chip").first.get_attribute("title")
+
+    nb.restart_kernel(page)
+    nb.expect_state(page, "ended", timeout=60_000)
+    nb.expect_ended(page, "nap", 6)  # what was last seen stays on view
+    nb.shot(page, SHOTS, "6-ended-light")
+
+    page.wait_for_function(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
+    )
+    nb.run_all(page)
+    nb.expect_state(page, "live", timeout=60_000)
+    nb.expect_ended(page, "nap", 6)
+    second = page.locator(".fl-Chip").first.get_attribute("title")
+    assert second != first
+
+
+def test_live_while_the_kernel_holds_the_gil(page: Page, lab: Any) -> None:
+    """`PyDLL` calls C without letting go of the GIL: no thread of the kernel runs meanwhile."""
+    busy = """\
+refs = [nap.remote(0.2) for _ in range(16)]
+fanlight.wait(refs, num_returns=1)  # they have all been sent
+import ctypes
+ctypes.PyDLL(None).sleep(20)
+print("free again")
+"""
+    name = lab.write_notebook("busy.ipynb", START, WORK, busy)
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.record(page)
+    nb.run_all(page)
+    nb.expect_ended(page, "nap", 16)
+    assert nb.kernel_busy(page)
+    assert "free again" not in "".join(page.locator(".jp-OutputArea").all_inner_texts())
+    steps = nb.recorded(page)["ended"]["nap"]
+    assert len(steps) >= 4, steps
+    nb.shot(page, SHOTS, "7-busy-kernel-light")
+    nb.wait_until_ran(page)
+
+
+def test_failures_are_shown_as_text(page: Page, lab: Any) -> None:
+    body = "refs = [fail.remote() for _ in range(2)]\n_ = fanlight.wait(refs, num_returns=2)"
+    name = lab.write_notebook("fails.ipynb", START, WORK, body)
+    nb.open_notebook(page, lab, name)
+    panel = nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    errors = nb.section(page, "errors")
+    expect(errors.locator(".fl-Error-head")).to_have_count(2)
+    errors.locator(".fl-Error-head").first.click()
+    expect(errors.locator(".fl-Traceback")).to_contain_text("ValueError: <b>wrong</b>")
+    assert panel.locator(".fl-Traceback b").count() == 0
+    errors.locator("button", has_text="Show the task").click()
+    expect(page.locator(".fl-Drawer .fl-Traceback")).to_contain_text("in fail")
+    nb.shot(page, SHOTS, "8-error-light")
+
+
+def test_cancel_from_the_panel_and_why_it_waits(page: Page, lab: Any) -> None:
+    body = "refs = [nap.remote(0.3) for _ in range(2)] + [nap.remote(600) for _ in range(3)]"
+    name = lab.write_notebook("cancel.ipynb", START, WORK, body)
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.expect_ended(page, "nap", 2)
+    page.locator(".fl-Node[data-group='nap']").click()
+    drawer = page.locator(".fl-Drawer")
+    drawer.locator(".fl-Field .fl-fill-pending").first.click()
+    expect(drawer).to_contain_text("Why it waits")
+    drawer.get_by_role("button", name="Cancel", exact=True).click()
+    nb.expect_ended(page, "nap", 3)
+    expect(drawer.locator(".fl-Badge")).to_have_text("cancelled")
+
+
+def test_many_tasks(page: Page, lab: Any) -> None:
+    """Thousands of tasks: one canvas instead of thousands of elements, and usable by keyboard."""
+    body = "_ = fanlight.get([nap.remote(0) for _ in range(3000)])"
+    name = lab.write_notebook("many.ipynb", START, WORK, body)
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.expect_ended(page, "nap", 3000)
+    page.locator(".fl-Node[data-group='nap']").click()
+    drawer = page.locator(".fl-Drawer")
+    tasks = drawer.get_by_role("listbox")
+    expect(tasks.locator("canvas")).to_be_visible()
+    assert page.locator(".fl-Dot").count() == 0
+    tasks.press("ArrowRight")
+    expect(tasks.get_by_role("option")).to_contain_text("nap: done")
+    tasks.press("Enter")
+    expect(drawer.locator(".fl-Badge")).to_have_text("done")
+
+
+def test_two_notebooks_and_a_hidden_panel(page: Page, lab: Any) -> None:
+    """The panel follows the notebook in front; hidden, it does not follow anything."""
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda s: sockets.append(s) if "/fanlight/api/" in s.url else None)
+    first = lab.write_notebook("first.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    second = lab.write_notebook("second.ipynb", "1 + 1")
+    nb.open_notebook(page, lab, first)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    nb.expect_ended(page, "nap", 1)
+    nb.execute(page, "docmanager:open", path=second)
+    expect(page.locator("#fanlight-panel")).to_contain_text("second.ipynb has not started")
+    page.locator("#fanlight-panel").get_by_role("button", name="Watch").first.click()
+    nb.expect_ended(page, "nap", 1)
+    page.locator("select.fl-Select").select_option("")
+    expect(page.locator("#fanlight-panel")).to_contain_text("second.ipynb has not started")
+    nb.execute(page, "application:activate-previous-tab")
+    nb.expect_ended(page, "nap", 1)
+
+    assert len(sockets) == 1
+    with sockets[0].expect_event("framesent", lambda frame: '"pause"' in str(frame)):
+        nb.execute(page, "application:toggle-right-area")
+    expect(page.locator("#fanlight-panel")).to_be_hidden()
+    assert page.locator("#fanlight-panel .fl-Progress").count() == 0  # nothing is rendered
+    with sockets[0].expect_event("framesent", lambda frame: '"resume"' in str(frame)):
+        nb.execute(page, "application:toggle-right-area")
+    nb.expect_ended(page, "nap", 1)
+    assert len(sockets) == 1
+
+
+def test_notebook_7(page: Page, lab: Any) -> None:
+    """The same panel in the right sidebar of Notebook 7."""
+    pytest.importorskip("notebook")
+    name = lab.write_notebook("seven.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    page.goto(f"{lab.url}/notebooks/{name}?token={lab.token}")
+    nb.wait_for_kernel(page)
+    nb.execute(page, "fanlight:show-panel")
+    panel = page.locator("#fanlight-panel")
+    expect(panel).to_contain_text("seven.ipynb has not started Fanlight")
+    nb.run_all(page)
+    nb.expect_state(page, "live", timeout=60_000)
+    nb.expect_ended(page, "nap", 1)
+    nb.shot(page, SHOTS, "10-notebook-7-light")
+
+
+@pytest.mark.parametrize("width", [230, 320, 760])
+def test_any_width(page: Page, lab: Any, width: int) -> None:
+    """Nothing sticks out sideways."""
+    name = lab.write_notebook("width.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    nb.open_notebook(page, lab, name)
+    panel = nb.show_panel(page, width)
+    nb.run_all(page)
+    nb.expect_ended(page, "nap", 1)
+    wide = panel.evaluate(
+        """panel => [...panel.querySelectorAll('.fl-Header, .fl-Section-head, .fl-Section-body')]
+            .filter(e => e.scrollWidth > e.clientWidth + 1)
+            .map(e => `${e.className} ${e.scrollWidth} > ${e.clientWidth}`)"""
+    )
+    assert wide == []
+    nb.shot(panel, SHOTS, f"9-width-{width}-light")
