@@ -27,6 +27,9 @@ help:  ## List the jobs
 	  /^##   / { print "  " substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 lab: install  ## Open JupyterLab on the first lesson, with the panel
+	@mkdir -p $(VENV)/share/jupyter/lab/settings
+	@echo '{"fanlight-lab:panel": {"openOnStart": true}}' \
+	  > $(VENV)/share/jupyter/lab/settings/overrides.json
 	$(VENV)/bin/jupyter lab --ip=127.0.0.1 $(ROOT_ARG) \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  $(LESSON) $(LAB_ARGS)

@@ -103,7 +103,7 @@ class WorkerView(Struct):
     rss: int
     task: str  # name of what it runs
     task_id: str
-    actor: str
+    actor: str  # its class
     finished: int  # tasks finished so far
     gpus: list[int]
 
@@ -148,7 +148,7 @@ class StoreView(Struct):
 
     time: float
     capacity: int
-    used: int  # bytes in shared memory, objects that exist
+    used: int  # bytes of objects in shared memory, at most since the sample before
     pinned: int  # part of it that some process maps
     cached: int  # freed segments kept warm for the next put
     inline: int  # small objects, held in the node's own memory

@@ -24,6 +24,7 @@ class Objects:
         self.capacity = capacity
         self.used = 0  # bytes of segments, cached ones included
         self.cached = 0  # bytes of segments that hold no object
+        self.peak = 0  # most bytes that objects used since an observer last looked
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now
         self._pushes: dict[int, list[m.Value]] = {}
@@ -283,6 +284,7 @@ class Objects:
             segment.cached = False
             self.cached -= segment.size
         segment.live = True
+        self.peak = max(self.peak, self.used - self.cached)
         if client is not None:
             segment.mapped[maker] = segment.mapped.get(maker, 0) + 1
 

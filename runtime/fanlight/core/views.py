@@ -102,7 +102,7 @@ def store_view(core: Core) -> e.StoreView:
     return e.StoreView(
         time=core.now,
         capacity=objects.capacity,
-        used=objects.used - objects.cached,
+        used=max(objects.peak, objects.used - objects.cached),
         pinned=pinned,
         cached=objects.cached,
         inline=objects.inline,

@@ -111,6 +111,7 @@ class Hub:
 
     def _sample_store(self, now: float) -> e.StoreView | None:
         store = views.store_view(self.core)
+        self.core.objects.peak = 0  # short peaks count in the sample in which they were
         store.time = now
         last = self.history[-1] if self.history else None
         same = last is not None and msgspec.structs.replace(last, time=now) == store
