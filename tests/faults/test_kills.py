@@ -258,3 +258,32 @@ def test_kill_node_and_zygote_at_once(
     one.hear("done")
     assert one.wait() == 0, one.output()
     assert_gone(before, runtime, second)
+
+
+def test_a_zygote_that_cannot_work_ends_the_runtime(
+    driver: Callable[..., Driver], before: leaks.Snapshot
+) -> None:
+    """It is not started again for ever, and the user learns what is wrong."""
+    one = driver("""
+        fanlight.init(num_cpus=1, log_to_driver=False)
+        check()
+        @fanlight.remote
+        def spoil():
+            pass
+        """)
+    assert one.wait() == 0, one.output()
+    (one.folder / "cloudpickle.py").write_text("raise ImportError('it is broken')")
+    two = driver(
+        """
+        try:
+            started()
+            fanlight.get(add.remote(1, 2))
+        except fanlight.errors.RuntimeLostError as e:
+            assert "it is broken" in str(e), e
+            say("lost")
+        """,
+    )
+    two.up()
+    two.hear("lost")
+    assert two.wait() == 0, two.output()
+    assert_gone(before)

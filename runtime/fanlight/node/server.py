@@ -34,6 +34,7 @@ from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader
 
 _READ = 1 << 16
 _FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
+_ZYGOTE_TRIES = 5
 _OBSERVER_BACKLOG = 4 << 20  # bytes that an observer may fall behind before it is dropped
 _IN, _OUT = select.POLLIN, select.POLLOUT
 
@@ -115,6 +116,7 @@ class Node:
         self.listener.listen(128)
         self.listener.setblocking(False)
         self.poller.register(self.listener.fileno(), _IN)
+        self.zygote_failures = 0  # in a row, of zygotes that never said a word
         self.adopt_zygote(*forked)
 
     # --- the zygote --------------------------------------------------------------------------
@@ -143,6 +145,7 @@ class Node:
         if not data:
             self.zygote_died()
             return
+        self.zygote_failures = 0
         self.zygote_pending += data
         *lines, self.zygote_pending = self.zygote_pending.split(b"\n")
         words = [line.decode().split() for line in lines]
@@ -156,18 +159,23 @@ class Node:
         self.zygote.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.zygote_pid, 0)
+        self.zygote_failures += 1
+        if self.zygote_failures == _ZYGOTE_TRIES:
+            self.stop_reason = self.stop_reason or "no worker process can be started"
+            print(self.stop_reason, file=sys.stderr, flush=True)
         if self.stop_reason:
             return
-        lost = list(self.core.workers.values())
         self.adopt_zygote(*zygote.fork(self.boot))
-        for worker in lost:
-            if worker.pid:  # it is dead on Linux; what it started is not
-                for kill in (os.killpg, os.kill):
-                    with contextlib.suppress(OSError):
-                        kill(worker.pid, signal.SIGKILL)
-        self.workers_exited(
-            [(worker.number, "its parent process (the zygote) died") for worker in lost]
-        )
+        lost = []
+        for worker in self.core.workers.values():
+            if not worker.pid:  # it was to be started, or had just been
+                self.tell_zygote(f"spawn {worker.number} {worker.id.hex()}")
+                continue
+            lost.append((worker.number, "its parent process (the zygote) died"))
+            for kill in (os.killpg, os.kill):  # it is dead on Linux; what it started is not
+                with contextlib.suppress(OSError):
+                    kill(worker.pid, signal.SIGKILL)
+        self.workers_exited(lost)
 
     def workers_exited(self, dead: list[tuple[int, str]]) -> None:
         """Handle what workers still sent, then their ends: all in one step, so that the work of
