@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,8 +107,11 @@ class Session:
             output.name, output.pid,
         )  # fmt: skip
         for listener in (*_listeners,):
-            if listener(item):
-                return
+            try:
+                if listener(item):
+                    return
+            except Exception:  # its own fault, and nothing that get() should raise
+                traceback.print_exc()
         if self.log_to_driver:
             _print(item)
 
@@ -138,7 +142,7 @@ def _print(item: TaskOutput) -> None:
 def current() -> Session | None:
     """The session, or None before ``init`` and after ``shutdown``."""
     session = _current
-    if session is not None and session.client.link.lost and session.role == "driver":
+    if session is not None and session.role == "driver" and session.client.link.ended():
         return None
     return session
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import leaks
-from tests.faults.support import Driver, assert_gone
+from tests.faults.support import Driver, assert_gone, longest
 
 HERE = Path(__file__).parent
 
@@ -17,7 +17,15 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(180))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if longest:
+        test, seconds = max(longest.items(), key=lambda item: item[1])
+        terminalreporter.write_line(
+            f"Longest time until nothing was left of a dead runtime: {seconds:.2f} s ({test})"
+        )
 
 
 @pytest.fixture

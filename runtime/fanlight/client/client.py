@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +37,7 @@ class Link(Protocol):
     def send_soon(self, message: Any) -> None: ...
     def wait(self, done: Callable[[], Any], timeout: float | None = None) -> bool: ...
     def wake(self) -> None: ...
+    def ended(self) -> bool: ...
     def prompt(self, on: bool) -> None: ...
     def settle(self, done: Callable[[], Any]) -> None: ...
     def close(self) -> None: ...
@@ -111,9 +113,14 @@ class Client:
             self._call_back(value.oid)
 
     def _call_back(self, oid: bytes) -> None:
-        for callback in self._callbacks.pop(oid, ()):
+        with self._lock:
+            callbacks = self._callbacks.pop(oid, ())
+        for callback in callbacks:
             self.link.prompt(False)
-            callback()
+            try:
+                callback()
+            except Exception:  # its own fault: other values come with the same message
+                traceback.print_exc()
 
     def _reply(self, message: m.Reply) -> None:
         if message.request in self._replies:
@@ -201,8 +208,8 @@ class Client:
 
     def define_function(self, key: bytes, blob: bytes) -> None:
         if key not in self._functions:
-            self._functions.add(key)
             self.link.send([m.DefineFunction(key, blob)])
+            self._functions.add(key)  # after: an interrupt between them sends it twice, no harm
 
     def define_spec(self, spec: m.TaskSpec) -> int:
         number = self._specs()
@@ -276,8 +283,12 @@ class Client:
         parent = running.task_id if running is not None else b""
         self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor))
         if encoded[1]:
-            self._keep_until_sent.clear()
+            self.sent()
         return out
+
+    def sent(self) -> None:
+        """The message that names implicitly put arguments is on its way: the node pins them."""
+        self._keep_until_sent.clear()
 
     # --- objects -----------------------------------------------------------------------------
 
@@ -291,10 +302,11 @@ class Client:
     def _put(self, packed: serialization.Serialized) -> ObjectRef[Any]:
         oid = ids.object_id(self.next_task_id(), 0)
         value = self.store(oid, packed)
+        ref: ObjectRef[Any] = ObjectRef(oid)  # first: an interrupt from here on drops it
         self._counts[oid] = 1
         self.entries[oid] = value
         self.link.send([m.Put(value)])
-        return ObjectRef(oid)
+        return ref
 
     def store(self, oid: bytes, packed: serialization.Serialized) -> m.Value:
         """Turn a serialized value into one that travels; large ones go to shared memory.
@@ -309,6 +321,18 @@ class Client:
             self.reader.got(name)
         return m.Value(oid, m.STORED, name.encode(), packed.size, contained)
 
+    def take(self, value: m.Value) -> None:
+        """A descriptor came that no entry holds: ``release`` it when it is not needed any more."""
+        if value.kind == m.STORED and self.reader is not None:
+            with self._lock:
+                self.reader.got(value.data.decode())
+
+    def abandon(self, value: m.Value) -> None:
+        """A result that the task's report will not name: announced, its segment is taken back."""
+        if value.kind == m.STORED:
+            self.link.send([m.Put(value)])
+            self.release(value)
+
     def release(self, value: m.Value) -> None:
         """A descriptor that no entry holds is not needed any more."""
         if value.kind == m.STORED and self.reader is not None:
@@ -320,7 +344,11 @@ class Client:
         while True:
             self.flush_drops()
             request = self._requests()
-            reply = self._ask(request, m.Reserve(request, size))
+            try:
+                reply = self._ask(request, m.Reserve(request, size))
+            except KeyboardInterrupt:  # a promise that nobody hears of is given back
+                self.link.send([m.Reserve(self._requests(), -size)])
+                raise
             if not reply.error:
                 return
             # Warm segments come back within moments: of this process, and of others.
@@ -354,7 +382,13 @@ class Client:
             unknown = [oid for oid in dict.fromkeys(oids) if oid not in entries]
             for oid in unknown:
                 entries[oid] = None
-            self.link.send([m.Subscribe(unknown)])
+            try:
+                self.link.send([m.Subscribe(unknown)])
+            except BaseException:
+                for oid in unknown:  # interrupted: the next call asks again
+                    if entries.get(oid) is None:
+                        entries.pop(oid, None)
+                raise
 
     def get(self, oid: bytes, timeout: float | None) -> Any:
         """The value of one object. Raises its error, or GetTimeoutError."""
@@ -444,7 +478,8 @@ class Client:
         """Call back once when the object has a value or an error (or the runtime is lost)."""
         self._want((oid,))
         self.link.prompt(True)
-        self._callbacks.setdefault(oid, []).append(callback)
+        with self._lock:  # else it could be added to a list that was taken out meanwhile
+            self._callbacks.setdefault(oid, []).append(callback)
         self.link.settle(lambda: self.entries.get(oid) is not None)
         if self.entries.get(oid) is not None or self.link.lost:
             self._call_back(oid)  # it was there before anyone could call back
@@ -458,16 +493,17 @@ class Client:
             self._counts[oid] = self._counts.get(oid, 0) + 1
 
         def ready() -> None:
-            del keep_cell[:]
-            if not future.set_running_or_notify_cancel():
-                return
-            value = self.entries.get(oid)
             try:
+                if not future.set_running_or_notify_cancel():
+                    return
+                value = self.entries.get(oid)
                 if value is None:
                     raise errors.RuntimeLostError("The runtime is gone.")
                 future.set_result(self.decode(value))
             except BaseException as e:
                 future.set_exception(e)
+            finally:
+                del keep_cell[:]  # not before: the entry would go with it
 
         keep_cell = [keep]
         del keep

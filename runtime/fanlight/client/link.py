@@ -21,6 +21,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -73,8 +74,10 @@ class SocketLink:
         self._burst = 0
         self._last_soon = 0.0
         self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
-        self._send_lock = threading.Lock()
+        self._send_lock = threading.RLock()  # owned already when a finalizer sends within a send
+        self._late: deque[bytes] = deque()  # what those sent; it follows the frame under way
         self._reader = threading.Lock()
+        self._reads = 0  # the thread that holds it
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._followers = 0
@@ -102,6 +105,10 @@ class SocketLink:
     def send(self, messages: Sequence[Any]) -> None:
         """Send messages as one frame. Raises ConnectionLost."""
         data = codec.encode(messages)
+        if self._send_lock._is_owned():  # type: ignore[attr-defined]
+            self._late.append(data)
+            self.wake()
+            return
         with self._send_lock:
             self._out.append(data)
             self._push()
@@ -114,6 +121,10 @@ class SocketLink:
         """
         data = codec.encode((message,))
         now = time.monotonic()
+        if self._send_lock._is_owned():  # type: ignore[attr-defined]
+            self._late.append(data)
+            self.wake()
+            return
         with self._send_lock:
             self._burst = self._burst + 1 if now - self._last_soon < _BURST_GAP else 0
             self._last_soon = now
@@ -135,6 +146,8 @@ class SocketLink:
             data, counts = self._flight
             position = sum(counts)
             if position == len(data):
+                while self._late:
+                    self._out.append(self._late.popleft())
                 if not self._out:
                     self._flight = _NOTHING
                     return
@@ -169,7 +182,7 @@ class SocketLink:
         """
         if done():
             return True
-        if self._out or self._flight is not _NOTHING:  # held back, or interrupted
+        if self._out or self._late or self._flight is not _NOTHING:  # held back, or interrupted
             self.push()
         if threading.get_ident() == _MAIN:
             handler = _signal.getsignal(signal.SIGINT)
@@ -197,28 +210,37 @@ class SocketLink:
             if self.polling:
                 self.polling = False
                 handler(number, frame)
+                self.polling = True  # it did not raise: we sleep on
             else:
                 self.interrupted = True
 
-        self.interrupted = False
-        _signal.signal(signal.SIGINT, on_sigint)
-        try:
-            return self._wait(done, timeout)
-        finally:
-            _signal.signal(signal.SIGINT, handler)
-            if self.interrupted:
-                self.interrupted = False
-                handler(signal.SIGINT, None)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.interrupted = noted = False
+            _signal.signal(signal.SIGINT, on_sigint)
+            try:
+                result = self._wait(done, timeout)
+            finally:
+                _signal.signal(signal.SIGINT, handler)
+                if self.interrupted:
+                    self.interrupted, noted = False, True
+                    handler(signal.SIGINT, None)
+            if result or not noted:
+                return result
+            # A handler that did not raise (the first of asyncio.run does not): wait on.
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
 
     def _wait(self, done: Callable[[], Any], timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
         main = threading.get_ident() == _MAIN
         while True:
             if self._reader.acquire(blocking=False):
+                self._reads = threading.get_ident()
                 try:
                     while not done():
                         if self.lost:
-                            raise ConnectionLost(self.lost)
+                            raise _Lost(self.lost)
                         if main and self.interrupted:
                             return False  # our caller raises
                         if not self._inbox and not self._sleep(deadline, main):
@@ -229,9 +251,15 @@ class SocketLink:
                     return True
                 finally:
                     self._last_wait = time.monotonic()
+                    self._reads = 0
                     self._reader.release()
                     if self._followers:
                         self._tell_followers()
+            if self._reads == threading.get_ident():
+                raise RuntimeError(
+                    "This waits for the runtime in a callback of the thread that reads from it "
+                    "(an output listener, or a future's callback), and would wait for ever."
+                )
             # Another thread reads: sleep until it made progress, then look again.
             with self._progress:
                 self._followers += 1
@@ -286,7 +314,13 @@ class SocketLink:
             try:
                 for frame in self._frames.feed(data):
                     for message in codec.decode_from_node(frame):
-                        self._on_message(message)
+                        try:
+                            self._on_message(message)
+                        except WireError:
+                            raise
+                        except Exception:  # a callback's; the next messages are to be handled
+                            with contextlib.suppress(Exception):  # stderr may be closed
+                                traceback.print_exc()
             except WireError as e:
                 self._lose(f"the runtime sent what is not the protocol: {e}")
 
@@ -316,6 +350,18 @@ class SocketLink:
         if on:
             self.wake()
 
+    def ended(self) -> bool:
+        """Whether the connection is gone; looks, since nobody may have read its end yet."""
+        if not self.lost:
+            try:
+                if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
+                    self._lose("the runtime's node process has ended")
+            except BlockingIOError:
+                pass
+            except OSError as e:
+                self._lose(f"the connection to the runtime broke: {e.strerror or e}")
+        return bool(self.lost)
+
     def settle(self, done: Callable[[], Any]) -> None:
         """Nothing to do: the node works by itself."""
 
@@ -332,17 +378,19 @@ class SocketLink:
             if self._wake_r in ready:
                 with contextlib.suppress(OSError):
                     os.read(self._wake_r, 512)
-                if not (self._prompt or self._out):
+                if not (self._prompt or self._out or self._late):
                     time.sleep(_NAP)  # let more come together
                 self._woken = False
-            if self._out:
+            if self._out or self._late:
                 with contextlib.suppress(WireError):
                     self.push()
             if self._reader.acquire(blocking=False):
+                self._reads = threading.get_ident()
                 try:
                     if self._socket.fileno() in ready:
                         self._read()
                 finally:
+                    self._reads = 0
                     self._reader.release()
                     if self._followers:
                         self._tell_followers()
@@ -357,7 +405,7 @@ class SocketLink:
     def _abandon(self) -> None:
         """In a fork of this process: the connection is the parent's, and its locks mean nothing."""
         self.lost = "this process is a fork of the one that is connected to the runtime"
-        self._send_lock, self._reader = threading.Lock(), threading.Lock()
+        self._send_lock, self._reader = threading.RLock(), threading.Lock()
         self._progress = threading.Condition()
         self._thread = None
         self._socket.close()  # else the node would not notice when the parent dies

@@ -43,6 +43,10 @@ def _job(core: Core, client: Client, _args: Args) -> Any:
     return {"job": client.job}
 
 
+def _drivers(core: Core, _client: Client, _args: Args) -> Any:
+    return sum(1 for c in core.clients.values() if c.role == "driver")
+
+
 def _get_actor(core: Core, client: Client, args: Args) -> Any:
     actor = core.actors.names.get((args["namespace"], args["name"]))
     if actor is None:
@@ -218,6 +222,7 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "nodes": _nodes,
     "resources": _resources,
     "job": _job,
+    "drivers": _drivers,
     "get_actor": _get_actor,
     "describe_actor": _describe_actor,
     "named_actors": _named_actors,

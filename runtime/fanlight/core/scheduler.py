@@ -58,6 +58,7 @@ class Scheduler:
         self.pool_size = pool_size
         self.limit = max(pool_size, 32)  # processes that run tasks, blocked ones not counted
         self.failed_starts = 0
+        self.handed_ahead = False  # tasks stand behind others: ticks are wanted often
         self.retry_at = 0.0  # after failed starts: when to try again
 
     # --- queues ------------------------------------------------------------------------------
@@ -228,6 +229,7 @@ class Scheduler:
                 task = tasks.popleft()
                 worker.queue.append(task)
                 self.hand(worker, task, running=False)
+                self.handed_ahead = True
         if not tasks:
             self.turn.popleft()
 
@@ -364,6 +366,7 @@ class Scheduler:
             worker.retiring = "idle"
             self.core.workers_retired(worker)
             pooled -= 1
+        self.handed_ahead = any(len(w.queue) > 1 for w in self.core.workers.values())
         for worker in list(self.core.workers.values()):
             if worker.retiring and now - worker.since > config.RETIRE_SECONDS:
                 self.kill(worker)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _DEPS_SHOWN = 32
 _OBJECTS_SHOWN = 20
+_MESSAGE_SHOWN = 2_000  # characters; a snapshot holds up to 200 errors
+_TRACEBACK_SHOWN = 20_000
 
 
 def task_view(task: Task) -> e.TaskView:
@@ -91,9 +93,17 @@ def error_view(record: ErrorRecord) -> e.ErrorView:
         name=record.name,
         origin=record.origin,
         time=record.time,
-        message=record.message,
-        traceback=record.traceback,
+        message=_cut(record.message, _MESSAGE_SHOWN),
+        traceback=_cut(record.traceback, _TRACEBACK_SHOWN),
     )
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters: the beginning and the end of a longer text."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
 
 
 def store_view(core: Core) -> e.StoreView:

@@ -70,6 +70,9 @@ class _Link:
         while not done() and self.node.run_one():
             pass
 
+    def ended(self) -> bool:
+        return bool(self.lost)
+
     def close(self) -> None:
         self.lost = "the runtime was shut down"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ class LocalEngine(NativeEngine):
                 code = self.process.wait(timeout=1.0)
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 link.lost = f"{reason} ({how})"
-            if self._log is not None:
+            with contextlib.suppress(ValueError, OSError):  # close() has closed the log
                 self._log.seek(0)
                 tail = self._log.read().decode(errors="replace").strip()[-1500:]
                 if tail:
@@ -198,11 +199,14 @@ class LocalEngine(NativeEngine):
     # --- ending ------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Disconnect. The driver that started the node ends it, and waits until it is gone."""
+        """Disconnect. The last driver ends the node; if it started it, it waits until it is gone."""
         client, process = self.client, self.process
         if process is not None and not client.link.lost:
-            with contextlib.suppress(WireError):
-                client.link.send([m.Shutdown("shutdown")])
+            with contextlib.suppress(WireError, errors.RuntimeLostError):
+                if client.query("drivers") > 1:
+                    process = None  # others go on; the node ends with the last of them
+                else:
+                    client.link.send([m.Shutdown("shutdown")])
         client.close()
         if process is not None:
             try:
@@ -236,7 +240,10 @@ class _Watcher:
         for payload in self._observer.payloads():
             if self._closed:
                 return
-            self._callback(decode(payload))
+            try:
+                self._callback(decode(payload))
+            except Exception:  # its own fault: the next event may go better
+                traceback.print_exc()
 
     def close(self) -> None:
         self._closed = True

@@ -130,9 +130,12 @@ class NativeEngine:
         if not name:
             client._counts[oid] = 1
             client.link.send([message(0)])
+            client.sent()
             return {"actor": actor_id, "methods": methods, "class_name": spec.name}
+        client.flush_drops()  # a handle that was just dropped must not end what is found here
         try:
             found = client.request(message)
+            client.sent()
         except LookupError as e:
             raise errors.ActorAlreadyExistsError(str(e)) from None
         found["methods"] = pickle.loads(found["methods"])

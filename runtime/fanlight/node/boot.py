@@ -119,6 +119,7 @@ def sweep() -> None:
     """
     from fanlight.observe import discover
 
+    discover.sweep()
     sessions, segments = config.socket_dir(), config.segment_root()
     for session in _folders(sessions):
         if not _locked(session / "lock"):

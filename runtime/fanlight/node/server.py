@@ -108,8 +108,10 @@ class Node:
             token=boot.token,
             session_dir=boot.session_dir,
             created=self.started,
+            host=socket.gethostname(),
         )
         self.hub = Hub(self.core, self.info, __version__)
+        self.told = 0.0  # when observers were last told something
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.info.socket)
         os.chmod(self.info.socket, 0o600)
@@ -390,15 +392,17 @@ class Node:
         self.perform(self.core.handle(stimuli, time.time()))
 
     def perform(self, effects: fx.Effects) -> None:
+        # Files first: who is told to discard a segment looks whether its file is gone.
+        for action in effects.actions:
+            if isinstance(action, fx.DeleteSegment):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self.boot.segment_dir, action.name))
         self.send_all(effects.out.items())
         for action in effects.actions:
             if isinstance(action, fx.SpawnWorker):
                 self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()}")
             elif isinstance(action, fx.KillWorker):
                 self.tell_zygote(f"kill {action.number}")
-            elif isinstance(action, fx.DeleteSegment):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(self.boot.segment_dir, action.name))
             elif isinstance(action, fx.DriversChanged):
                 self.info.kernel_ids = action.kernel_ids
                 with contextlib.suppress(OSError):
@@ -420,9 +424,10 @@ class Node:
         # First the connection file: who has its welcome may look for it.
         self.step([(driver.peer, fx.Connected("driver", client_id, pid, info))])
         self.welcome(driver, "driver", client_id)
-        next_tick = time.time()
+        clock = time.monotonic  # the time of day may be set back
+        next_tick = clock()
         while not self.stop_reason:
-            ready = self.poller.wait(max(0.0, next_tick - time.time()))
+            ready = self.poller.wait(max(0.0, next_tick - clock()))
             stimuli: list[tuple[int, Any]] = []
             ended: list[Connection] = []
             zygote_spoke = False
@@ -444,15 +449,17 @@ class Node:
                         stimuli += got
             if stimuli:
                 self.step(stimuli)
+                if self.core.scheduler.handed_ahead:
+                    next_tick = min(next_tick, clock() + config.RECLAIM_SECONDS)
             for connection in ended:
                 self.disconnect(connection)
             if zygote_spoke:
                 self.read_zygote()
-            now = time.time()
+            now = clock()
             if now >= next_tick:
-                self.tick(now)
+                self.tick(time.time())
                 next_tick = now + (config.OBSERVE_SECONDS if self.hub.observers else 0.5)
-                if any(len(w.queue) > 1 for w in self.core.workers.values()):
+                if self.core.scheduler.handed_ahead:
                     next_tick = min(next_tick, now + config.RECLAIM_SECONDS)
             elif self.hub.observers:
                 next_tick = min(next_tick, now + config.OBSERVE_SECONDS)
@@ -463,7 +470,9 @@ class Node:
         for connection in list(self.peers.values()):
             if not connection.role and now > connection.deadline:
                 self.disconnect(connection)
-        self.send_all(self.hub.tick(now))
+        if now - self.told >= config.OBSERVE_SECONDS * 0.9 or now < self.told:
+            self.told = now
+            self.send_all(self.hub.tick(now))
 
     def shutdown(self) -> None:
         """Tell observers, end all processes, remove all files."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -28,10 +28,15 @@ class ConnectionInfo(msgspec.Struct):
     session_dir: str
     created: float
     kernel_ids: list[str] = []  # kernels whose drivers are attached
+    host: str = ""  # home directories may be shared by machines, processes are not
     path: str = ""  # where this was read from
 
     def alive(self) -> bool:
-        """Whether the node's process still exists."""
+        """Whether the node's process still exists, on this machine."""
+        if (self.host or socket.gethostname()) != socket.gethostname() or not os.path.exists(
+            self.socket
+        ):
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -63,9 +68,10 @@ def write(info: ConnectionInfo) -> Path:
     folder = connection_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{info.runtime_id}.json"
-    fd, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")  # mode 0600
+    temporary = _temporary(path)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
     try:
-        with os.fdopen(fd, "wb") as f:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as f:
             f.write(msgspec.json.encode(info))
         os.replace(temporary, path)
     except BaseException:
@@ -76,12 +82,30 @@ def write(info: ConnectionInfo) -> Path:
 
 
 def remove(runtime_id: str) -> None:
-    with contextlib.suppress(OSError):
-        (connection_dir() / f"{runtime_id}.json").unlink()
+    path = connection_dir() / f"{runtime_id}.json"
+    for file in (path, _temporary(path)):
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def sweep() -> None:
+    """Remove the files of this machine's runtimes that are no more."""
+    for info in _all():
+        if info.host == socket.gethostname() and not info.alive():
+            remove(info.runtime_id)
 
 
 def runtimes() -> list[ConnectionInfo]:
     """The runtimes of this user that are alive, newest first."""
+    found = [info for info in _all() if info.alive()]
+    return sorted(found, key=lambda i: i.created, reverse=True)
+
+
+def _all() -> list[ConnectionInfo]:
     found = []
     try:
         paths = list(connection_dir().glob("*.json"))
@@ -93,6 +117,5 @@ def runtimes() -> list[ConnectionInfo]:
         except (OSError, msgspec.DecodeError):
             continue
         info.path = str(path)
-        if info.alive():
-            found.append(info)
-    return sorted(found, key=lambda i: i.created, reverse=True)
+        found.append(info)
+    return found

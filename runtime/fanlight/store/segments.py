@@ -46,7 +46,12 @@ class SegmentWriter:
         """Store a value; returns the segment's name. Raises ObjectStoreFullError."""
         name = self._take(value.size)
         if name is not None:
-            value.write_into(memoryview(self._maps[name])[: value.size])
+            try:
+                value.write_into(memoryview(self._maps[name])[: value.size])
+            except BaseException:  # Ctrl-C: the node still counts it as ours to fill
+                with self._lock:
+                    self._free[name] = self._sizes[name]
+                raise
             return name
         self._reserve(value.size)
         name = f"{self._prefix}-{self._count()}"
@@ -139,6 +144,7 @@ class SegmentReader:
         self._got: dict[str, int] = {}  # descriptors not yet returned
         self._using: dict[str, int] = {}  # those that some object or task still needs
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
+        self._mapping = threading.Lock()
         self._dead: deque[str] = deque()
         self.returned: deque[str] = deque()
 
@@ -174,13 +180,14 @@ class SegmentReader:
 
     def view(self, name: str) -> memoryview:
         """The segment's bytes, read-only; valid as long as anything refers to them."""
-        mapped = self._maps.get(name)
-        if mapped is None:
-            fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-            finally:
-                os.close(fd)
-            weakref.finalize(mapped, self._dead.append, name).atexit = False
-            self._maps[name] = mapped
-        return memoryview(mapped)
+        with self._mapping:  # never two mappings of one segment: only one of them is watched
+            mapped = self._maps.get(name)
+            if mapped is None:
+                fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+                finally:
+                    os.close(fd)
+                weakref.finalize(mapped, self._dead.append, name).atexit = False
+                self._maps[name] = mapped
+            return memoryview(mapped)

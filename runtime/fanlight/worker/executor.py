@@ -63,7 +63,8 @@ class Executor:
         self._quick: dict[int, bool] = {}
         self._cuda: str | None = None  # CUDA_VISIBLE_DEVICES as it was before a task with GPUs
         self._cuda_was_set = False
-        self._done: list[m.Done] = []
+        self._done: deque[m.Done] = deque()  # results held back
+        self._sending = threading.RLock()  # whoever flushed knows that they are sent
         self._pool: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: asyncio.Semaphore | None = None
@@ -94,17 +95,21 @@ class Executor:
 
     def _reclaim(self, _: m.Reclaim) -> None:
         """The node wants back what stands behind a task that turned out slow."""
+        self.flush()  # results too: what runs now may run for long
         returned = self._take_unstarted()
         if returned:
             self.client.link.send([m.Returned(returned)])
 
     def _take_unstarted(self) -> list[bytes]:
-        returned = []
+        returned: list[bytes] = []
         while True:
             try:
-                returned.append(self.queue.pop().task)
+                execute = self.queue.pop()
             except IndexError:
                 return returned[::-1]
+            self._take_arguments(execute)
+            self._release_arguments(execute)
+            returned.append(execute.task)
 
     def _cancel(self, x: m.CancelRunning) -> None:
         """Called by whichever thread reads."""
@@ -138,9 +143,18 @@ class Executor:
         if threading.get_ident() != threading.main_thread().ident:
             return None
         task_id = running.task_id
-        messages: list[Any] = [*self._take_done(), m.Blocked(task_id, self._take_unstarted())]
-        self.client.link.send(messages)
-        return lambda: self.client.link.send([m.Unblocked(task_id)])
+        link: Any = self.client.link
+        link.inside = True  # a cancellation waits: what is taken out must reach the node
+        try:
+            with self._sending:
+                link.send([*self._take_done(), m.Blocked(task_id, self._take_unstarted())])
+        finally:
+            link.inside = False
+        if link.interrupted:
+            link.interrupted = False
+            link.send([m.Unblocked(task_id)])
+            raise KeyboardInterrupt
+        return lambda: link.send([m.Unblocked(task_id)])
 
     # --- the main thread ---------------------------------------------------------------------
 
@@ -169,32 +183,41 @@ class Executor:
             self._pool.submit(self.run, execute, spec)
         else:
             # Results wait for company only while quick tasks follow each other.
-            if self._done and not self._quick.get(execute.spec):
+            if self._done and not (self._quick.get(execute.spec) and spec.max_retries):
                 self.flush()
             self.running = execute.task
             self.run(execute, spec, main=True)
             self.running = b""
 
     def _take_done(self) -> list[m.Done]:
-        done, self._done = self._done, []
-        return done
+        done: list[m.Done] = []
+        while True:
+            try:
+                done.append(self._done.popleft())
+            except IndexError:
+                return done
 
     def flush(self) -> None:
-        if self._done:
-            self.client.link.send(self._take_done())
+        with self._sending:
+            done = self._take_done()
+            if done:
+                self.client.link.send(done)
 
     def _report(self, execute: m.Execute, done: m.Done, main: bool) -> None:
         for stream in self.streams:
             if stream._parts:
                 stream.end_of(execute.task, context.current.get())
-        if not main:
+        if main:
+            quick = done.duration < _QUICK
+            self._quick[execute.spec] = quick
+            self._done.append(done)
+            # The node must know of a segment before we give it back, and of the refs in a result
+            # before we drop ours.
+            alone = any(v.kind == m.STORED or v.contained for v in done.values)
+            if alone or not (quick and self.queue) or len(self._done) >= _BATCH:
+                self.flush()
+        else:
             self.client.link.send([done])
-            return
-        quick = done.duration < _QUICK
-        self._quick[execute.spec] = quick
-        self._done.append(done)
-        if not (quick and self.queue) or len(self._done) >= _BATCH:
-            self.flush()
         for value in done.values:
             self.client.release(value)
 
@@ -222,7 +245,9 @@ class Executor:
         token = context.current.set(task)
         self._active[execute.task] = task
         started = time.perf_counter()
+        result: Any = None
         try:
+            self._take_arguments(execute)
             try:
                 if execute.task in self.cancelled:
                     raise _Cancelled
@@ -231,13 +256,14 @@ class Executor:
                 function, args, kwargs = self._prepare(execute, spec)
                 try:
                     self.in_user_code = main
+                    if execute.task in self.cancelled:  # while its arguments were unpickled
+                        raise _Cancelled
                     result = function(*args, **kwargs)
                 finally:
                     self.in_user_code = False
                 del args, kwargs
                 result = self._settle(result)
                 values = self._values(execute, spec, result)
-                del result
                 done = m.Done(execute.task, True, values, time.perf_counter() - started)
             except BaseException as e:
                 done = self._failed(execute, spec, e, time.perf_counter() - started)
@@ -245,8 +271,11 @@ class Executor:
                 self.cancelled.discard(execute.task)
                 if self.actor_id and done.ok:
                     # A method is not interrupted; its result is not wanted.
+                    for value in done.values:
+                        self.client.abandon(value)
                     done = self._failed(execute, spec, _Cancelled(), done.duration)
             self._report(execute, done, main)
+            del result  # not before: refs in it are ours until the node has the report
             if spec.kind == m.ACTOR_CREATE and not done.ok:
                 self.exiting = "its constructor failed"
         finally:
@@ -281,7 +310,7 @@ class Executor:
         return result
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        values = [self._argument(v) for v in execute.deps]
+        values = [self.client.decode(v) for v in execute.deps]
         args, kwargs = decode_args(self.client, execute.args, values)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs
@@ -296,12 +325,10 @@ class Executor:
             return getattr(self.actor, spec.method), args, kwargs
         return self._constructor(execute, spec), args, kwargs
 
-    def _argument(self, value: m.Value) -> Any:
-        if value.kind == m.STORED:
-            reader = self.client.reader
-            assert reader is not None
-            reader.got(value.data.decode())
-        return self.client.decode(value)
+    def _take_arguments(self, execute: m.Execute) -> None:
+        """Count the descriptors that came with a task; ``_release_arguments`` is the other half."""
+        for value in execute.deps:
+            self.client.take(value)
 
     def _release_arguments(self, execute: m.Execute) -> None:
         for value in execute.deps:
@@ -332,9 +359,7 @@ class Executor:
         except BaseException:
             # Segments of the first results are written: announced, they are taken back.
             for value in values:
-                if value.kind == m.STORED:
-                    self.client.link.send([m.Put(value)])
-                    self.client.release(value)
+                self.client.abandon(value)
             raise
         return values
 
@@ -467,6 +492,7 @@ class Executor:
         this = asyncio.current_task()
         assert this is not None
         self._async_tasks[execute.task] = this
+        self._take_arguments(execute)
         try:
             async with self._slots:
                 if execute.task in self.cancelled:
@@ -489,8 +515,6 @@ class Executor:
             self.cancelled.discard(execute.task)
             self._release_arguments(execute)
         self._report(execute, done, main=False)
-        for value in done.values:
-            self.client.release(value)
 
     def _terminate(self) -> None:
         raise ActorExitRequest

@@ -27,7 +27,7 @@ class TaskStream(io.TextIOBase):
         self._client = client
         self._name = name
         self._fallback = fallback
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may print while its thread prints
         self._parts: dict[bytes, str] = {}
         self.label = ""  # for output outside tasks: the actor's name
 
