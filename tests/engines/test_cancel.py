@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 
 import pytest
 
-from tests.engines.support import line, needs
+from tests.engines.support import DEADLINE, line, needs
 
 
 @pytest.fixture
@@ -110,6 +112,38 @@ def test_a_running_task(rt, cancelled, tmp_path, wait_for, note):
     with open(started) as f:
         assert len(f.readlines()) == 1  # not retried
     assert rt.get(rt.remote(lambda: 1).remote()) == 1
+
+
+@line("CAN.3")
+@needs("processes", "background")
+def test_a_task_whose_arguments_are_being_unpickled(rt, cancelled, tmp_path, wait_for, note):
+    unpickling, ran = str(tmp_path / "unpickling"), str(tmp_path / "ran")
+
+    class Argument:
+        def __reduce__(self):
+            return unpickle, ()
+
+    def unpickle():
+        """Take until the cancellation has arrived: its signal."""
+        arrived = []
+        worker = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *a: (arrived.append(a), worker(*a)))
+        note(unpickling)
+        end = time.monotonic() + DEADLINE
+        while not arrived and time.monotonic() < end:
+            time.sleep(0.004)
+        signal.signal(signal.SIGINT, worker)
+
+    @rt.remote
+    def run(x):
+        note(ran)
+
+    ref = run.remote(Argument())
+    wait_for(unpickling)
+    rt.cancel(ref)
+    cancelled(ref)
+    assert rt.get(rt.remote(lambda: 1).remote()) == 1
+    assert not os.path.exists(ran)
 
 
 @line("CAN.3")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.engines.support import line, needs
+from tests.engines.support import DEADLINE, line, needs
 
 
 @pytest.fixture
@@ -100,6 +100,54 @@ def test_output_can_be_silenced(rt, capsys):
     rt.get(rt.remote(lambda: print("not to be seen")).remote())
     captured = capsys.readouterr()
     assert "not to be seen" not in captured.out + captured.err
+
+
+@needs("output", "ordered_output")
+def test_a_listener_that_raises_harms_nobody(rt, capsys):
+    def bad(output):
+        seen.append(output.text)
+        raise ValueError("from a listener")
+
+    seen = []
+    remove = rt.session.add_output_listener(bad)
+    try:
+        assert rt.get(rt.remote(lambda: print("for all") or 1).remote()) == 1
+    finally:
+        remove()
+    assert seen == ["for all\n"]
+    captured = capsys.readouterr()
+    assert "for all" in captured.out, "it did not say that it handled it"
+    assert "ValueError: from a listener" in captured.err
+
+
+@needs("output")
+def test_finalizers_may_print_at_any_moment(rt):
+    @rt.remote
+    def many():
+        import gc
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                print("bye")
+
+        before = gc.get_threshold()
+        gc.set_threshold(5)  # so that some run within a print, and within its sending
+        try:
+            for i in range(1000):
+                Cycle()
+                print("number", i)
+        finally:
+            gc.set_threshold(*before)
+        return "done"
+
+    remove = rt.session.add_output_listener(lambda output: True)
+    try:
+        assert rt.get(many.remote(), timeout=DEADLINE / 2) == "done"
+    finally:
+        remove()
 
 
 @line("OBS.6")

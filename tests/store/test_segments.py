@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -297,6 +298,62 @@ def test_readers_and_the_maker_may_differ(store: Store, tmp_path: Path) -> None:
     store.reader.done(name)
     assert store.returned() == {name: 1}
     assert (value == 3.0).all()
+
+
+def test_two_threads_that_map_at_once_share_one_mapping(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two mappings only one is watched: the segment goes back while the other is in use."""
+    name = store.write(array(1))
+    store.reader.got(name)
+    start = threading.Barrier(2)
+    mapped = threading.Event()
+    opened: list[str] = []
+    views: list[object] = []
+
+    def slow_open(path: os.PathLike[str], flags: int, os_open=os.open) -> int:
+        opened.append(os.path.basename(path))
+        mapped.wait(0.2)  # time for the other thread, which must not come so far
+        return os_open(path, flags)
+
+    def view() -> None:
+        start.wait()
+        views.append(store.read(name))
+        mapped.set()
+
+    monkeypatch.setattr(segments.os, "open", slow_open)
+    threads = [threading.Thread(target=view) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert opened == [name]
+    first, second = views
+    assert isinstance(first, np.ndarray) and isinstance(second, np.ndarray)
+    assert np.shares_memory(first, second)
+    store.reader.done(name)
+    views.clear()
+    del first
+    assert not store.returned(), "the other thread still uses it"
+    del second
+    assert store.returned() == {name: 1}
+
+
+def test_an_interrupted_write_into_a_warm_segment_keeps_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = store.write(array(1))
+    store.writer.recycle([name])
+
+    def interrupted(self: serialization.Serialized, target: memoryview) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serialization.Serialized, "write_into", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(array(1))
+    monkeypatch.undo()
+    assert store.write(array(1, 2.0)) == name, "its room was promised once, and is not lost"
 
 
 def test_a_segment_that_is_gone_cannot_be_mapped(store: Store) -> None:

@@ -37,6 +37,7 @@ _BURST = 64  # calls in a row that are sent one by one, before they are sent tog
 _BURST_GAP = 0.0002  # seconds between two calls that belong to one burst
 _HOLD = 16  # calls held back at most
 _HOLD_SECONDS = 0.002
+_SLICE = 500.0  # milliseconds
 _NAP = 0.02  # how long the background reader leaves the socket to threads that wait
 _MAIN = threading.main_thread().ident
 _NOTHING: tuple[bytes, list[int]] = (b"", [])
@@ -278,12 +279,14 @@ class SocketLink:
                 return bool(done())
 
     def _sleep(self, deadline: float | None, main: bool) -> bool:
-        """Wait for bytes; False when the time is up."""
+        """Wait for bytes; False when the time is up. May return early."""
         if deadline is None:
             milliseconds = None
         else:
             milliseconds = max(0.0, deadline - time.monotonic()) * 1000
         if main:
+            # In slices: a signal that strikes just before the system call does not end it.
+            milliseconds = _SLICE if milliseconds is None else min(milliseconds, _SLICE)
             self.polling = True
             if self.interrupted:  # just before: it was only noted
                 self.polling = False
@@ -291,6 +294,8 @@ class SocketLink:
         ready = self._poll.poll(milliseconds)
         if main:
             self.polling = False
+            if not ready:
+                return deadline is None or time.monotonic() < deadline
         return bool(ready)
 
     def _tell_followers(self) -> None:
