@@ -33,10 +33,9 @@ class ConnectionInfo(msgspec.Struct):
 
     def alive(self) -> bool:
         """Whether the node's process still exists, on this machine."""
-        if (self.host or socket.gethostname()) != socket.gethostname() or not os.path.exists(
-            self.socket
-        ):
-            return False
+        here = socket.gethostname()
+        if (self.host or here) != here or not os.path.isdir(self.session_dir):
+            return False  # elsewhere, or its directory was cleared away (at boot, say)
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
