@@ -426,6 +426,7 @@ class FakeNode:
 
     async def __aexit__(self, *_: object) -> None:
         await self.end("the driver has gone")
+        self._folder.cleanup()
 
     @property
     def observers(self) -> int:
@@ -440,7 +441,7 @@ class FakeNode:
         await self.vanish()
 
     async def vanish(self) -> None:
-        """Die without a word; the connection file stays."""
+        """Die without a word; the connection file and the session directory stay."""
         if self._server is None:
             return
         server, self._server = self._server, None
@@ -449,7 +450,6 @@ class FakeNode:
             writer.close()
         self._writers.clear()
         await server.wait_closed()
-        self._folder.cleanup()
 
     async def step(self, seconds: float = 0.1) -> ev.Delta:
         delta = self.simulation.step(seconds)
