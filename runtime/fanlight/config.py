@@ -18,8 +18,6 @@ PREFETCH_SECONDS = 0.002  # work given to a worker ahead of what it runs
 PREFETCH_LIMIT = 64  # tasks
 RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
 STORE_FRACTION = 0.3  # of the machine's memory
-ORPHAN_SECONDS = 10.0  # how long a node waits for its first driver
-TASK_SAMPLE = 2000  # finished tasks that the node remembers one by one
 
 
 def cpu_count() -> int:

@@ -24,7 +24,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
@@ -316,12 +315,3 @@ def from_failure(
     if cls is TaskCancelledError:
         return TaskCancelledError(message, task_id)
     return cls(message)
-
-
-def picklable(error: BaseException) -> bool:
-    """Whether an exception survives a round trip (many define ``__init__`` that does not)."""
-    try:
-        pickle.loads(pickle.dumps(error, protocol=5))
-    except Exception:
-        return False
-    return True

@@ -217,7 +217,7 @@ def test_force(rt, tmp_path, wait_for, note, pid_gone):
 @line("CAN.9")
 @needs("background")
 def test_children_are_cancelled_too(rt, cancelled, tmp_path, wait_for, note):
-    started = str(tmp_path / "started")
+    started, stored = str(tmp_path / "started"), str(tmp_path / "stored")
 
     @rt.remote
     def child():
@@ -227,7 +227,8 @@ def test_children_are_cancelled_too(rt, cancelled, tmp_path, wait_for, note):
     @rt.remote
     def parent(box):
         ref = child.remote()
-        box[0].put.remote([ref])
+        rt.get(box[0].put.remote([ref]))  # a child too, and to be over when the cancel comes
+        note(stored)
         return rt.get(ref)
 
     @rt.remote
@@ -241,6 +242,7 @@ def test_children_are_cancelled_too(rt, cancelled, tmp_path, wait_for, note):
     box = Box.remote()
     ref = parent.remote([box])
     wait_for(started)
+    wait_for(stored)
     rt.cancel(ref)
     cancelled(ref)
     (inner,) = rt.get(box.take.remote())

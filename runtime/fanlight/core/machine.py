@@ -29,8 +29,6 @@ from fanlight.core.effects import (
     WorkerExited,
 )
 from fanlight.core.model import (
-    RUNNING,
-    SUBMITTED,
     W_DEAD,
     W_STARTING,
     WORKER_MOVES,
@@ -64,7 +62,6 @@ class CoreConfig(msgspec.Struct):
     address: str = "127.0.0.1"
     hostname: str = "localhost"
     persistent: bool = False  # goes on without drivers
-    seed: int = 0
 
 
 class ErrorRecord(msgspec.Struct):
@@ -438,6 +435,3 @@ class Core:
     def resources(self, amounts: dict[str, int]) -> dict[str, float]:
         """Resources as users see them: floats, zeros left out."""
         return {name: amount / UNITS for name, amount in amounts.items() if amount > 0}
-
-    def running(self) -> list[Task]:
-        return [t for t in self.tasks.table.values() if t.state in (RUNNING, SUBMITTED)]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fanlight import events
-from fanlight.errors import UnsupportedError
 from fanlight.refs import ObjectRef
 
 
@@ -67,11 +66,6 @@ class Engine(Protocol):
     def query(self, what: str, **args: Any) -> Any: ...
     def subscribe(self, callback: Callable[[events.Event], None]) -> Subscription: ...
     def close(self) -> None: ...
-
-
-def refuse(engine: str, option: str) -> UnsupportedError:
-    """The error for an option that an engine cannot honour."""
-    return UnsupportedError(f"The engine {engine!r} does not support {option}.")
 
 
 def shape_returns(refs: Sequence[ObjectRef[Any]]) -> Any:

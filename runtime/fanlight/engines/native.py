@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 from fanlight import context, errors, ids, options, serialization
@@ -197,9 +196,6 @@ class NativeEngine:
         if tasks:
             self.client.link.send([m.Cancel(t, force, True) for t in tasks])
         return len(tasks)
-
-    def on_ready(self, oid: bytes, callback: Callable[[], None]) -> None:
-        self.client.on_ready(oid, callback)
 
 
 def _retry_types(retry: Any) -> bytes:
