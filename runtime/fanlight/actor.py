@@ -10,7 +10,7 @@ from fanlight import context, errors, options, refs, serialization
 from fanlight import session as sessions
 from fanlight.engines.base import FunctionSpec
 from fanlight.ids import handle_oid
-from fanlight.remote_function import SignatureCheck
+from fanlight.remote_function import Bindable, SignatureCheck
 
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
@@ -109,36 +109,22 @@ def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-class ActorMethod:
+class ActorMethod(Bindable):
     """One method of one actor: ``handle.inc.remote()``."""
 
-    __slots__ = ("_bound", "_check", "_handle", "_name", "_options")
+    __slots__ = ("_handle", "_name", "_options")
 
     def __init__(self, handle: ActorHandle, name: str, opts: dict[str, Any], check: Any) -> None:
         self._handle = handle
         self._name = name
         self._options = opts
-        self._check = check
-        self._bound: tuple[Any, str, Any] = (None, "", None)
+        super().__init__(check)
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method. Returns an ObjectRef, a list of them, or None (``num_returns``)."""
-        session, origin, call = self._bound
-        current = sessions._current
-        if session is not current or current is None or origin != context.origin():
-            call = self._bind()
-        self._check(args, kwargs)
-        return call(args, kwargs)
-
-    def _bind(self) -> Any:
+    def _prepare(self, session: sessions.Session, origin: str) -> Any:
         handle = self._handle
-        session = sessions.ensure()
         handle._check_session(session)
-        origin = context.origin()
         label = f"{handle._class_name}.{self._name}"
-        call = session.engine.bind_method(handle._id, self._name, label, self._options, origin)
-        self._bound = (session, origin, call)
-        return call
+        return session.engine.bind_method(handle._id, self._name, label, self._options, origin)
 
     def options(self, **opts: Any) -> ActorMethod:
         """The same method with other options for its calls."""

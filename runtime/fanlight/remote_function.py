@@ -48,28 +48,15 @@ class SignatureCheck:
             self._signature.bind(*args, **kwargs)
 
 
-class RemoteFunction:
-    """A function that runs in the runtime: ``f.remote(...)`` returns at once with a ref."""
+class Bindable:
+    """What functions and actor methods share: a call is prepared once for each session and cell."""
 
-    def __init__(self, function: Callable[..., Any], opts: dict[str, Any]) -> None:
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise ValueError(
-                f"{function.__name__} is an async function: those cannot be tasks. Make it a "
-                "method of an actor, or call asyncio.run() inside a plain function."
-            )
-        self._function = function
-        self._options = opts
-        self._check = SignatureCheck(function)
-        self._name = getattr(function, "__qualname__", repr(function)).split("<locals>.")[-1]
+    __slots__ = ("_bound", "_calls", "_check")
+
+    def __init__(self, check: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
+        self._check = check
         self._bound: tuple[Any, str, Any] = (None, "", None)  # session, origin, call
-        self._other: dict[tuple[int, str], Any] = {}
-        functools.update_wrapper(self, function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            f"Remote functions cannot be called directly. Instead of {self._name}(), use "
-            f"{self._name}.remote()."
-        )
+        self._calls: dict[str, Any] = {}  # of that session, by origin
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``)."""
@@ -83,17 +70,44 @@ class RemoteFunction:
     def _bind(self) -> Any:
         session = sessions.ensure()
         origin = context.origin()
-        key = (id(session), origin)
-        call = self._other.get(key)
+        if self._bound[0] is not session:
+            self._calls.clear()
+        call = self._calls.get(origin)
         if call is None:
-            if self._bound[0] is not session:
-                self._other.clear()
-            spec = FunctionSpec(
-                self._function, self._name, self._options, origin, session.task_namespace
-            )
-            call = self._other[key] = session.engine.bind_task(spec)
+            call = self._calls[origin] = self._prepare(session, origin)
         self._bound = (session, origin, call)
         return call
+
+    def _prepare(self, session: sessions.Session, origin: str) -> Any:
+        """Define the call to the engine; returns what takes args and kwargs."""
+        raise TypeError("only functions and methods can be called")
+
+
+class RemoteFunction(Bindable):
+    """A function that runs in the runtime: ``f.remote(...)`` returns at once with a ref."""
+
+    def __init__(self, function: Callable[..., Any], opts: dict[str, Any]) -> None:
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ValueError(
+                f"{function.__name__} is an async function: those cannot be tasks. Make it a "
+                "method of an actor, or call asyncio.run() inside a plain function."
+            )
+        self._function = function
+        self._options = opts
+        self._name = getattr(function, "__qualname__", repr(function)).split("<locals>.")[-1]
+        super().__init__(SignatureCheck(function))
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Remote functions cannot be called directly. Instead of {self._name}(), use "
+            f"{self._name}.remote()."
+        )
+
+    def _prepare(self, session: sessions.Session, origin: str) -> Any:
+        return session.engine.bind_task(
+            FunctionSpec(self._function, self._name, self._options, origin, session.task_namespace)
+        )
 
     def options(self, **opts: Any) -> RemoteFunction:
         """A copy with other options; those not named stay as they are."""

@@ -74,23 +74,23 @@ class Scheduler:
     def enqueue(self, task: Task) -> None:
         """A task's arguments are ready."""
         self.core.tasks.move(task, PENDING_RESOURCES, "arguments ready")
-        if task.spec.spec.kind == m.ACTOR_CREATE:
-            self.creations.append(task)
-            return
-        queue = self._queue_of(task)
-        if not queue.tasks:
-            self.turn.append(queue)
-        queue.tasks.append(task)
+        self._stand(task, front=False)
 
     def requeue(self, task: Task) -> None:
         """A task that was handed out comes back; it keeps its place at the front."""
+        self._stand(task, front=True)
+
+    def _stand(self, task: Task, front: bool) -> None:
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.append(task)
             return
         queue = self._queue_of(task)
         if not queue.tasks:
             self.turn.append(queue)
-        queue.tasks.appendleft(task)
+        if front:
+            queue.tasks.appendleft(task)
+        else:
+            queue.tasks.append(task)
 
     def withdraw(self, task: Task) -> None:
         """Take a cancelled task out of its queue."""
