@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import doctest
 import importlib
 import pkgutil
@@ -13,6 +14,13 @@ import fanlight
 import fanlight_kernel
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.fixture(autouse=True)
+def no_last_value() -> Iterator[None]:
+    """Examples leave their last value in ``builtins._``, and IPython then keeps off that name."""
+    yield
+    vars(builtins).pop("_", None)
 
 
 def modules() -> Iterator[str]:
