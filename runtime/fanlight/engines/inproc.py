@@ -33,6 +33,7 @@ from fanlight.engines.base import Capabilities
 from fanlight.engines.native import NativeEngine
 from fanlight.node.hub import Hub
 from fanlight.observe.discover import ConnectionInfo
+from fanlight.worker.actor_host import ActorHost
 from fanlight.worker.executor import Executor
 from fanlight.worker.output import TaskStream
 
@@ -113,10 +114,25 @@ class _InprocStream(TaskStream):
 _real_streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
 
 
-class _InprocExecutor(Executor):
+class _InprocActor(ActorHost):
     """Methods of async and threaded actors run one after the other."""
 
+    def start_loop(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # In a thread, since the driver's own thread may have a loop that runs (a notebook has).
+        assert self.loop is not None
+        inside = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(inside.run, self.loop.run_until_complete, coroutine).result()
+
+
+class _InprocExecutor(Executor):
+    """Runs everything in the thread of the driver."""
+
     own_process = False
+    host_class = _InprocActor
 
     def __init__(self, client: Client, driver: Client) -> None:
         super().__init__(
@@ -139,24 +155,16 @@ class _InprocExecutor(Executor):
         link.send([m.Blocked(task_id, worker.executor._take_unstarted())])
         return lambda: link.send([m.Unblocked(task_id)])
 
-    def _start_loop(self, concurrency: int) -> None:
-        self._loop = asyncio.new_event_loop()
-
-    def _on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        # In a thread, since the driver's own thread may have a loop that runs (a notebook has).
-        assert self._loop is not None
-        inside = contextvars.copy_context()
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(inside.run, self._loop.run_until_complete, coroutine).result()
-
     def _settle(self, result: Any) -> Any:
-        if inspect.iscoroutine(result) and self._loop is not None:
-            return self._on_loop(result)
+        actor = self.actor
+        if inspect.iscoroutine(result) and actor is not None and actor.loop is not None:
+            return actor.on_loop(result)
         return super()._settle(result)
 
     @property
     def one_at_a_time(self) -> bool:
-        return self.actor is not None and self._pool is None and self._loop is None
+        actor = self.actor
+        return actor is not None and actor.pool is None and actor.loop is None
 
     def dispatch(self, execute: m.Execute) -> None:
         spec = self.specs[execute.spec]
@@ -260,7 +268,8 @@ class InprocNode:
                     client.handle(message)
         for peer, worker in list(self.workers.items()):
             if worker.executor.exiting and not worker.executor.queue:
-                worker.executor._end_actor()
+                if worker.executor.actor is not None:
+                    worker.executor.actor.end()
                 self._end_worker(worker.number, worker.executor.exiting)
                 assert peer not in self.workers
 

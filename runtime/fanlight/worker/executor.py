@@ -1,8 +1,9 @@
 """Runs tasks and actor methods in a worker process.
 
-The main thread runs tasks one after the other; it reads the socket itself while it has none. An
-actor with ``max_concurrency`` above 1 runs its methods in a pool of threads; one with ``async``
-methods runs all of them on an event loop in a thread of its own. Then the main thread only reads.
+The main thread runs tasks one after the other; it reads the socket itself while it has none. When
+the methods of an actor run elsewhere (:mod:`fanlight.worker.actor_host`), it only reads.
+
+Only ``dispatch`` and ``_report`` know where a call came from.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fanlight import context, errors, ids, serialization
+from fanlight import context, errors
 from fanlight import messages as m
 from fanlight.client.client import Client, decode_args
-from fanlight.client.failures import pack_error
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
-from fanlight.worker import tracebacks
+from fanlight.worker import values
+from fanlight.worker.actor_host import ActorHost
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
 _BATCH = 32
@@ -42,6 +42,7 @@ class Executor:
     """Everything that a worker does with Execute messages."""
 
     own_process = True
+    host_class = ActorHost
 
     def __init__(
         self, client: Client, streams: list[Any], gpu_tokens: list[str] | None = None
@@ -53,9 +54,7 @@ class Executor:
         self.blobs: dict[bytes, bytes] = {}
         self.specs: dict[int, m.TaskSpec] = {}
         self.queue: deque[m.Execute] = deque()
-        self.actor: Any = None
-        self.actor_id = b""
-        self.actor_context: dict[str, Any] = {}
+        self.actor: ActorHost | None = None
         self.cancelled: set[bytes] = set()
         self.exiting = ""
         self.running: bytes = b""  # the task that the main thread runs
@@ -65,11 +64,7 @@ class Executor:
         self._cuda_was_set = False
         self._done: deque[m.Done] = deque()  # results held back
         self._sending = threading.RLock()  # whoever flushed knows that they are sent
-        self._pool: ThreadPoolExecutor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots: asyncio.Semaphore | None = None
         self._active: dict[bytes, context.TaskContext] = {}
-        self._async_tasks: dict[bytes, asyncio.Task[Any]] = {}
         client.before_block = self.before_block
         client.handlers.update(
             {
@@ -117,10 +112,9 @@ class Executor:
         active = self._active.get(x.task)
         if active is not None:
             active.cancelled = True
-        task = self._async_tasks.get(x.task)
-        if task is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(task.cancel)
-        elif x.task == self.running and not self.actor_id:
+        if self.actor is not None:
+            self.actor.cancel(x.task)
+        elif x.task == self.running:
             # A signal, so that a sleeping system call returns at once.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -173,14 +167,17 @@ class Executor:
                 continue
             self.dispatch(execute)
         self.flush()
-        self._end_actor()
+        if self.actor is not None:
+            self.actor.end()
 
     def dispatch(self, execute: m.Execute) -> None:
+        """Run a task here, or start it where the actor's methods run."""
         spec = self.specs[execute.spec]
-        if spec.kind == m.ACTOR_CALL and self._loop is not None:
-            self._submit_async(execute, spec)
-        elif spec.kind == m.ACTOR_CALL and self._pool is not None:
-            self._pool.submit(self.run, execute, spec)
+        actor = self.actor if spec.kind == m.ACTOR_CALL else None
+        if actor is not None and actor.loop is not None:
+            actor.submit_async(execute.task, lambda slots: self._run_async(execute, spec, slots))
+        elif actor is not None and actor.pool is not None:
+            actor.pool.submit(self.run, execute, spec)
         else:
             # Results wait for company only while quick tasks follow each other.
             if self._done and not (self._quick.get(execute.spec) and spec.max_retries):
@@ -228,13 +225,10 @@ class Executor:
         task.attempt = execute.attempt
         task.job = execute.job
         task.gpus = execute.gpus or []
-        task.actor_id = self.actor_id
         task.blocking = spec.kind == m.TASK
-        task.namespace = spec.namespace or self.actor_context.get("namespace", "")
-        if self.actor_id:
-            task.resources = self.actor_context["resources"]
-            task.actor_name = self.actor_context["name"]
-            task.gpus = self.actor_context["gpus"]
+        task.namespace = spec.namespace
+        if self.actor is not None:
+            self.actor.describe(task)
         else:
             task.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
         return task
@@ -263,13 +257,13 @@ class Executor:
                     self.in_user_code = False
                 del args, kwargs
                 result = self._settle(result)
-                values = self._values(execute, spec, result)
-                done = m.Done(execute.task, True, values, time.perf_counter() - started)
+                packed = values.results(self.client, execute, spec, result)
+                done = m.Done(execute.task, True, packed, time.perf_counter() - started)
             except BaseException as e:
                 done = self._failed(execute, spec, e, time.perf_counter() - started)
             if execute.task in self.cancelled:
                 self.cancelled.discard(execute.task)
-                if self.actor_id and done.ok:
+                if self.actor is not None and done.ok:
                     # A method is not interrupted; its result is not wanted.
                     for value in done.values:
                         self.client.abandon(value)
@@ -280,10 +274,41 @@ class Executor:
                 self.exiting = "its constructor failed"
         finally:
             self._release_arguments(execute)
-            if execute.gpus is not None and not (self.actor_id and self.own_process):
+            if execute.gpus is not None and not (self.actor is not None and self.own_process):
                 self._show_gpus(None)  # an actor keeps its GPUs for life
             del self._active[execute.task]
             context.current.reset(token)
+
+    async def _run_async(
+        self, execute: m.Execute, spec: m.TaskSpec, slots: asyncio.Semaphore
+    ) -> None:
+        """One method of an async actor, on its loop."""
+        import asyncio
+
+        context.current.set(self._context(execute, spec))  # each asyncio task has its own
+        started = time.perf_counter()
+        self._take_arguments(execute)
+        try:
+            async with slots:
+                if execute.task in self.cancelled:
+                    raise _Cancelled
+                started = time.perf_counter()
+                function, args, kwargs = self._prepare(execute, spec)
+                result = function(*args, **kwargs)
+                if inspect.isawaitable(result):
+                    result = await result
+                if execute.task in self.cancelled:
+                    raise _Cancelled
+                packed = values.results(self.client, execute, spec, result)
+            done = m.Done(execute.task, True, packed, time.perf_counter() - started)
+        except asyncio.CancelledError:
+            done = self._failed(execute, spec, _Cancelled(), time.perf_counter() - started)
+        except BaseException as e:
+            done = self._failed(execute, spec, e, time.perf_counter() - started)
+        finally:
+            self.cancelled.discard(execute.task)
+            self._release_arguments(execute)
+        self._report(execute, done, main=False)
 
     def _show_gpus(self, gpus: list[int] | None) -> None:
         """Let CUDA see just these GPUs; None restores what it saw before."""
@@ -310,20 +335,20 @@ class Executor:
         return result
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        values = [self.client.decode(v) for v in execute.deps]
-        args, kwargs = decode_args(self.client, execute.args, values)
+        deps = [self.client.decode(v) for v in execute.deps]
+        args, kwargs = decode_args(self.client, execute.args, deps)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs
         if spec.kind == m.ACTOR_CALL:
-            if spec.method == "__ray_call__":
-                function, *rest = args
-                return function, [self.actor, *rest], kwargs
-            if spec.method == "__ray_ready__":
-                return _true, args, kwargs
-            if spec.method == "__ray_terminate__":
-                return self._terminate, args, kwargs
-            return getattr(self.actor, spec.method), args, kwargs
-        return self._constructor(execute, spec), args, kwargs
+            assert self.actor is not None
+            method, args = self.actor.method(spec.method, args)
+            return method, args, kwargs
+        cls = self.function(spec.function)
+        self.actor = self.host_class(execute, spec)
+        for stream in self.streams:
+            stream.label = spec.name
+        self.client.link.prompt(True)  # calls and cancellations are to be seen at once
+        return self.actor.construct, [cls, *args], kwargs
 
     def _take_arguments(self, execute: m.Execute) -> None:
         """Count the descriptors that came with a task; ``_release_arguments`` is the other half."""
@@ -343,39 +368,6 @@ class Executor:
             found = self.functions[key] = pickle.loads(self.blobs[key])
         return found
 
-    def _values(self, execute: m.Execute, spec: m.TaskSpec, result: Any) -> list[m.Value]:
-        count = spec.num_returns
-        if count == 1:
-            results = (result,)
-        elif count == 0:
-            return []
-        else:
-            results = self._split(result, count)
-        values: list[m.Value] = []
-        try:
-            for i, item in enumerate(results):
-                packed = serialization.dumps(item)
-                values.append(self.client.store(ids.object_id(execute.task, i), packed))
-        except BaseException:
-            # Segments of the first results are written: announced, they are taken back.
-            for value in values:
-                self.client.abandon(value)
-            raise
-        return values
-
-    @staticmethod
-    def _split(result: Any, count: int) -> tuple[Any, ...]:
-        try:
-            length = len(result)
-        except TypeError:
-            raise TypeError(
-                f"A task with num_returns={count} must return {count} values, not a "
-                f"{type(result).__name__}."
-            ) from None
-        if length != count:
-            raise ValueError(f"Task returned {length} objects, but num_returns={count}.")
-        return tuple(result)
-
     def _failed(
         self, execute: m.Execute, spec: m.TaskSpec, error: BaseException, duration: float
     ) -> m.Done:
@@ -384,27 +376,7 @@ class Executor:
             return self._exits(execute, spec, error, duration)
         if isinstance(error, _Cancelled):
             error = errors.TaskCancelledError(f"{spec.name} was cancelled.", execute.task.hex())
-        header = f"fanlight::{spec.name}() (pid={os.getpid()}"
-        if self.actor_id:
-            header += f", actor_id={self.actor_id.hex()}, repr={self._actor_repr()}"
-        text = tracebacks.text_of(error, header + ")")
-        packed = pack_error(error, text, spec.name)
-        value = m.Value(
-            ids.object_id(execute.task, 0), m.ERROR, packed.to_bytes(), packed.size,
-            packed.contained or None,
-        )  # fmt: skip
-        retriable = spec.retry_exceptions and isinstance(error, Exception)
-        if retriable and spec.retry_types:
-            retriable = isinstance(errors.innermost(error), pickle.loads(spec.retry_types))
-        return m.Done(
-            execute.task, False, [value], duration, tracebacks.last_line(error), text, retriable
-        )
-
-    def _actor_repr(self) -> str:
-        try:
-            return repr(self.actor)
-        except Exception:
-            return object.__repr__(self.actor)
+        return values.failed(execute, spec, error, duration, self.actor)
 
     def _exits(
         self, execute: m.Execute, spec: m.TaskSpec, error: BaseException, duration: float
@@ -422,120 +394,6 @@ class Executor:
         )
         self.exiting = reason
         self.flush()
-        self.client.link.send([m.ActorExit(self.actor_id, reason)])
+        self.client.link.send([m.ActorExit(self.actor.id if self.actor else b"", reason)])
         self.client.link.wake()
         return m.Done(execute.task, False, [], duration, reason)
-
-    # --- actors ------------------------------------------------------------------------------
-
-    def _constructor(self, execute: m.Execute, spec: m.TaskSpec) -> Callable[..., None]:
-        cls = self.function(spec.function)
-        self.actor_id = execute.actor
-        self.actor_context = {
-            "name": spec.method,
-            "namespace": spec.namespace,
-            "resources": {k: v / UNITS for k, v in spec.resources.items() if v},
-            "gpus": execute.gpus or [],
-        }
-        for stream in self.streams:
-            stream.label = spec.name
-        is_async = any(inspect.iscoroutinefunction(f) for _, f in inspect.getmembers(cls, callable))
-        self.client.link.prompt(True)  # calls and cancellations are to be seen at once
-
-        def construct(*args: Any, **kwargs: Any) -> None:
-            if is_async:
-                self._start_loop(spec.max_concurrency)
-                self.actor = self._on_loop(_construct(cls, args, kwargs))
-            else:
-                self.actor = cls(*args, **kwargs)
-                if spec.max_concurrency > 1:
-                    from concurrent.futures import ThreadPoolExecutor
-
-                    self._pool = ThreadPoolExecutor(spec.max_concurrency, "fanlight-actor")
-
-        return construct
-
-    def _start_loop(self, concurrency: int) -> None:
-        import asyncio  # costs a worker 20 ms and 3 MB; most never need it
-
-        loop = asyncio.new_event_loop()
-        self._loop = loop
-
-        def run() -> None:
-            asyncio.set_event_loop(loop)
-            self._slots = asyncio.Semaphore(concurrency)
-            loop.run_forever()
-
-        threading.Thread(target=run, name="fanlight-loop", daemon=True).start()
-
-    def _on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the actor's loop and wait for it."""
-        import asyncio
-
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def _submit_async(self, execute: m.Execute, spec: m.TaskSpec) -> None:
-        import asyncio
-
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._run_async(execute, spec), self._loop)
-
-    async def _run_async(self, execute: m.Execute, spec: m.TaskSpec) -> None:
-        """One method of an async actor, on its loop."""
-        import asyncio
-
-        assert self._slots is not None
-        task = self._context(execute, spec)
-        context.current.set(task)  # each asyncio task has a context of its own
-        started = time.perf_counter()
-        this = asyncio.current_task()
-        assert this is not None
-        self._async_tasks[execute.task] = this
-        self._take_arguments(execute)
-        try:
-            async with self._slots:
-                if execute.task in self.cancelled:
-                    raise _Cancelled
-                started = time.perf_counter()
-                function, args, kwargs = self._prepare(execute, spec)
-                result = function(*args, **kwargs)
-                if inspect.isawaitable(result):
-                    result = await result
-                if execute.task in self.cancelled:
-                    raise _Cancelled
-                values = self._values(execute, spec, result)
-            done = m.Done(execute.task, True, values, time.perf_counter() - started)
-        except asyncio.CancelledError:
-            done = self._failed(execute, spec, _Cancelled(), time.perf_counter() - started)
-        except BaseException as e:
-            done = self._failed(execute, spec, e, time.perf_counter() - started)
-        finally:
-            del self._async_tasks[execute.task]
-            self.cancelled.discard(execute.task)
-            self._release_arguments(execute)
-        self._report(execute, done, main=False)
-
-    def _terminate(self) -> None:
-        raise ActorExitRequest
-
-    def _end_actor(self) -> None:
-        """A graceful end: let the actor clean up."""
-        actor, self.actor = self.actor, None
-        if actor is None:
-            return
-        shutdown = getattr(actor, "__ray_shutdown__", None)
-        if callable(shutdown):
-            try:
-                shutdown()
-            except Exception:
-                sys.excepthook(*sys.exc_info())
-        del actor
-
-
-def _true(*_: Any) -> bool:
-    return True
-
-
-async def _construct(cls: type, args: Any, kwargs: Any) -> Any:
-    return cls(*args, **kwargs)
