@@ -12,6 +12,7 @@ from fanlight import context, errors, options
 from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle
+from fanlight.client.waiting import Rest
 from fanlight.refs import ObjectRef
 from fanlight.remote_function import RemoteFunction
 
@@ -302,26 +303,40 @@ def wait(
     """
     if not isinstance(refs, list):
         raise TypeError(f"wait() takes a list of ObjectRefs, not a {type(refs).__name__}.")
-    _check_refs(refs, "wait()")
+    session = sessions._current
+    rest = None
+    if session is not None and not session.client.link.lost:
+        rest = session.client.known_rest(refs)  # in a loop over the same refs
+    if rest is None:
+        _check_refs(refs, "wait()")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The timeout of wait() cannot be negative, got {timeout}.")
-    session = sessions.ensure()
+    if rest is None:
+        session = sessions.ensure()
+    assert session is not None
     if not refs:
         return [], []
-    oids = [r._id for r in refs]
-    if len(set(oids)) != len(oids):
-        raise ValueError("wait() takes a list of unique ObjectRefs.")
+    if rest is None:
+        oids = [r._id for r in refs]
+        if len(set(oids)) != len(oids):
+            raise ValueError("wait() takes a list of unique ObjectRefs.")
+    else:
+        oids = rest.oids
     if not 0 < num_returns <= len(refs):
         raise ValueError(
             f"num_returns of wait() must be between 1 and the number of refs ({len(refs)}), got "
             f"{num_returns}."
         )
-    positions = session.engine.wait(oids, num_returns, timeout)
+    if rest is None:
+        positions = session.engine.wait(oids, num_returns, timeout)
+        rest = Rest(refs, oids)
+    else:
+        positions = session.client.await_some(oids, num_returns, timeout)
     ready = [refs[i] for i in positions]
-    if len(positions) == 1:  # the usual case, in loops over many refs
-        return ready, refs[: positions[0]] + refs[positions[0] + 1 :]
-    chosen = set(positions)
-    return ready, [r for i, r in enumerate(refs) if i not in chosen]
+    left = rest.without(positions)
+    if left:
+        session.client.remember(rest)
+    return ready, left
 
 
 def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:

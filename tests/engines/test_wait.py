@@ -114,6 +114,65 @@ def test_the_loop_of_the_courses(rt):
     assert total == sum(i * i for i in range(40))
 
 
+@line("GET.11", "GET.12")
+def test_lists_that_wait_gave_back_are_checked_like_others(rt, never):
+    done, pending = [rt.put(i) for i in range(4)], [never(), never()]
+
+    def left():
+        ready, rest = rt.wait(pending + done)
+        assert ready == done[:1]
+        return rest
+
+    for change, error in (
+        (lambda rest: rest.append(5), TypeError),
+        (lambda rest: rest.__setitem__(0, "ref"), TypeError),
+        (lambda rest: rest.append(rest[-1]), ValueError),
+        (lambda rest: rest.__setitem__(0, rest[-1]), ValueError),
+    ):
+        rest = left()
+        change(rest)
+        with pytest.raises(error):
+            rt.wait(rest)
+    rest = left()
+    for count in (0, len(rest) + 1):
+        with pytest.raises(ValueError):
+            rt.wait(rest, num_returns=count)
+    with pytest.raises(ValueError):
+        rt.wait(left(), timeout=-1)
+
+
+@line("GET.8", "GET.12")
+def test_lists_that_wait_gave_back_may_be_changed(rt, never):
+    done, pending = [rt.put(i) for i in range(8)], never()
+    _, rest = rt.wait([pending, *done])
+    rest.reverse()
+    ready, rest = rt.wait(rest, num_returns=2)
+    assert [id(r) for r in ready] == [id(done[7]), id(done[6])]
+    assert [id(r) for r in rest] == [id(r) for r in (*done[5:0:-1], pending)]
+    new = rt.put("new")
+    rest.insert(1, new)
+    kept = rest.copy()
+    ready, last = rt.wait(rest, num_returns=7, timeout=0.01)
+    assert ready == [done[5], new, *done[4:0:-1]] and last == [pending]
+    assert rest == kept, "the list that came in is the caller's"
+    assert rt.wait(last, timeout=0) == ([], [pending])
+
+
+@line("GC.1", "GET.6")
+@pytest.mark.runtime(num_cpus=1, object_store_memory=80 << 20)
+def test_what_wait_gave_back_is_not_kept(rt, eventually):
+    def in_store():
+        store = rt.session.current().engine.query("store")
+        return store["used"] - store["cached"]
+
+    eventually(lambda: in_store() == 0)
+    refs = [rt.put(bytes(1 << 20)) for _ in range(3)]
+    ready, rest = rt.wait(refs)
+    assert len(ready) == 1 and len(rest) == 2
+    del refs, ready, rest
+    eventually(lambda: in_store() == 0)
+
+
 @line("GET.6", "RES.11")
 def test_wait_inside_a_task(rt):
     @rt.remote

@@ -6,10 +6,12 @@ Drivers and workers use the same class. It speaks to the node through a *link*: 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +20,7 @@ import msgspec
 
 from fanlight import config, context, errors, ids, refs, serialization
 from fanlight import messages as m
-from fanlight.client import failures
+from fanlight.client import failures, waiting
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
@@ -58,6 +60,7 @@ class Client:
         self._functions: set[bytes] = set()
         self._specs = itertools.count(1).__next__
         self._failed = 0  # failed objects that arrived so far
+        self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
         self.reader = SegmentReader(folder) if folder is not None else None
         self.writer = (
             SegmentWriter(folder, client_id.hex()[:16], self._reserve)
@@ -176,6 +179,7 @@ class Client:
     def flush_drops(self) -> None:
         """Tell the node of refs that are gone; called when idle, and before asking for room."""
         messages: list[Any] = []
+        self._rests.clear()  # they hold refs
         with self._lock:
             gone: list[bytes] = []
             dropped, counts = refs.dropped, self._counts
@@ -405,22 +409,20 @@ class Client:
         """The values of several objects; raises as soon as one of them has failed."""
         entries = self.entries
         self._want(oids)
-        position, count = 0, len(oids)
-        failed = self._failed
+        count = len(oids)
+        complete = waiting.enough(entries.get, oids, count)
+        failed = -1
 
         def done() -> bool:
-            nonlocal position, failed
+            nonlocal failed
             if failed != self._failed:
                 failed = self._failed
                 if any((v := entries.get(oid)) and v.kind >= m.ERROR for oid in oids):
                     return True
-            while position < count and entries.get(oids[position]) is not None:
-                position += 1
-            return position == count
+            return complete()
 
-        failed = -1
         self._block(done, timeout, count)
-        if position < count:  # one has failed: raise that one
+        if not complete():  # one has failed: raise that one
             for oid in oids:
                 value = entries.get(oid)
                 if value is not None and value.kind >= m.ERROR:
@@ -429,24 +431,36 @@ class Client:
 
     def wait(self, oids: list[bytes], num_returns: int, timeout: float | None) -> list[int]:
         """Positions of the objects that are ready, at most ``num_returns``, in order."""
-        entries = self.entries
         self._want(oids)
-        ready: list[int] = []
+        return self.await_some(oids, num_returns, timeout)
 
-        def done() -> bool:
-            ready.clear()
-            for i, oid in enumerate(oids):
-                if entries.get(oid) is not None:
-                    ready.append(i)
-                    if len(ready) == num_returns:
-                        return True
-            return False
-
-        if not done() and timeout != 0:
-            self._block(done, timeout, len(oids), raises=False)
-        elif timeout == 0:
-            self._poll(done)
+    def await_some(self, oids: list[bytes], number: int, timeout: float | None) -> list[int]:
+        """``wait`` for objects whose values are on their way, or here, already."""
+        get = self.entries.get
+        ready = waiting.ready(get, oids, number)
+        if len(ready) < number or timeout == 0:
+            done = waiting.enough(get, oids, number)
+            if timeout == 0:
+                self._poll(done)
+            else:
+                self._block(done, timeout, len(oids), raises=False)
+            ready = waiting.ready(get, oids, number)
         return ready
+
+    def known_rest(self, refs: list[ObjectRef[Any]]) -> waiting.Rest | None:
+        """What is known of a list that ``wait`` gave back last; it is the caller's to keep."""
+        if self._rests:
+            with contextlib.suppress(IndexError):  # another thread took it
+                rest = self._rests.pop()
+                if rest.known(refs):
+                    return rest
+        return None
+
+    def remember(self, rest: waiting.Rest) -> None:
+        """Expect the list of ``rest`` in the next ``wait``, for a moment."""
+        if self.writer is not None:  # else nothing happens by itself, and it would stay for long
+            self._rests.append(rest)
+            self.link.wake()
 
     def _poll(self, done: Callable[[], bool]) -> None:
         self._lost_check()
