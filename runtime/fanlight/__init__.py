@@ -8,18 +8,32 @@
 ...     fanlight.get([square.remote(i) for i in range(4)])
 [0, 1, 4, 9]
 
+Code that was written for Ray's core runs after ``import fanlight as ray``; the name ``ray`` itself
+is left to the real package.
+
 Everything here is loaded on first use, so that the runtime's own processes start fast.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fanlight._version import __version__
 
 if TYPE_CHECKING:
-    from fanlight import actor, events, exceptions, observe, session
+    from fanlight import (
+        actor,
+        cloudpickle,
+        events,
+        exceptions,
+        observe,
+        remote_function,
+        session,
+        types,
+        util,
+    )
     from fanlight.actor import ActorHandle, get_actor, method
     from fanlight.api import (
         available_resources,
@@ -59,7 +73,23 @@ _HOME = {
     "shutdown": "api",
     "wait": "api",
 }
-_MODULES = ("actor", "errors", "events", "exceptions", "observe", "session")
+_MODULES = (
+    "actor", "cloudpickle", "errors", "events", "exceptions", "observe", "remote_function",
+    "runtime_context", "session", "types", "util",
+)  # fmt: skip
+# Ray's libraries, of which this version has none; `hasattr(fanlight, "data")` is False.
+_ABSENT = (
+    "air",
+    "dag",
+    "data",
+    "experimental",
+    "llm",
+    "rllib",
+    "serve",
+    "train",
+    "tune",
+    "workflow",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -69,10 +99,32 @@ def __getattr__(name: str) -> Any:
         value = import_module(f"fanlight.{name}")
     elif name == "ObjectID":  # the name in old courses
         value = __getattr__("ObjectRef")
+    elif name in _ABSENT:
+        raise AttributeError(_absent(name), name=name, obj=sys.modules[__name__])
     else:
         raise AttributeError(f"module 'fanlight' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _absent(name: str) -> str:
+    return (
+        f"ray.{name} is not in this version of Fanlight, which has Ray's core: tasks, actors, "
+        "objects and ray.util."
+    )
+
+
+class _AbsentLibraries:
+    """On sys.meta_path: ``import fanlight.data`` says the same as ``fanlight.data`` does."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Any = None, target: Any = None) -> None:
+        package, _, name = fullname.rpartition(".")
+        if package == __name__ and name in _ABSENT:
+            raise ModuleNotFoundError(_absent(name))
+
+
+sys.meta_path.append(_AbsentLibraries)
 
 
 def __dir__() -> list[str]:
@@ -95,6 +147,7 @@ __all__ = [
     "actor",
     "available_resources",
     "cancel",
+    "cloudpickle",
     "cluster_resources",
     "events",
     "exceptions",
@@ -110,7 +163,10 @@ __all__ = [
     "observe",
     "put",
     "remote",
+    "remote_function",
     "session",
     "shutdown",
+    "types",
+    "util",
     "wait",
 ]

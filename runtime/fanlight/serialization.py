@@ -38,6 +38,11 @@ def register_reducer(cls: type, reducer: Callable[[Any, list[bytes]], tuple[Any,
     _reducers[cls] = reducer
 
 
+def unregister_reducer(cls: type) -> None:
+    """Pickle instances of ``cls`` as Python does again."""
+    _reducers.pop(cls, None)
+
+
 class _NeedsCloudpickle(Exception):
     pass
 

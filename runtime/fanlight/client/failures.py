@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,8 +15,10 @@ from fanlight.wire.failures import ConnectionLost
 
 __all__ = [
     "ConnectionLost",
+    "Culprit",
     "cannot_serialize",
     "cannot_serialize_arguments",
+    "culprits",
     "exception_of",
     "pack_error",
 ]
@@ -89,7 +93,7 @@ def exception_of(value: m.Value) -> BaseException:
 
 def cannot_serialize(what: str, value: Any, error: BaseException) -> TypeError:
     """A TypeError that names the part of ``value`` that cannot be pickled."""
-    part = _culprit(value)
+    part = next(culprits(value, error)).path if isinstance(error, Exception) else ""
     where = f" The part that cannot be pickled: {part}." if part else ""
     return TypeError(
         f"Could not serialize {what} {_short(value)}: {type(error).__name__}: {error}.{where} "
@@ -119,10 +123,39 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _culprit(value: Any, path: str = "", depth: int = 0) -> str:
-    """The innermost part that fails by itself, as a path like ``.lock`` or ``['x'][0]``."""
-    if depth > 4:
-        return path
+class Culprit(NamedTuple):
+    """A part of a value that cannot be pickled, although none of its own parts is to blame."""
+
+    obj: Any
+    path: str  # from the value: ``.lock``, ``['x'][0]``, ``captured variable 'file'``
+    name: str  # the last step of the path
+    parent: Any  # what holds it
+    error: Exception
+
+
+def culprits(value: Any, error: Exception, depth: int = 5) -> Iterator[Culprit]:
+    """The innermost parts of ``value`` that fail by themselves; ``error`` is what it raised."""
+    return _culprits(Culprit(value, "", "", None, error), depth, {id(value)})
+
+
+def _culprits(whole: Culprit, depth: int, seen: set[int]) -> Iterator[Culprit]:
+    found = False
+    for label, part in _parts(whole.obj) if depth else ():
+        if id(part) in seen:
+            continue
+        try:
+            serialization.dumps(part)
+        except Exception as e:
+            found = True
+            seen.add(id(part))
+            inner = Culprit(part, whole.path + label, label.strip(" ."), whole.obj, e)
+            yield from _culprits(inner, depth - 1, seen)
+    if not found:
+        yield whole
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """What pickling ``value`` would pickle in turn, as far as it can be told from outside."""
     parts: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         parts = [(f"[{k!r}]", v) for k, v in list(value.items())[:50]]
@@ -130,19 +163,19 @@ def _culprit(value: Any, path: str = "", depth: int = 0) -> str:
         parts = [(f"[{i}]", v) for i, v in enumerate(list(value)[:50])]
     elif callable(value) and getattr(value, "__closure__", None):
         names = value.__code__.co_freevars
-        parts = [
-            (f" captured variable {n!r}", c.cell_contents)
-            for n, c in zip(names, value.__closure__, strict=True)
-        ]
+        for name, cell in zip(names, value.__closure__, strict=True):
+            with contextlib.suppress(ValueError):  # not assigned yet
+                parts.append((f" captured variable {name!r}", cell.cell_contents))
     if callable(value) and hasattr(value, "__code__"):
         used = value.__code__.co_names
         space = getattr(value, "__globals__", {})
         parts += [(f" global {n!r}", space[n]) for n in used if n in space]
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         parts += [(f".{k}", v) for k, v in list(vars(value).items())[:50]]
-    for label, part in parts:
-        try:
-            serialization.dumps(part)
-        except Exception:
-            return _culprit(part, path + label, depth + 1)
-    return path
+    elif isinstance(value, type):
+        parts += [(f".{k}", v) for k, v in vars(value).items() if not _is_dunder(k)]
+    return parts
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")

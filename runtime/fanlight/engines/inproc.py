@@ -278,6 +278,7 @@ class InprocNode:
             if worker.number == number:
                 del self.workers[peer]
                 del self.clients[peer]
+                worker.client.link.close()  # what it still says is of no use
                 worker.executor.queue.clear()
                 self._inbox.append((peer, fx.Disconnected()))
                 self._inbox.append((0, fx.WorkerExited(number, how)))
@@ -380,6 +381,10 @@ class InprocEngine(NativeEngine):
 
     def subscribe(self, callback: Callable[[events.Event], None]) -> _InprocSubscription:
         return self.node.subscribe(callback)
+
+    def step(self) -> bool:
+        """Let one task run; False if none can. For code that waits for more than refs."""
+        return self.node.run_one()
 
     def close(self) -> None:
         """Run what was submitted and never waited for, then end."""

@@ -1,0 +1,83 @@
+"""What Ray has under ``ray.util``, under the same names.
+
+>>> import fanlight as ray
+>>> from fanlight.util import ActorPool
+>>> @ray.remote
+... class Doubler:
+...     def double(self, x):
+...         return 2 * x
+>>> with ray.init(num_cpus=2, engine="inproc"):
+...     pool = ActorPool([Doubler.remote(), Doubler.remote()])
+...     list(pool.map(lambda actor, x: actor.double.remote(x), [1, 2, 3]))
+[2, 4, 6]
+
+Each part is a module of its own and is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from fanlight.util import queue
+    from fanlight.util.actor_pool import ActorPool
+    from fanlight.util.check_serialize import inspect_serializability
+    from fanlight.util.helpers import (
+        as_completed,
+        get_node_ip_address,
+        list_named_actors,
+        map_unordered,
+    )
+    from fanlight.util.serialization import deregister_serializer, register_serializer
+
+_HOME = {
+    "ActorPool": "actor_pool",
+    "as_completed": "helpers",
+    "deregister_serializer": "serialization",
+    "get_node_ip_address": "helpers",
+    "inspect_serializability": "check_serialize",
+    "list_named_actors": "helpers",
+    "map_unordered": "helpers",
+    "register_serializer": "serialization",
+}
+_MODULES = ("queue",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"fanlight.util.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"fanlight.util.{name}")
+    else:
+        raise AttributeError(f"module 'fanlight.util' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES})
+
+
+def connect(*_: Any, **__: Any) -> NoReturn:
+    """Ray's client mode. Raises UnsupportedError: ``init(address=...)`` attaches to a runtime."""
+    from fanlight.errors import UnsupportedError
+
+    raise UnsupportedError(
+        "util.connect() is not in this version of Fanlight: there are no remote clusters to be a "
+        "client of. fanlight.init(address='auto') attaches to a runtime of this machine."
+    )
+
+
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "connect",
+    "deregister_serializer",
+    "get_node_ip_address",
+    "inspect_serializability",
+    "list_named_actors",
+    "map_unordered",
+    "queue",
+    "register_serializer",
+]
