@@ -19,11 +19,12 @@ FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json) labext
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env install lab test test-py test-js test-ui lint format bench build clean distclean
+.PHONY: help env install lab test test-py test-js test-ui lint format bench bench-quick build clean \
+  distclean
 
 help:  ## List the jobs
 	@awk 'BEGIN { FS = ":.*  ## " } \
-	  /^[a-z-]+:.*  ## / { printf "  make %-10s %s\n", $$1, $$2 } \
+	  /^[a-z-]+:.*  ## / { printf "  make %-11s %s\n", $$1, $$2 } \
 	  /^##   / { print "  " substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 lab: install  ## Open JupyterLab on the first lesson, with the panel
@@ -54,8 +55,11 @@ format: install  ## Rewrite the sources in the project's style
 	$(PY) -m ruff format
 	$(PY) hatch_build.py --jlpm run lint
 
-bench: install  ## Measure Fanlight beside its peers (BENCH_ARGS)
-	$(PY) -m tests.bench $(BENCH_ARGS)
+bench: install  ## Measure Fanlight beside its peers, all of it (about an hour; BENCH_ARGS)
+	$(PY) -m tests.bench --full $(BENCH_ARGS)
+
+bench-quick: install  ## The same in a few minutes: smaller, one round, without what takes long
+	$(PY) -m tests.bench --quick $(BENCH_ARGS)
 
 build: env  ## Make the wheel and the sdist, in dist/
 	$(PY) -m build --no-isolation --outdir dist .

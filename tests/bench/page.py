@@ -18,6 +18,7 @@ from bokeh.models.tickers import LogTicker
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
+from . import curves
 from .results import show
 from .rows import OWN
 
@@ -40,6 +41,8 @@ th, td { border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: right
 th:first-child, td:first-child, td:last-child { text-align: left; }
 td { white-space: nowrap; } td:first-child { white-space: normal; }
 .own { font-weight: 600; } .yes { color: #23733f; } .no { color: #b3261e; } .later { color: #777; }
+table.curve td:last-child { text-align: right; }
+.curves { display: flex; flex-wrap: wrap; gap: 1rem; margin-bottom: 1rem; }
 small { color: #666; }
 """
 
@@ -52,11 +55,18 @@ are plain figures; the diamond shows how far above (right) or below (left) the g
 
 def page(results: dict[str, Any]) -> str:
     """The whole page as HTML; it loads nothing from anywhere."""
-    script, plot = components(chart(results))
+    found = results.get("curves", [])
+    plots = [curves.plot(curve, results["peers"], COLOURS) for curve in found if curve["points"]]
+    script, drawn = components((chart(results), *plots))
+    rows = f"{INTRODUCTION}{drawn[0]}{_table(results)}" if results["rows"] else ""
+    scaling = ""
+    if found:
+        tables = "".join(curves.table(curve, results["peers"]) for curve in found)
+        scaling = f"<h2>Scaling</h2><div class='curves'>{''.join(drawn[1:])}</div>{tables}"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>Fanlight bench</title><style>{STYLE}</style>{INLINE.render()}</head><body>"
-        f"<h1>Fanlight beside its peers</h1>{INTRODUCTION}{plot}{_table(results)}{script}"
+        f"<h1>Fanlight beside its peers</h1>{rows}{scaling}{script}"
         "</body></html>\n"
     )
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .peers import Peer
-from .rows import OWN, Goal, Row
+from .peers import BY_NAME, Peer
+from .rows import OWN, Curve, Goal, Row
 from .runner import Samples
 
 VERSION = 1
@@ -70,20 +70,63 @@ def _row(
     ratios = {}
     if "median" in own:
         for name, entry in values.items():
-            if name != OWN and "median" in entry:
+            if name != OWN and entry.get("median"):  # no ratio to nothing
                 ratios[name] = better(row, own["median"], entry["median"])
         shares = [a["value"] / a["memcpy"] for a in own["answers"] if a.get("memcpy")]
         if shares:
             ratios["memcpy"] = statistics.median(shares)
     return {
         "key": row.key,
-        "title": row.title,
+        "title": _title(row, values),
         "unit": row.unit,
         "lower_is_better": row.lower_is_better,
         "values": values,
         "ratios": ratios,
         "goals": [_goal(row, goal, own.get("median"), ratios) for goal in row.goals],
     }
+
+
+def _title(row: Row, values: dict[str, dict[str, Any]]) -> str:
+    """With the ``n`` of the answers, Fanlight's first; a peer with another one is named."""
+    if "{n}" not in row.title:
+        return row.title
+    found = {
+        name: next((a["n"] for a in entry["answers"] if "n" in a), None)
+        for name, entry in values.items()
+    }
+    known = {name: n for name, n in found.items() if n is not None}
+    if not known:
+        return row.title.format(n="n")
+    usual = known.get(OWN, next(iter(known.values())))
+    others = [
+        f"{BY_NAME[name].title if name in BY_NAME else name}: {n:,}"
+        for name, n in known.items()
+        if n != usual
+    ]
+    return row.title.format(n=f"{usual:,}") + (f" ({', '.join(others)})" if others else "")
+
+
+def curves(
+    chosen: Sequence[Curve], peers: Sequence[Peer], samples: Samples
+) -> list[dict[str, Any]]:
+    """One dict per curve: the points of each peer, and what is said of those that have none."""
+    found = []
+    for curve in chosen:
+        answers = samples.get(curve.key, {})
+        first = {peer.name: answers[peer.name][0] for peer in peers if answers.get(peer.name)}
+        found.append(
+            {
+                "key": curve.key,
+                "title": curve.title,
+                "x": curve.x,
+                "y": curve.y,
+                "unit": curve.unit,
+                "points": {name: a["points"] for name, a in first.items() if "points" in a},
+                "ideal": next((a["ideal"] for a in first.values() if "ideal" in a), []),
+                "errors": {name: a["error"] for name, a in first.items() if "error" in a},
+            }
+        )
+    return found
 
 
 def better(row: Row, own: float, other: float) -> float:

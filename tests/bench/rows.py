@@ -27,6 +27,8 @@ class Row:
 
     ``value`` names the field of the answer that is the row's figure; ``cap`` is the number of
     seconds after which a subject that has not answered is stopped (a quarter of it with --quick).
+    ``{n}`` in the title is the ``n`` of the answers: how much there was of what is measured. A row
+    that is measured ``once`` is left out of all rounds but the first.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Row:
     request: str = ""
     value: str = "value"
     full_only: bool = False
+    once: bool = False
 
     @property
     def asks(self) -> str:
@@ -98,6 +101,49 @@ ROWS: tuple[Row, ...] = (
     Row("wait_many", "wait on 1,000 refs, until all are done", "rounds/s", (Goal("", 100),)),
     Row("get_many_refs", "get of an object that holds 10,000 refs", "/s", (Goal("", 100),)),
     Row(
+        "chain",
+        "A chain of {n} dependent tasks",
+        "/s",
+        (Goal("ray", 5),),
+    ),
+    Row(
+        "fan_in",
+        "{n} tasks with dependencies: fan-in of ten, two levels",
+        "/s",
+        (Goal("ray", 5),),
+        cap=400,
+        once=True,
+    ),
+    Row("tree", "Tree reduction of {n} values, two by two", "/s", (Goal("ray", 5),)),
+    Row(
+        "many_args",
+        "One task with {n} refs as arguments",
+        "ms",
+        (Goal("ray", 1),),
+        lower_is_better=True,
+    ),
+    Row(
+        "many_returns",
+        "One task with {n} returns",
+        "ms",
+        (Goal("ray", 1),),
+        lower_is_better=True,
+    ),
+    Row(
+        "nested",
+        "Tasks submitted by a task, share of the driver's own rate",
+        "",
+        (Goal("", 0.5),),
+    ),
+    Row("two_drivers", "Two drivers at once: the smaller share", "", (Goal("", 0.4),)),
+    Row(
+        "busy_driver",
+        "Tasks while the driver holds the GIL, share of the rate while another process computes",
+        "",
+        (Goal("", 0.95),),
+        cap=120,
+    ),
+    Row(
         "observed",
         "Tasks in flight with an observer, share of the rate without",
         "",
@@ -132,6 +178,97 @@ ROWS: tuple[Row, ...] = (
         value="overall",
         full_only=True,
     ),
+    Row(
+        "queue_node",
+        "1,000,000 queued tasks: memory each in the node alone",
+        "bytes",
+        (),
+        lower_is_better=True,
+        cap=1200,
+        request="queue_million",
+        value="node_bytes",
+        full_only=True,
+    ),
+    Row(
+        "huge_object",
+        "put of one object of {n} GB",
+        "GB/s",
+        (),
+        cap=240,
+        full_only=True,
+    ),
+    Row(
+        "many_actors",
+        "Actors alive at once, up to 1,000",
+        "",
+        (Goal("", 1000),),
+        cap=600,
+        full_only=True,
+    ),
+    Row(
+        "actors_rate",
+        "Actors alive at once: made and answered",
+        "/s",
+        (Goal("ray", 5),),
+        cap=600,
+        request="many_actors",
+        value="rate",
+        full_only=True,
+    ),
+    Row(
+        "actors_memory",
+        "Actors alive at once: memory each (PSS)",
+        "MB",
+        (Goal("ray", 5),),
+        lower_is_better=True,
+        cap=600,
+        request="many_actors",
+        value="mb_each",
+        full_only=True,
+    ),
+    Row(
+        "finished_memory",
+        "The node's growth from a tenth to all of {n} finished tasks",
+        "MB",
+        (Goal("", 5),),
+        lower_is_better=True,
+        cap=1100,
+        full_only=True,
+    ),
 )
 
 BY_KEY = {row.key: row for row in ROWS}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A rate against something that grows; measured once, drawn as a plot.
+
+    ``key`` is the request; the answer's ``points`` are ``[x, y]``.
+    """
+
+    key: str
+    title: str
+    x: str
+    y: str
+    unit: str
+    cap: float = 240.0
+
+    @property
+    def asks(self) -> str:
+        return self.key
+
+    @property
+    def once(self) -> bool:
+        return True
+
+    full_only = False
+
+
+CURVES: tuple[Curve, ...] = (
+    Curve(
+        "scale_tasks", "Rate against the number of tasks", "tasks submitted at once", "tasks", "/s"
+    ),
+    Curve("scale_size", "A value to a task and back", "bytes", "throughput", "GB/s"),
+    Curve("scale_workers", "Tasks that sleep for 5 ms", "workers", "tasks", "/s"),
+)

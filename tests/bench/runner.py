@@ -16,9 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from .peers import Peer, environment
-from .rows import OWN, Row
+from .rows import OWN, Curve, Row
 
 START_CAP = 90.0  # seconds for a peer to start and run its first task
+
+
+MEMORY_FLOOR = 0.03  # of the machine's memory: below it a subject is stopped
+
+
+def memory_left() -> float:
+    """The share of the machine's memory that is free to use; 1 where that is not told."""
+    facts = {}
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, amount = line.partition(":")
+            facts[name] = int(amount.split()[0])
+        return facts["MemAvailable"] / facts["MemTotal"]
+    except (OSError, ValueError, LookupError):
+        return 1.0
 
 
 class NoAnswer(Exception):
@@ -76,6 +91,8 @@ class Subject:
                     self._buffer += data
                 elif self.process.poll() is not None:
                     raise NoAnswer(f"it ended: {self.last_words()}")
+                elif memory_left() < MEMORY_FLOOR:
+                    raise NoAnswer("it was stopped: it had taken nearly all of the memory")
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -151,7 +168,14 @@ class Subject:
 class Plan:
     """What to run: the settings that go with every request, and the rounds."""
 
-    def __init__(self, rows: Sequence[Row], cpus: int, rounds: int, quick: bool) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row | Curve],
+        cpus: int,
+        rounds: int,
+        quick: bool,
+        full: bool = False,
+    ) -> None:
         self.rows = rows
         self.cpus = cpus
         self.rounds = rounds
@@ -162,9 +186,22 @@ class Plan:
             "large_mb": 64 if quick else 256,
             "get_mb": 256 if quick else 1000,
             "queued": 1_000_000,
+            "chain": 200 if quick else 1000,
+            "graph": 1_110 if quick else 100_000 if full else 22_200,
+            "tree": 128 if quick else 1024,
+            "args": 1000 if quick else 10_000,
+            "returns": 300 if quick else 3000,
+            "nested": 500 if quick else 4000,
+            "huge_gb": 8.0,
+            "actors": 1000,
+            "actors_seconds": 240,
+            "finished": 10_000_000,
+            "finished_seconds": 900,
+            "curve_tasks": 1000 if quick else 100_000 if full else 10_000,
+            "curve_mb": 2 if quick else 128,
         }
 
-    def cap(self, row: Row) -> float:
+    def cap(self, row: Row | Curve) -> float:
         return max(15.0, row.cap / 4) if self.quick else row.cap
 
 
@@ -200,7 +237,7 @@ def _one_session(
 
     requests = list(dict.fromkeys(row.asks for row in plan.rows))
     caps = {row.asks: plan.cap(row) for row in plan.rows}
-    once = {row.asks for row in plan.rows if row.full_only}
+    once = {row.asks for row in plan.rows if row.full_only or row.once}
     waiting = [r for r in requests if r != "startup" and not (r in once and number > 0)]
     if peer.name == "raw":  # its start is a fork, which nobody is compared with
         requests = waiting

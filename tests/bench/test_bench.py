@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.bench import peers, results, rows, runner
+from tests.bench import curves, peers, results, rows, runner
 from tests.bench.page import page
 from tests.bench.peers import Peer
 
 # A collapse of the whole path (a task that waits for a timer, a lost wake-up) costs a factor of
 # ten or more; noise on a busy machine costs less than two.
 COLLAPSED = 0.3
+ROWS = "startup,task_sync,chain,scale_tasks"
 
 
 def bench(out: Path, *arguments: str) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def bench(out: Path, *arguments: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bench")
-    found = bench(out, "--quick", "--rows", "startup,task_sync", "--peers", "fanlight,futures")
+    found = bench(out, "--quick", "--rows", ROWS, "--peers", "fanlight,futures")
     found["out"] = out
     return found
 
@@ -51,8 +52,8 @@ def row_of(found: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-def test_two_rows_with_two_peers(quick: dict[str, Any]) -> None:
-    assert [row["key"] for row in quick["rows"]] == ["startup", "task_sync"]
+def test_rows_with_two_peers(quick: dict[str, Any]) -> None:
+    assert [row["key"] for row in quick["rows"]] == ROWS.split(",")[:-1]
     assert list(quick["peers"]) == ["fanlight", "futures"]
     for row in quick["rows"]:
         assert set(row["values"]) == {"fanlight", "futures"}
@@ -61,6 +62,7 @@ def test_two_rows_with_two_peers(quick: dict[str, Any]) -> None:
         own, other = (row["values"][n]["median"] for n in ("fanlight", "futures"))
         expected = other / own if row["lower_is_better"] else own / other
         assert row["ratios"]["futures"] == pytest.approx(expected)
+    assert row_of(quick, "chain")["title"] == "A chain of 200 dependent tasks"
     assert quick["machine"]["cores"] >= 1
     assert quick["leftovers"] == {}
 
@@ -74,6 +76,19 @@ def test_three_outputs(quick: dict[str, Any]) -> None:
     assert "Tasks, one at a time" in html
     assert "<script src=" not in html
     assert "<link " not in html
+
+
+@pytest.mark.timeout(300)
+def test_a_curve_of_two_peers(quick: dict[str, Any]) -> None:
+    (curve,) = quick["curves"]
+    assert set(curve["points"]) == {"fanlight", "futures"}
+    for points in curve["points"].values():
+        assert [x for x, _ in points] == [1, 10, 100, 1000]
+        assert all(y > 0 for _, y in points)
+    table = (quick["out"] / "table.md").read_text()
+    assert "| tasks submitted at once | Fanlight | ProcessPoolExecutor |" in table
+    assert "| 1,000 | " in table
+    assert "Rate against the number of tasks" in (quick["out"] / "bench.html").read_text()
 
 
 @pytest.mark.timeout(300)
@@ -143,6 +158,41 @@ def test_what_is_missing_is_said() -> None:
     html = page(found)
     assert "Ray was left out: not installed" in html
     assert "it &lt;ended&gt;" in html
+
+
+def test_a_peer_that_measured_less_is_named() -> None:
+    row = rows.BY_KEY["finished_memory"]
+    samples = {
+        "finished_memory": {
+            "fanlight": [{"value": 0.5, "n": 10_000_000}],
+            "ray": [{"value": 40.0, "n": 70_000}],
+        }
+    }
+    (found,) = results.collect([row], peers.PEERS, samples, {})
+    assert "all of 10,000,000 finished tasks (Ray: 70,000)" in found["title"]
+
+
+def test_a_ratio_to_nothing_is_left_out() -> None:
+    row = rows.BY_KEY["two_drivers"]
+    samples = {"two_drivers": {"fanlight": [{"value": 0.5}], "ray": [{"value": 0.0}]}}
+    (found,) = results.collect([row], peers.PEERS, samples, {})
+    assert found["ratios"] == {}
+    assert found["goals"][0]["reached"] is True
+
+
+def test_a_curve_that_failed_is_said() -> None:
+    samples: runner.Samples = {
+        "scale_size": {
+            "fanlight": [{"value": 1.0, "points": [[1024, 0.001], [8192, 0.5]]}],
+            "ray": [{"error": "it <ended>"}],
+        }
+    }
+    found = everything({}, {})
+    found["curves"] = results.curves(rows.CURVES[1:2], peers.PEERS, samples)
+    table = curves.markdown(found)
+    assert "| 1 KiB | 1 MB/s |" in table
+    assert "Ray: it <ended>." in table
+    assert "it &lt;ended&gt;" in page(found)
 
 
 @pytest.mark.parametrize(

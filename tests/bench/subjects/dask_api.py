@@ -32,20 +32,48 @@ class Counter:
 
 
 def start():
+    open_cluster(CPUS)
+    assert client.submit(echo, 41).result() == 41
+    return time.perf_counter() - STARTED
+
+
+def open_cluster(workers):
     global client, cluster
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(
-        n_workers=CPUS, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
     )
     client = Client(cluster)
-    assert client.submit(echo, 41).result() == 41
-    return time.perf_counter() - STARTED
 
 
 def close():
     client.close()
     cluster.close()
+
+
+class Function:
+    def __init__(self, function):
+        self.function = function
+
+    def remote(self, *args):
+        return client.submit(self.function, *args, pure=False)
+
+
+class LikeRay:
+    """Just enough of Ray's names for the rows that are written for them."""
+
+    remote = staticmethod(Function)
+    shutdown = staticmethod(close)
+
+    def init(self, num_cpus):
+        open_cluster(num_cpus)
+
+    def get(self, futures):
+        return client.gather(futures)
+
+    def put(self, value):
+        return client.scatter(value, hash=False)
 
 
 def memory(settings):
@@ -139,5 +167,14 @@ if __name__ == "__main__":
     startup = start()
     import common
     import distributed
+    import graphs
+    import runtime
+    import scaling
+    import sharing
+
+    runtime.use(LikeRay(), "dask", CPUS)
+    for row in (graphs.chain, graphs.fan_in, graphs.tree, graphs.many_args, sharing.busy_driver):
+        ROWS[row.__name__] = row
+    ROWS.update(scaling.ROWS)
 
     common.serve(startup, distributed.__version__, ROWS, close)

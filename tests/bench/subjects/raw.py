@@ -116,7 +116,16 @@ def get_large(settings):
     return {"value": elapsed * 1e3, "copies": False, "megabytes": settings["get_mb"]}
 
 
-ROWS = {f.__name__: f for f in (task_sync, task_burst, put_large, get_large)}
+def huge_object(settings):
+    """GB/s of filling shared memory from zero pages, with plain writes."""
+    import limits
+
+    nbytes = limits.huge_size(settings)
+    limits.fill_shared_memory(nbytes)
+    return {"value": limits.fill_shared_memory(nbytes), "n": round(nbytes / 1e9, 1)}
+
+
+ROWS = {f.__name__: f for f in (task_sync, task_burst, put_large, get_large, huge_object)}
 
 if __name__ == "__main__":
     startup = start()

@@ -67,12 +67,10 @@ class Counter:
 
 def start():
     """Start the runtime and get the first task's result; gives the seconds since the first line."""
-    options = {}
-    if API == "ray":
-        import os
+    import runtime
 
-        options = {"include_dashboard": False, "_temp_dir": os.environ["BENCH_TEMP"]}
-    ray.init(num_cpus=CPUS, **options)
+    runtime.use(ray, API, CPUS)
+    runtime.start()
     assert ray.get(echo.remote(41)) == 41
     return time.perf_counter() - STARTED
 
@@ -84,14 +82,7 @@ def memory(settings):
     while len(pids) < CPUS and time.monotonic() < deadline:
         pids.update(ray.get([pid_after.remote(0.1) for _ in range(CPUS)]))
     assert len(pids) >= CPUS, f"{len(pids)} workers ran tasks, not {CPUS}"
-    return common.idle_memory(settings["settle"], node_pids())
-
-
-def node_pids():
-    if API == "ray":
-        return ()
-    session = ray.session.current()
-    return (session.node_pid,) if session is not None and session.node_pid else ()
+    return common.idle_memory(settings["settle"], runtime.node_pids())
 
 
 def task_sync(settings):
@@ -207,8 +198,8 @@ def queue_million(settings):
     tenth = n // 10
     gate = os.path.join(os.environ["BENCH_TEMP"], "gate")
     tasks_in_flight(1000)
-    before = common.pss_mb(common.runtime_pids(node_pids()))
-    node_before = common.pss_mb(list(node_pids()))
+    before = common.pss_mb(common.runtime_pids(runtime.node_pids()))
+    node_before = common.pss_mb(list(runtime.node_pids()))
     held = [hold.remote(gate) for _ in range(CPUS)]
     refs = []
     marks = [time.perf_counter()]
@@ -216,8 +207,8 @@ def queue_million(settings):
         refs.extend([echo.remote(1) for _ in range(tenth)])
         marks.append(time.perf_counter())
     ray.wait([refs[-1]], timeout=settings["settle"])  # what is in buffers gets sent
-    used = common.pss_mb(common.runtime_pids(node_pids())) - before
-    node_used = common.pss_mb(list(node_pids())) - node_before
+    used = common.pss_mb(common.runtime_pids(runtime.node_pids())) - before
+    node_used = common.pss_mb(list(runtime.node_pids())) - node_before
     opened = time.perf_counter()
     with open(gate, "w"):
         pass
@@ -307,6 +298,14 @@ ROWS = {
 if __name__ == "__main__":
     startup = start()
     import common
+    import graphs
+    import limits
+    import runtime
+    import scaling
+    import sharing
+
+    for module in (graphs, limits, scaling, sharing):
+        ROWS.update(module.ROWS)
 
     version = "checkout"
     if API == "ray":
