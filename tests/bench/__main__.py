@@ -18,7 +18,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     names = ",".join(peers.BY_NAME)
     curves = {curve.key: curve for curve in rows.CURVES}
     keys = ",".join([*rows.BY_KEY, *curves])
-    parser.add_argument("--quick", action="store_true", help="one short round, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round, a few minutes")
     parser.add_argument(
         "--full",
         action="store_true",
@@ -112,12 +112,15 @@ def main(argv: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(found, indent=1))
     (options.out / "table.md").write_text(table)
+    summary = results.summary(found)
+    (options.out / "summary.md").write_text(summary)
     (options.out / "bench.html").write_text(page(found))
     print(table)
+    print(summary)
     missed = results.missed(found)
     for line in missed:
         print(f"missed: {line}")
-    say(f"written: {options.out}/results.json, table.md, bench.html")
+    say(f"written: {options.out}/results.json, table.md, summary.md, bench.html")
     return 1 if missed and options.check else 0
 
 

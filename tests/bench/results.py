@@ -209,6 +209,30 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(results: dict[str, Any]) -> str:
+    """Fanlight, its ratio to Ray, and to the best of the others: the table of ``DESIGN.md``."""
+    ray = results["peers"].get("ray", {})
+    lines = [
+        f"| what | Fanlight | beside Ray{_version(ray)} | beside the best of the others | goal |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        own = row["values"].get(OWN, {})
+        figure = show(own["median"], row["unit"]) if "median" in own else _cell(row, OWN)
+        ratios = dict(row["ratios"])
+        beside_ray = f"{show(ratios.pop('ray'), '')}×" if "ray" in ratios else ""
+        ratios.pop("raw", None)
+        share = ratios.pop("memcpy", None)
+        others = [(ratio, name) for name, ratio in ratios.items()]
+        best = f"{share:.2f} of memcpy" if share else ""
+        if others:
+            ratio, name = min(others)
+            best = f"{show(ratio, '')}× {results['peers'][name]['title']}"
+        goals = ", ".join(_goal_text(goal) for goal in row["goals"])
+        lines.append(f"| {row['title']} | {figure} | {beside_ray} | {best} | {goals} |")
+    return "\n".join(lines) + "\n"
+
+
 def _version(peer: dict[str, Any]) -> str:
     version = peer.get("version", "")
     return f" {version}" if version[:1].isdigit() else ""

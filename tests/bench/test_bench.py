@@ -72,6 +72,7 @@ def test_three_outputs(quick: dict[str, Any]) -> None:
     table = (quick["out"] / "table.md").read_text()
     assert quick["printed"].startswith(table)
     assert "| Tasks, one at a time | **" in table
+    assert "| Tasks, one at a time | " in (quick["out"] / "summary.md").read_text()
     html = (quick["out"] / "bench.html").read_text()
     assert "Tasks, one at a time" in html
     assert "<script src=" not in html

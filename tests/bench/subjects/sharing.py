@@ -136,7 +136,7 @@ def measure_busy(submit, gather, cores, settings):
     rates = {"idle": [], "other": [], "python": [], "c": []}
     ways = {"idle": time.sleep, "other": stand_by, "python": compute, "c": hold}
     for turn in range(3):
-        for name in list(ways)[turn % 2 :: 1] + list(ways)[: turn % 2]:
+        for name in [*ways][turn:] + [*ways][:turn]:
             rates[name].append(timed(ways[name]))
     middle = {name: common.median(values) for name, values in rates.items()}
     return {
