@@ -10,6 +10,7 @@ from fanlight import context, errors, options, refs, serialization
 from fanlight import session as sessions
 from fanlight.engines.base import FunctionSpec
 from fanlight.ids import handle_oid
+from fanlight.pending_calls import OutstandingCalls
 from fanlight.remote_function import Bindable, SignatureCheck
 
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
@@ -45,12 +46,29 @@ class ActorClass:
         session = sessions.ensure()
         self._check(args, kwargs)
         opts = dict(self._options)
+        opts["_traits"] = self._traits()
         opts["namespace"] = opts.get("namespace") or session.task_namespace
         opts["_methods"] = self._methods
         opts["_is_async"] = any(facts["async"] for facts in self._methods.values())
         spec = FunctionSpec(self._cls, self._name, opts, context.origin(), session.task_namespace)
         found = session.engine.create_actor(spec, args, kwargs)
-        return ActorHandle(found["actor"], found["class_name"], found["methods"], True)
+        return handle_of(found, True)
+
+    def _traits(self) -> dict[str, Any]:
+        """What handles know of the actor besides its methods. Raises ValueError."""
+        opts = self._options
+        groups = options.groups_of(opts.get("concurrency_groups"))
+        for name, facts in self._methods.items():
+            check_group(facts["options"].get("concurrency_group"), groups, f"{self._name}.{name}")
+        concurrent = opts.get("max_concurrency", 1) > 1 or any(
+            facts["async"] for facts in self._methods.values()
+        )
+        if opts.get("allow_out_of_order_execution") is False and (concurrent or groups):
+            raise ValueError(
+                "allow_out_of_order_execution=False is for actors that run one call at a time: "
+                f"{self._name} is async, has concurrency groups, or has max_concurrency above 1."
+            )
+        return {"groups": groups, "max_pending_calls": opts.get("max_pending_calls", -1)}
 
     def options(self, **opts: Any) -> ActorClass:
         """A copy with other options; those not named stay as they are."""
@@ -94,9 +112,19 @@ def describe_methods(cls: type) -> dict[str, dict[str, Any]]:
     return methods
 
 
+def check_group(group: str | None, groups: dict[str, int], label: str) -> None:
+    """Raises ValueError when the actor has no such concurrency group."""
+    if group is not None and group not in groups:
+        known = ", ".join(map(repr, groups)) or "none"
+        raise ValueError(
+            f"{label} is to run in the concurrency group {group!r}; the groups of its class are: "
+            f"{known} (concurrency_groups= of @remote)."
+        )
+
+
 def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a method of an actor class with defaults, such as ``num_returns=2``."""
-    unknown = set(opts) - set(options.METHOD_OPTIONS) - {"concurrency_group"}
+    unknown = set(opts) - set(options.METHOD_OPTIONS)
     assert opts and not unknown, (
         f"@method takes {', '.join(options.METHOD_OPTIONS)}; not {', '.join(unknown)}."
     )
@@ -124,7 +152,14 @@ class ActorMethod(Bindable):
         handle = self._handle
         handle._check_session(session)
         label = f"{handle._class_name}.{self._name}"
-        return session.engine.bind_method(handle._id, self._name, label, self._options, origin)
+        check_group(self._options.get("concurrency_group"), handle._traits["groups"], label)
+        call = session.engine.bind_method(handle._id, self._name, label, self._options, origin)
+        limit = handle._traits["max_pending_calls"]
+        if limit < 0:
+            return call
+        if handle._outstanding is None:
+            handle._outstanding = OutstandingCalls()
+        return handle._outstanding.limited(call, limit, label)
 
     def options(self, **opts: Any) -> ActorMethod:
         """The same method with other options for its calls."""
@@ -146,11 +181,18 @@ class ActorHandle:
     the actor lives as long as a handle to it does, anywhere (detached ones until killed)."""
 
     def __init__(
-        self, actor_id: bytes, class_name: str, methods: dict[str, Any], counted: bool
+        self,
+        actor_id: bytes,
+        class_name: str,
+        methods: dict[str, Any],
+        traits: dict[str, Any],
+        counted: bool,
     ) -> None:
         self._id = actor_id
         self._class_name = class_name
         self._methods = methods
+        self._traits = traits
+        self._outstanding: OutstandingCalls | None = None
         self._counted = counted  # handles made by get_actor do not keep the actor alive
 
     def __getattr__(self, name: str) -> ActorMethod:
@@ -202,7 +244,7 @@ class ActorHandle:
     def __reduce__(self) -> Any:
         if self._counted and refs._client is not None:
             refs._client.adopt(handle_oid(self._id))
-        return rebuild_handle, (self._id, self._class_name, self._methods, self._counted)
+        return rebuild_handle, _parts(self)
 
 
 class ActorID:
@@ -222,19 +264,33 @@ class ActorID:
 
 
 def rebuild_handle(
-    actor_id: bytes, class_name: str, methods: dict[str, Any], counted: bool
+    actor_id: bytes,
+    class_name: str,
+    methods: dict[str, Any],
+    traits: dict[str, Any],
+    counted: bool,
 ) -> ActorHandle:
     """Called when a handle is unpickled: this process holds the actor from now on."""
     if counted and refs._client is not None:
         refs._client.adopt(handle_oid(actor_id))
-    return ActorHandle(actor_id, class_name, methods, counted)
+    return ActorHandle(actor_id, class_name, methods, traits, counted)
+
+
+def handle_of(found: dict[str, Any], counted: bool) -> ActorHandle:
+    """A handle from the engine's description of an actor."""
+    methods, traits = found["methods"]
+    return ActorHandle(found["actor"], found["class_name"], methods, traits, counted)
+
+
+def _parts(handle: ActorHandle) -> tuple[Any, ...]:
+    """The arguments of ``rebuild_handle``."""
+    return (handle._id, handle._class_name, handle._methods, handle._traits, handle._counted)
 
 
 def _reduce(handle: ActorHandle, contained: list[bytes]) -> tuple[Any, ...]:
     if handle._counted:
         contained.append(handle_oid(handle._id))
-    args = (handle._id, handle._class_name, handle._methods, handle._counted)
-    return rebuild_handle, args
+    return rebuild_handle, _parts(handle)
 
 
 serialization.register_reducer(ActorHandle, _reduce)
@@ -265,7 +321,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
         raise ValueError("An actor's name cannot be empty.")
     session = sessions.ensure()
     found = session.engine.find_actor(name, namespace or session.task_namespace)
-    return ActorHandle(found["actor"], found["class_name"], found["methods"], False)
+    return handle_of(found, False)
 
 
 def exit_actor() -> None:

@@ -15,7 +15,7 @@ class TaskContext:
 
     __slots__ = (
         "actor_id", "actor_name", "attempt", "blocking", "cancelled", "gpus", "job", "name",
-        "namespace", "origin", "resources", "task_id",
+        "namespace", "on_loop", "origin", "resources", "task_id",
     )  # fmt: skip
 
     def __init__(self, task_id: bytes, name: str, origin: str) -> None:
@@ -30,6 +30,7 @@ class TaskContext:
         self.gpus: list[int] = []
         self.resources: dict[str, float] = {}
         self.cancelled = False
+        self.on_loop = False  # a method of an async actor
         self.blocking = False  # gives its CPU back while it waits in get
 
 

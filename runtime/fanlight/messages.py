@@ -69,6 +69,9 @@ class TaskSpec(Struct, array_like=True):
     max_concurrency: int = 1
     namespace: str = ""  # where names that the task uses are valid
     placement_cpu: int = 0  # actors: CPU that must exist to place it, though none is held
+    groups: dict[str, int] = {}  # actors: calls of each concurrency group that may overlap
+    group: str = ""  # methods: the concurrency group of the call; "" is the default one
+    unordered: bool = False  # actors: calls of one caller may overtake each other
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------

@@ -62,6 +62,11 @@ def _at_least_one(name: str, value: int) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}.")
 
 
+def _pending_calls(name: str, value: int) -> None:
+    if value < -1 or value == 0:
+        raise ValueError(f"{name} must be -1 (no limit) or at least 1, got {value}.")
+
+
 def _num_returns(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value in ("dynamic", "streaming"):
@@ -88,6 +93,15 @@ def _lifetime(name: str, value: str) -> None:
 def _actor_name(name: str, value: str) -> None:
     if value == "":
         raise ValueError("An actor's name cannot be empty.")
+
+
+def _groups(name: str, value: Any) -> None:
+    for group, limit in groups_of(value).items():
+        if not isinstance(group, str) or not group:
+            raise ValueError(f"{name}: a group's name must be a string, got {group!r}.")
+        if not isinstance(limit, int) or isinstance(limit, bool):
+            raise TypeError(f"{name}[{group!r}] must be a whole number, got {limit!r}.")
+        _at_least_one(f"{name}[{group!r}]", limit)
 
 
 def _strategy(name: str, value: Any) -> None:
@@ -124,13 +138,40 @@ OPTIONS: dict[str, Option] = {
     "scheduling_strategy": Option((object,), None, True, True, "where to run", _strategy),
     "runtime_env": Option((object,), None, True, True, _NOT_YET, None, False),
     "max_calls": Option((int,), None, True, False, _NOT_YET, None, False),
-    "max_pending_calls": Option((int,), None, False, True, _NOT_YET, None, False),
-    "concurrency_groups": Option((dict, list), None, False, True, _NOT_YET, None, False),
+    "max_pending_calls": Option(
+        (int,), -1, False, True, "calls that a handle may have outstanding", _pending_calls
+    ),
+    "concurrency_groups": Option(
+        (dict, list), None, False, True, "calls of each group that may overlap", _groups
+    ),
+    "allow_out_of_order_execution": Option(
+        (bool,), None, False, True, "whether calls of one caller may overtake each other"
+    ),
+    "concurrency_group": Option((str,), None, False, False, "methods: the group they run in"),
     "accelerator_type": Option((str,), None, True, True, _NOT_YET, None, False),
     "label_selector": Option((dict,), None, True, True, _NOT_YET, None, False),
     "placement_group": Option((object,), None, True, True, _NOT_YET, None, False),
 }
-METHOD_OPTIONS = ("name", "num_returns", "max_task_retries", "retry_exceptions")
+METHOD_OPTIONS = (
+    "name", "num_returns", "max_task_retries", "retry_exceptions", "concurrency_group",
+)  # fmt: skip
+
+
+def groups_of(value: Any) -> dict[str, int]:
+    """``concurrency_groups`` as a dict; a list of ``{"name": …, "max_concurrency": …}`` too.
+
+    >>> groups_of([{"name": "io", "max_concurrency": 2}])
+    {'io': 2}
+    """
+    if not isinstance(value, list):
+        return dict(value or {})
+    try:
+        return {entry["name"]: entry["max_concurrency"] for entry in value}
+    except (KeyError, TypeError):
+        raise ValueError(
+            "concurrency_groups is a dict of name to limit, or a list of "
+            f"{{'name': …, 'max_concurrency': …}}; got {value!r}."
+        ) from None
 
 
 def check(options: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -62,8 +62,11 @@ class RuntimeContext:
     def is_canceled(self) -> bool:
         """In a method of a sync actor: whether somebody cancelled this call."""
         running = context.current.get()
-        if running is None or not running.actor_id:
-            raise RuntimeError("is_canceled() is for methods of actors.")
+        if running is None or not running.actor_id or running.on_loop:
+            raise RuntimeError(
+                "is_canceled() is for methods of actors that are not async; those get an "
+                "asyncio.CancelledError."
+            )
         return running.cancelled
 
     @property
@@ -75,8 +78,8 @@ class RuntimeContext:
         if running is None or not running.actor_id:
             raise RuntimeError("current_actor is for methods of actors.")
         found = self._session.engine.query("describe_actor", id=running.actor_id.hex())
-        methods = pickle.loads(found["methods"])
-        return rebuild_handle(found["actor"], found["class_name"], methods, True)
+        methods, traits = pickle.loads(found["methods"])
+        return rebuild_handle(found["actor"], found["class_name"], methods, traits, True)
 
     @property
     def namespace(self) -> str:

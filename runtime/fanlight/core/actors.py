@@ -35,8 +35,13 @@ WINDOW = 256  # calls sent to an actor's process beyond those that may run at on
 
 
 def _line_key(actor: Actor, task: Task) -> int | bytes:
-    # Concurrent actors have no order to keep: every call is a line of its own.
-    return task.client if actor.ordered else task.id
+    if actor.ordered:
+        return task.client
+    spec = actor.spec.spec
+    group = task.spec.spec.group
+    if spec.groups and spec.groups.get(group, spec.max_concurrency) <= 1 and not spec.unordered:
+        return f"{task.client}/{group}".encode()
+    return task.id  # no order to keep: every call is a line of its own
 
 
 class Actors:
@@ -197,9 +202,12 @@ class Actors:
         worker = actor.worker
         if actor.state != A_ALIVE or worker is None or worker.peer not in self.core.clients:
             return
-        concurrency = actor.spec.spec.max_concurrency
+        spec = actor.spec.spec
+        concurrency = spec.max_concurrency + sum(spec.groups.values())
+        # A full group must not keep the calls of others back: only its process knows which is.
+        window = WINDOW + concurrency if not spec.groups else len(actor.backlog) + len(actor.flight)
         backlog, flight = actor.backlog, actor.flight
-        while backlog and len(flight) < WINDOW + concurrency:
+        while backlog and len(flight) < window:
             task = backlog.popleft()
             running = len(flight) < concurrency
             flight[task.id] = task

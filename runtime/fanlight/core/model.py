@@ -286,8 +286,9 @@ class Actor:
 
     @property
     def ordered(self) -> bool:
-        """Whether calls of one caller must start in order."""
-        return self.spec.spec.max_concurrency <= 1
+        """Whether calls of one caller must start in order (of grouped ones, those of a group)."""
+        spec = self.spec.spec
+        return spec.max_concurrency <= 1 and not spec.groups and not spec.unordered
 
 
 class Client:

@@ -15,7 +15,7 @@ import secrets
 import socket
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
@@ -90,13 +90,16 @@ class _InprocWorker:
 
     def ready(self) -> bool:
         """Whether it has a task that it may run now; a plain actor runs one call at a time."""
-        executor = self.executor
-        return bool(executor.queue) and not (executor.running and executor.one_at_a_time)
+        return self.executor.next_call() >= 0
 
     def step(self) -> None:
         """Run one task."""
-        self.executor.dispatch(self.executor.queue.popleft())
-        self.executor.flush()
+        executor = self.executor
+        position = executor.next_call()
+        execute = executor.queue[position]
+        del executor.queue[position]
+        executor.dispatch(execute)
+        executor.flush()
 
 
 class _InprocStream(TaskStream):
@@ -115,10 +118,13 @@ _real_streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
 
 
 class _InprocActor(ActorHost):
-    """Methods of async and threaded actors run one after the other."""
+    """No lanes: methods of async and threaded actors run one after the other, unless one waits."""
 
-    def start_loop(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def start_lanes(self) -> None:
+        if self.is_async:
+            self.loop = asyncio.new_event_loop()
 
     def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         # In a thread, since the driver's own thread may have a loop that runs (a notebook has).
@@ -138,6 +144,7 @@ class _InprocExecutor(Executor):
         super().__init__(
             client, [_InprocStream(client, "stdout", None), _InprocStream(client, "stderr", None)]
         )
+        self.running_groups: list[str] = []  # of the calls under way, each within the next
         # Nested calls are the driver's client's business: it is the same process.
         self._driver = driver
         driver.before_block = self._before_block_of_driver
@@ -157,26 +164,41 @@ class _InprocExecutor(Executor):
 
     def _settle(self, result: Any) -> Any:
         actor = self.actor
-        if inspect.iscoroutine(result) and actor is not None and actor.loop is not None:
+        if inspect.iscoroutine(result) and actor is not None and actor.is_async:
             return actor.on_loop(result)
         return super()._settle(result)
 
-    @property
-    def one_at_a_time(self) -> bool:
-        actor = self.actor
-        return actor is not None and actor.pool is None and actor.loop is None
+    def next_call(self) -> int:
+        """Which task of the queue may run now, while others of it may be waiting; -1 for none."""
+        if self.actor is None or not self.queue:
+            return 0 if self.queue else -1
+        if self.actor.leaving:
+            return -1
+        running = Counter(self.running_groups)
+        for i, execute in enumerate(self.queue):
+            group = self.specs[execute.spec].group
+            if running[group] < self.actor.limits.get(group, 1):
+                return i
+        return -1
 
     def dispatch(self, execute: m.Execute) -> None:
         spec = self.specs[execute.spec]
         running, self.running = self.running, execute.task
+        self.running_groups.append(spec.group)
         out, err = self.streams
         try:
             with redirect_stdout(out), redirect_stderr(err):
                 self.run(execute, spec, main=True)
         finally:
             self.running = running
+            self.running_groups.pop()
+            actor = self.actor
+            if actor is not None and actor.leaving and not (self.exiting or self.running_groups):
+                self._leave(actor)
 
-    def _exits(self, execute: Any, spec: Any, error: BaseException, duration: float) -> m.Done:
+    def _exits(
+        self, execute: Any, spec: Any, error: BaseException, duration: float
+    ) -> m.Done | None:
         if spec.kind != m.ACTOR_CALL:
             code = getattr(error, "code", None)
             wrapped = errors.WorkerCrashedError(f"{spec.name} called sys.exit({code!r}).")

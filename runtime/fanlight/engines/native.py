@@ -85,7 +85,7 @@ class NativeEngine:
     ) -> dict[str, Any]:
         client, opts = self.client, spec.options
         held, placement = options.actor_demand(opts)
-        methods: dict[str, Any] = opts["_methods"]
+        methods = (opts["_methods"], opts["_traits"])
         concurrency = opts.get("max_concurrency") or (1000 if opts["_is_async"] else 1)
         number = client.define_spec(
             m.TaskSpec(
@@ -99,6 +99,8 @@ class NativeEngine:
                 namespace=spec.namespace,
                 max_concurrency=concurrency,
                 placement_cpu=placement,
+                groups=opts["_traits"]["groups"],
+                unordered=opts.get("allow_out_of_order_execution", False),
             )
         )
         encoded = client.encode_args(args, kwargs, spec.name) if args or kwargs else _NO_ARGS
@@ -171,6 +173,7 @@ class NativeEngine:
                 _retry_types(retry),
                 origin,
                 method,
+                group=options.get("concurrency_group", ""),
             )
         )
         encode, submit = client.encode_args, client.submit

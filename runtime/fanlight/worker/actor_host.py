@@ -1,41 +1,60 @@
-"""What an actor is, inside its process: the instance and where its methods run.
+"""What an actor is, inside its process: the instance, and the lanes where its methods run.
 
-A plain actor's methods run in the main thread, like tasks. With ``max_concurrency`` above 1 they run
-in a pool of threads; with ``async`` methods all of them run on an event loop in a thread of its own.
+A plain actor's methods run in the main thread, like tasks. With ``max_concurrency`` above 1 or with
+concurrency groups each group has a pool of threads; with ``async`` methods each has an event loop.
 """
 
 from __future__ import annotations
 
+import gc
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest, TaskContext
+from fanlight.worker.lanes import Lane, LoopLane, ThreadLane
 
-if TYPE_CHECKING:
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+_log = logging.getLogger("fanlight")
+_warned = False
 
 
 class ActorHost:
-    """One actor; made by the executor when the constructor is about to run."""
+    """One actor; made by the executor when the constructor is about to run.
 
-    def __init__(self, execute: m.Execute, spec: m.TaskSpec) -> None:
+    ``run`` and ``run_async`` are the executor's: one call, in a thread or on a loop.
+    """
+
+    def __init__(
+        self,
+        execute: m.Execute,
+        spec: m.TaskSpec,
+        run: Callable[[m.Execute, m.TaskSpec], None],
+        run_async: Callable[..., Coroutine[Any, Any, None]],
+    ) -> None:
         self.id = execute.actor
         self.instance: Any = None
         self.name = spec.method
         self.namespace = spec.namespace
         self.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
         self.gpus = execute.gpus or []
-        self.concurrency = spec.max_concurrency
-        self.pool: ThreadPoolExecutor | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._slots: asyncio.Semaphore | None = None
-        self._running: dict[bytes, asyncio.Task[Any]] = {}  # calls on the loop, by task id
+        self.limits = {"": spec.max_concurrency, **spec.groups}
+        self.is_async = False
+        self.lanes: dict[str, Lane] = {}  # by group; empty: the main thread
+        self.leaving = ""  # why it ends as soon as the calls that run have ended
+        self._run = run
+        self._run_async = run_async
+        self._lock = threading.Lock()
+        self._running = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether its methods run in the main thread, one after the other."""
+        return not self.is_async and len(self.limits) == 1 and self.limits[""] <= 1
 
     def describe(self, task: TaskContext) -> None:
         """Fill in what a call's context says of its actor."""
@@ -55,16 +74,36 @@ class ActorHost:
     # --- the instance ------------------------------------------------------------------------
 
     def construct(self, cls: type, *args: Any, **kwargs: Any) -> None:
-        """Make the instance, and the threads that its class and options ask for."""
-        if any(inspect.iscoroutinefunction(f) for _, f in inspect.getmembers(cls, callable)):
-            self.start_loop()
+        """Make the instance, and the lanes that its class and options ask for."""
+        self.is_async = any(
+            inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f)
+            for _, f in inspect.getmembers(cls, callable)
+        )
+        if self.is_async:
+            self.start_lanes()
             self.instance = self.on_loop(_construct(cls, args, kwargs))
         else:
             self.instance = cls(*args, **kwargs)
-            if self.concurrency > 1:
-                from concurrent.futures import ThreadPoolExecutor
+            if not self.plain:
+                self.start_lanes()
 
-                self.pool = ThreadPoolExecutor(self.concurrency, "fanlight-actor")
+    def start_lanes(self) -> None:
+        for group, limit in self.limits.items():
+            if self.is_async:
+                self.lanes[group] = LoopLane(limit, group, self._run_async)
+            else:
+                self.lanes[group] = ThreadLane(limit, group, self._run)
+
+    def lane(self, group: str) -> Lane | None:
+        """Where calls of a group run; None for the main thread. Unknown groups are checked by
+        whoever calls; a handle that is older than its actor's groups has the default."""
+        return self.lanes.get(group) or self.lanes.get("")
+
+    def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the default group's loop and wait for it."""
+        lane = self.lanes[""]
+        assert isinstance(lane, LoopLane)
+        return lane.wait_for(coroutine)
 
     def method(self, name: str, args: list[Any]) -> tuple[Callable[..., Any], list[Any]]:
         """The function of a call and its positional arguments."""
@@ -77,62 +116,55 @@ class ActorHost:
             return _terminate, args
         return getattr(self.instance, name), args
 
+    def cancel(self, task: bytes) -> None:
+        """Cancel a call on a loop; others are not interrupted. Any thread may call it."""
+        for lane in self.lanes.values():
+            lane.cancel(task)
+
+    # --- its end -----------------------------------------------------------------------------
+
+    def begins(self) -> bool:
+        """A call in a lane is about to start; False when the actor ends and it must not."""
+        with self._lock:
+            if self.leaving:
+                return False
+            self._running += 1
+            return True
+
+    def ended(self) -> bool:
+        """A call that began is over and reported. True when the actor is to end now."""
+        with self._lock:
+            self._running -= 1
+            return bool(self.leaving) and not self._running
+
     def end(self) -> None:
-        """A graceful end: let the actor clean up."""
+        """A graceful end: ``__ray_shutdown__``, then ``__del__`` as the last reference goes."""
         instance, self.instance = self.instance, None
         if instance is None:
             return
         shutdown = getattr(instance, "__ray_shutdown__", None)
         if callable(shutdown):
             try:
-                shutdown()
+                result = shutdown()
+                if inspect.iscoroutine(result) and self.is_async:
+                    self.on_loop(result)
+                del result
             except Exception:
                 sys.excepthook(*sys.exc_info())
-        del instance
+        del shutdown, instance
+        gc.collect()  # it may be part of a cycle
 
-    # --- where calls run ---------------------------------------------------------------------
 
-    def start_loop(self) -> None:
-        import asyncio  # costs a worker 20 ms and 3 MB; most never need it
-
-        loop = asyncio.new_event_loop()
-        self.loop = loop
-
-        def run() -> None:
-            asyncio.set_event_loop(loop)
-            self._slots = asyncio.Semaphore(self.concurrency)
-            loop.run_forever()
-
-        threading.Thread(target=run, name="fanlight-loop", daemon=True).start()
-
-    def on_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the actor's loop and wait for it."""
-        import asyncio
-
-        assert self.loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
-
-    def submit_async(self, task: bytes, call: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
-        """Start ``call(slots)`` on the loop; ``slots`` are what it must acquire to run."""
-        import asyncio
-
-        async def tracked() -> None:
-            this = asyncio.current_task()
-            assert this is not None
-            self._running[task] = this
-            try:
-                await call(self._slots)
-            finally:
-                del self._running[task]
-
-        assert self.loop is not None
-        asyncio.run_coroutine_threadsafe(tracked(), self.loop)
-
-    def cancel(self, task: bytes) -> None:
-        """Cancel a call on the loop; others are not interrupted. Any thread may call it."""
-        running = self._running.get(task)
-        if running is not None and self.loop is not None:
-            self.loop.call_soon_threadsafe(running.cancel)
+def warn_if_on_loop() -> None:
+    """Called when a thread is about to wait in ``get``: on a loop, everything stands still."""
+    global _warned
+    asyncio = sys.modules.get("asyncio")
+    if not _warned and asyncio is not None and asyncio._get_running_loop() is not None:
+        _warned = True
+        _log.warning(
+            "A method of an async actor waits in get() or wait(): no other call of its group can "
+            "go on meanwhile. Use `await ref` instead. (Said once for each actor.)"
+        )
 
 
 def _true(*_: Any) -> bool:
@@ -144,4 +176,8 @@ def _terminate() -> None:
 
 
 async def _construct(cls: type, args: Any, kwargs: Any) -> Any:
-    return cls(*args, **kwargs)
+    if not inspect.iscoroutinefunction(cls.__init__):
+        return cls(*args, **kwargs)
+    instance = cls.__new__(cls, *args, **kwargs)
+    await cls.__init__(instance, *args, **kwargs)
+    return instance

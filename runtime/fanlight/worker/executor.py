@@ -25,7 +25,7 @@ from fanlight.client.client import Client, decode_args
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
 from fanlight.worker import values
-from fanlight.worker.actor_host import ActorHost
+from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -133,6 +133,8 @@ class Executor:
         """Called when a task is about to wait: its CPU can do other work meanwhile."""
         running = context.current.get()
         if running is None or not running.blocking:
+            if running is not None and running.on_loop:
+                warn_if_on_loop()
             return None
         if threading.get_ident() != threading.main_thread().ident:
             return None
@@ -159,6 +161,8 @@ class Executor:
         while not self.exiting:
             if not queue:
                 self.flush()
+                if self.cancelled:
+                    self._forget_cancelled()
                 link.wait(lambda: queue or self.exiting)
                 continue
             try:
@@ -174,10 +178,10 @@ class Executor:
         """Run a task here, or start it where the actor's methods run."""
         spec = self.specs[execute.spec]
         actor = self.actor if spec.kind == m.ACTOR_CALL else None
-        if actor is not None and actor.loop is not None:
-            actor.submit_async(execute.task, lambda slots: self._run_async(execute, spec, slots))
-        elif actor is not None and actor.pool is not None:
-            actor.pool.submit(self.run, execute, spec)
+        lane = actor.lane(spec.group) if actor is not None else None
+        if lane is not None:
+            self._active[execute.task] = self._context(execute, spec)
+            lane.submit(execute, spec)
         else:
             # Results wait for company only while quick tasks follow each other.
             if self._done and not (self._quick.get(execute.spec) and spec.max_retries):
@@ -185,6 +189,12 @@ class Executor:
             self.running = execute.task
             self.run(execute, spec, main=True)
             self.running = b""
+
+    def _forget_cancelled(self) -> None:
+        """Cancellations that crossed the report of their task: nothing of that id will come."""
+        crossed = set(self.cancelled)
+        if not self.queue:  # what was cancelled had come before its cancellation
+            self.cancelled -= crossed - self._active.keys()
 
     def _take_done(self) -> list[m.Done]:
         done: list[m.Done] = []
@@ -201,9 +211,7 @@ class Executor:
                 self.client.link.send(done)
 
     def _report(self, execute: m.Execute, done: m.Done, main: bool) -> None:
-        for stream in self.streams:
-            if stream._parts:
-                stream.end_of(execute.task, context.current.get())
+        self._end_output(execute.task)
         if main:
             quick = done.duration < _QUICK
             self._quick[execute.spec] = quick
@@ -218,6 +226,11 @@ class Executor:
         for value in done.values:
             self.client.release(value)
 
+    def _end_output(self, task: bytes) -> None:
+        for stream in self.streams:
+            if stream._parts:
+                stream.end_of(task, context.current.get())
+
     # --- one task ----------------------------------------------------------------------------
 
     def _context(self, execute: m.Execute, spec: m.TaskSpec) -> context.TaskContext:
@@ -229,17 +242,23 @@ class Executor:
         task.namespace = spec.namespace
         if self.actor is not None:
             self.actor.describe(task)
+            task.on_loop = self.actor.is_async
         else:
             task.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
         return task
 
     def run(self, execute: m.Execute, spec: m.TaskSpec, main: bool = False) -> None:
         """Run one task or method in this thread and report its end."""
-        task = self._context(execute, spec)
+        task = self._active.get(execute.task) or self._context(execute, spec)
+        lane = None if main else self.actor
+        if lane is not None and not lane.begins():
+            self._active.pop(execute.task, None)  # the node answers for all that never began
+            return
         token = context.current.set(task)
         self._active[execute.task] = task
         started = time.perf_counter()
         result: Any = None
+        done: m.Done | None
         try:
             self._take_arguments(execute)
             try:
@@ -263,35 +282,43 @@ class Executor:
                 done = self._failed(execute, spec, e, time.perf_counter() - started)
             if execute.task in self.cancelled:
                 self.cancelled.discard(execute.task)
-                if self.actor is not None and done.ok:
+                if self.actor is not None and done is not None and done.ok:
                     # A method is not interrupted; its result is not wanted.
                     for value in done.values:
                         self.client.abandon(value)
                     done = self._failed(execute, spec, _Cancelled(), done.duration)
-            self._report(execute, done, main)
+            if done is not None:
+                self._report(execute, done, main)
             del result  # not before: refs in it are ours until the node has the report
-            if spec.kind == m.ACTOR_CREATE and not done.ok:
-                self.exiting = "its constructor failed"
+            if spec.kind == m.ACTOR_CREATE and not (done is not None and done.ok):
+                self.exiting = self.exiting or "its constructor failed"
         finally:
             self._release_arguments(execute)
             if execute.gpus is not None and not (self.actor is not None and self.own_process):
                 self._show_gpus(None)  # an actor keeps its GPUs for life
             del self._active[execute.task]
             context.current.reset(token)
+            if lane is not None and lane.ended():
+                self._leave(lane)
 
     async def _run_async(
         self, execute: m.Execute, spec: m.TaskSpec, slots: asyncio.Semaphore
     ) -> None:
         """One method of an async actor, on its loop."""
-        import asyncio
-
-        context.current.set(self._context(execute, spec))  # each asyncio task has its own
+        actor = self.actor
+        assert actor is not None
+        context.current.set(self._active[execute.task])  # each asyncio task has its own
         started = time.perf_counter()
+        done: m.Done | None = None
+        begun = False
         self._take_arguments(execute)
         try:
             async with slots:
                 if execute.task in self.cancelled:
                     raise _Cancelled
+                begun = actor.begins()
+                if not begun:
+                    return  # the node answers for all that never began
                 started = time.perf_counter()
                 function, args, kwargs = self._prepare(execute, spec)
                 result = function(*args, **kwargs)
@@ -301,14 +328,17 @@ class Executor:
                     raise _Cancelled
                 packed = values.results(self.client, execute, spec, result)
             done = m.Done(execute.task, True, packed, time.perf_counter() - started)
-        except asyncio.CancelledError:
-            done = self._failed(execute, spec, _Cancelled(), time.perf_counter() - started)
         except BaseException as e:
-            done = self._failed(execute, spec, e, time.perf_counter() - started)
+            error = _Cancelled() if execute.task in self.cancelled else e
+            done = self._failed(execute, spec, error, time.perf_counter() - started)
         finally:
             self.cancelled.discard(execute.task)
             self._release_arguments(execute)
-        self._report(execute, done, main=False)
+            if done is not None:
+                self._report(execute, done, main=False)
+            del self._active[execute.task]
+            if begun and actor.ended():
+                self._leave(actor)
 
     def _show_gpus(self, gpus: list[int] | None) -> None:
         """Let CUDA see just these GPUs; None restores what it saw before."""
@@ -344,7 +374,10 @@ class Executor:
             method, args = self.actor.method(spec.method, args)
             return method, args, kwargs
         cls = self.function(spec.function)
-        self.actor = self.host_class(execute, spec)
+        self.actor = self.host_class(execute, spec, self.run, self._run_async)
+        running = context.current.get()
+        if running is not None:
+            self.actor.describe(running)
         for stream in self.streams:
             stream.label = spec.name
         self.client.link.prompt(True)  # calls and cancellations are to be seen at once
@@ -370,8 +403,8 @@ class Executor:
 
     def _failed(
         self, execute: m.Execute, spec: m.TaskSpec, error: BaseException, duration: float
-    ) -> m.Done:
-        """The report of a task that raised."""
+    ) -> m.Done | None:
+        """The report of a task that raised; None when its actor leaves."""
         if isinstance(error, SystemExit | ActorExitRequest):
             return self._exits(execute, spec, error, duration)
         if isinstance(error, _Cancelled):
@@ -380,20 +413,27 @@ class Executor:
 
     def _exits(
         self, execute: m.Execute, spec: m.TaskSpec, error: BaseException, duration: float
-    ) -> m.Done:
+    ) -> m.Done | None:
         """``sys.exit`` in a task is a death of its worker; in an actor it ends the actor."""
         code = error.code if isinstance(error, SystemExit) else 0
-        if spec.kind == m.TASK or code not in (None, 0) or spec.kind == m.ACTOR_CREATE:
+        asked = isinstance(error, ActorExitRequest)
+        if spec.kind == m.TASK or code not in (None, 0) or not (asked or spec.kind == m.ACTOR_CALL):
             self.flush()
             print(f"{spec.name} called sys.exit({code!r})", file=sys.__stderr__, flush=True)
             os._exit(code if isinstance(code, int) else 1)
-        reason = (
-            "exit_actor() is called."
-            if isinstance(error, ActorExitRequest)
-            else f"{spec.name} called sys.exit({code!r})."
+        actor = self.actor
+        assert actor is not None
+        self._end_output(execute.task)
+        actor.leaving = (
+            "exit_actor() is called." if asked else f"{spec.name} called sys.exit({code!r})."
         )
-        self.exiting = reason
+        if actor.plain:
+            self._leave(actor)
+        return None  # else when all that runs beside it has ended
+
+    def _leave(self, actor: ActorHost) -> None:
+        """The actor ends itself; the node answers for the calls that are not reported."""
+        self.exiting = actor.leaving
         self.flush()
-        self.client.link.send([m.ActorExit(self.actor.id if self.actor else b"", reason)])
+        self.client.link.send([m.ActorExit(actor.id, actor.leaving)])
         self.client.link.wake()
-        return m.Done(execute.task, False, [], duration, reason)
