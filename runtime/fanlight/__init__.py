@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         exceptions,
         observe,
         remote_function,
+        runtime_env,
         session,
         types,
         util,
@@ -75,7 +76,7 @@ _HOME = {
 }
 _MODULES = (
     "actor", "cloudpickle", "errors", "events", "exceptions", "observe", "remote_function",
-    "runtime_context", "session", "types", "util",
+    "runtime_context", "runtime_env", "session", "types", "util",
 )  # fmt: skip
 # Ray's libraries, of which this version has none; `hasattr(fanlight, "data")` is False.
 _ABSENT = (
@@ -164,6 +165,7 @@ __all__ = [
     "put",
     "remote",
     "remote_function",
+    "runtime_env",
     "session",
     "shutdown",
     "types",

@@ -79,6 +79,7 @@ def init(
     ignore_reinit_error: bool = False,
     log_to_driver: bool = True,
     logging_level: int | str | None = None,
+    runtime_env: dict[str, Any] | None = None,
     **others: Any,
 ) -> Context:
     """Start a runtime, or attach to one.
@@ -97,6 +98,8 @@ def init(
         ignore_reinit_error: a second ``init`` is no error.
         log_to_driver: show what tasks print.
         logging_level: level of the logger "fanlight".
+        runtime_env: what workers of this driver's tasks and actors are given: a dict, see
+            :mod:`fanlight.runtime_env`.
 
     Raises:
         RuntimeError: ``init`` was called before, or an argument is unknown.
@@ -132,6 +135,10 @@ def init(
         raise errors.UnsupportedError(
             f"address={address!r}: the Dask and Ray engines are not in this version of Fanlight."
         )
+    if runtime_env is not None:
+        from fanlight import runtime_env as environments
+
+        environments.check(runtime_env)
     if logging_level is not None:
         _log.setLevel(logging_level)
     session = sessions.start(
@@ -144,6 +151,7 @@ def init(
         namespace=namespace,
         name=name,
         log_to_driver=log_to_driver,
+        runtime_env=runtime_env,
     )
     return Context(session)
 
@@ -153,7 +161,7 @@ def _check_others(others: dict[str, Any]) -> None:
         raise RuntimeError(
             "local_mode is gone. Use engine='inproc' to run everything in this process."
         )
-    for known in ("runtime_env", "object_spilling_directory", "labels", "job_config"):
+    for known in ("object_spilling_directory", "labels", "job_config"):
         if others.pop(known, None) is not None:
             raise errors.UnsupportedError(f"init({known}=) is not in this version of Fanlight.")
     unknown = [k for k in others if k not in _ACCEPTED and not k.startswith("_")]

@@ -72,6 +72,8 @@ class TaskSpec(Struct, array_like=True):
     groups: dict[str, int] = {}  # actors: calls of each concurrency group that may overlap
     group: str = ""  # methods: the concurrency group of the call; "" is the default one
     unordered: bool = False  # actors: calls of one caller may overtake each other
+    env: str = ""  # key of its runtime environment; "" for none
+    max_calls: int = 0  # its worker ends after so many runs of the function; 0: no limit
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------
@@ -189,6 +191,17 @@ class Unmapped(Struct, array_like=True, tag=24):
     segments: list[str]
 
 
+class DefineEnvironment(Struct, array_like=True, tag=26):
+    """A runtime environment by its key; client -> node, and node -> each worker of it."""
+
+    key: str  # content hash of the description
+    description: bytes  # JSON, for workers and whoever prepares it; opaque to the core
+    label: str = ""  # for people: "pip numpy"
+    prepare: bool = False  # something is to be installed first
+    eager: bool = False  # and at once, before work needs it
+    timeout: float = 0.0  # seconds that the preparation may take; 0: no limit
+
+
 # Worker -> node ----------------------------------------------------------------------------------
 class Done(Struct, array_like=True, tag=30):
     task: bytes
@@ -233,6 +246,12 @@ class ActorExit(Struct, array_like=True, tag=35):
 
     actor: bytes
     reason: str
+
+
+class EnvironmentBroken(Struct, array_like=True, tag=38):
+    """The worker could not enter its runtime environment, and has run nothing."""
+
+    text: str
 
 
 # Node -> client ----------------------------------------------------------------------------------
@@ -315,9 +334,12 @@ FromClient = (
     | Returned
     | Output
     | ActorExit
+    | DefineEnvironment
+    | EnvironmentBroken
 )
 FromNode = (
     DefineFunction
+    | DefineEnvironment
     | DefineSpec
     | Objects
     | Execute

@@ -67,6 +67,11 @@ def _pending_calls(name: str, value: int) -> None:
         raise ValueError(f"{name} must be -1 (no limit) or at least 1, got {value}.")
 
 
+def _calls(name: str, value: int) -> None:
+    if value < 0:
+        raise ValueError(f"{name} must be 0 (no limit) or more, got {value}.")
+
+
 def _num_returns(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value in ("dynamic", "streaming"):
@@ -113,6 +118,12 @@ def _strategy(name: str, value: Any) -> None:
         )
 
 
+def _runtime_env(name: str, value: Any) -> None:
+    from fanlight import runtime_env  # not for those who never use one
+
+    runtime_env.check(value, job=False)
+
+
 _number = (int, float)
 _NOT_YET = "accepted by Ray; refused here with an error"
 
@@ -136,8 +147,12 @@ OPTIONS: dict[str, Option] = {
     "max_task_retries": Option((int,), 0, False, True, "resends of calls it lost", _count),
     "max_concurrency": Option((int,), None, False, True, "calls that may overlap", _at_least_one),
     "scheduling_strategy": Option((object,), None, True, True, "where to run", _strategy),
-    "runtime_env": Option((object,), None, True, True, _NOT_YET, None, False),
-    "max_calls": Option((int,), None, True, False, _NOT_YET, None, False),
+    "runtime_env": Option(
+        (dict,), None, True, True, "variables and packages that it needs", _runtime_env
+    ),
+    "max_calls": Option(
+        (int,), None, True, False, "its worker ends after so many runs; 0: no limit", _calls
+    ),
     "max_pending_calls": Option(
         (int,), -1, False, True, "calls that a handle may have outstanding", _pending_calls
     ),
@@ -238,6 +253,19 @@ def demand(options: dict[str, Any], default_cpus: float) -> dict[str, int]:
         amounts["memory"] = options["memory"]
     amounts.update(options.get("resources", {}))
     return {name: round(amount * UNITS) for name, amount in amounts.items() if amount}
+
+
+def max_calls(options: dict[str, Any]) -> int:
+    """How often one process may run the function, 0 for no limit.
+
+    Once, by default, for functions with GPUs: most libraries give a GPU's memory back only when
+    their process ends.
+
+    >>> max_calls({"num_gpus": 0.5}), max_calls({"num_gpus": 1, "max_calls": 0}), max_calls({})
+    (1, 0, 0)
+    """
+    calls: int = options.get("max_calls", 1 if options.get("num_gpus") else 0)
+    return calls
 
 
 def actor_demand(options: dict[str, Any]) -> tuple[dict[str, int], int]:

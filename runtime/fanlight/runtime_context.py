@@ -90,6 +90,19 @@ class RuntimeContext:
         running = context.current.get()
         return running is not None and running.attempt > 0
 
+    @property
+    def runtime_env(self) -> Any:
+        """The runtime environment in effect here: of this driver, task or actor; a dict."""
+        from fanlight.client.environments import shown
+
+        return shown(self._session.engine.environment)
+
+    def get_runtime_env_string(self) -> str:
+        """The same as JSON."""
+        import json
+
+        return json.dumps(self.runtime_env, sort_keys=True)
+
     def get(self) -> dict[str, Any]:
         return {"job_id": self.get_job_id(), "node_id": self.get_node_id()}
 

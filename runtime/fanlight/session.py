@@ -189,6 +189,7 @@ def start(
     namespace: str | None = None,
     name: str = "",
     log_to_driver: bool = True,
+    runtime_env: dict[str, Any] | None = None,
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
     global _current
@@ -202,6 +203,12 @@ def start(
         )
         session = Session(made, namespace or str(uuid.uuid4()))
         session.log_to_driver = log_to_driver
+        if runtime_env:
+            try:
+                made.start_job(runtime_env)
+            except BaseException:  # files that cannot be copied, or Ctrl-C meanwhile
+                made.close()
+                raise
         session.client.on_output = session.on_output
         session.client.on_notice = session.on_notice
         refs.dropped.clear()

@@ -31,6 +31,12 @@ specs = st.sampled_from(
         task_spec("part", gpus=0.5),
         task_spec("custom", cpus=0, disk=1),
         task_spec("never", cpus=5),
+        task_spec("twice", calls=2, retries=1, retry_exceptions=True),
+        task_spec("frees", gpus=1, calls=1),
+        task_spec("vars", env="vars"),
+        task_spec("vars", env="vars", retries=1, gpus=0.5, calls=2),
+        task_spec("pip", env="pip a"),
+        task_spec("pip2", env="pip b", cpus=0),
     ]
 )
 actor_specs = st.sampled_from(
@@ -39,6 +45,8 @@ actor_specs = st.sampled_from(
         actor_spec("Wide", concurrency=2),
         actor_spec("Heavy", cpus=1),
         actor_spec("Gpu", gpus=0.5),
+        actor_spec("Vars", env="vars"),
+        actor_spec("Pip", env="pip a"),
     ]
 )
 method_specs = st.sampled_from(
@@ -284,7 +292,21 @@ class CoreMachine(RuleBasedStateMachine):
     def answer_spawn(self, ok: int) -> None:
         self.node.answer_spawn(ok=ok > 0)
 
-    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 30.0]))
+    @precondition(lambda self: self.node.preparing)
+    @rule(ok=st.booleans())
+    def answer_preparation(self, ok: bool) -> None:
+        self.node.answer_preparation(problem="" if ok else "exit code 1")
+
+    @rule(who=pick, key=st.sampled_from(["pip a", "pip c"]))
+    def prepare_ahead(self, who: int, key: str) -> None:
+        self.client(who).environment(key, eager=True)
+
+    @rule(key=st.sampled_from(["vars", "pip a"]))
+    def break_or_mend(self, key: str) -> None:
+        """Workers that come from now on cannot enter it; or can again."""
+        self.node.broken ^= {key}
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 30.0, 90.0]))
     def tick(self, seconds: float) -> None:
         self.node.advance(seconds)
 

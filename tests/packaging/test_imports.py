@@ -12,8 +12,8 @@ from .tree import PACKAGES
 
 OURS = tuple(PACKAGES)
 LEAVES = {
-    f"fanlight.{name}"
-    for name in ("_version", "config", "errors", "events", "ids", "messages", "options")
+    *(f"fanlight.{name}" for name in ("_version", "config", "errors", "events", "ids")),
+    *(f"fanlight.{name}" for name in ("messages", "options", "runtime_env")),
 }
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),

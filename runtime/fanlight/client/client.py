@@ -58,6 +58,7 @@ class Client:
         self._replies: dict[int, m.Reply | None] = {}
         self._requests = itertools.count(1).__next__
         self._functions: set[bytes] = set()
+        self.environments: set[str] = set()  # keys of runtime environments that the node knows
         self._specs = itertools.count(1).__next__
         self._failed = 0  # failed objects that arrived so far
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left

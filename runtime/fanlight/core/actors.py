@@ -265,6 +265,12 @@ class Actors:
         self.withdraw(task)
         self.core.tasks.fail(task, failure, FAILED, "an argument failed")
 
+    def environment_failed(self, actor: Actor, sentence: str) -> None:
+        """It cannot be made, and a restart would not help: its calls say why."""
+        if actor.state != A_DEAD:
+            actor.env_failure = f"The actor {actor.spec.spec.name} cannot run. {sentence}"
+            self.die(actor, actor.env_failure)
+
     def withdraw(self, task: Task) -> None:
         """Take a call that was not sent out of its line; those behind it move up."""
         actor = task.actor
@@ -376,6 +382,8 @@ class Actors:
                 "actor_died", "The actor is not known to this runtime: it died long ago, or "
                 "belongs to another runtime.", task=task
             )  # fmt: skip
+        if actor.env_failure:
+            return self.core.failure("env_setup", actor.env_failure, task=task, actor=actor)
         detail: dict[str, object] = {"init_failed": actor.init_failed}
         if actor.death_cause:
             detail |= {"kind": m.FAILURE, "data": actor.death_cause}

@@ -13,6 +13,7 @@ class SpawnWorker(NamedTuple):
 
     number: int
     worker_id: bytes
+    env: str = ""  # key of the runtime environment that it belongs to
 
 
 class KillWorker(NamedTuple):
@@ -42,6 +43,20 @@ class Stop(NamedTuple):
     """End the node."""
 
     reason: str
+
+
+class PrepareEnvironment(NamedTuple):
+    """Set up a runtime environment, aside; answered by EnvironmentPrepared."""
+
+    number: int  # of this attempt
+    key: str
+    description: bytes
+
+
+class CancelPreparation(NamedTuple):
+    """The result of a preparation is not wanted any more: end it."""
+
+    number: int
 
 
 class Effects:
@@ -77,6 +92,14 @@ class WorkerExited(NamedTuple):
     number: int
     how: str  # for people: "killed by SIGKILL", "exit code 1"
     log: str = ""  # the last lines it wrote
+
+
+class EnvironmentPrepared(NamedTuple):
+    """A preparation ended."""
+
+    number: int
+    problem: str = ""  # "" if all went well
+    log: str = ""  # the last lines that it wrote
 
 
 class Tick(NamedTuple):

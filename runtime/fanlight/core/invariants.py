@@ -16,6 +16,7 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model
+from fanlight.core.environments import E_PREPARING
 from fanlight.core.model import Actor, Object, Task, Worker
 from fanlight.ids import ACTOR_SUFFIX, handle_oid
 
@@ -45,6 +46,7 @@ class _Check:
         self.queues()
         self.workers()
         self.tasks()
+        self.environments()
         self.groups()
         self.children()
         self.actors()
@@ -83,7 +85,9 @@ class _Check:
         assert len(scheduler.turn) == len(waiting), "a queue has its turn twice, or not at all"
         for queue in waiting:
             assert queue in scheduler.turn, f"queue {queue.key} has tasks and never its turn"
-            assert not (scheduler.idle and core.pool.fits(queue.demand)), (
+            assert core.environments.ready(queue.env), f"{queue.key}: its environment is not ready"
+            idle = any(w.env == queue.env for w in scheduler.idle)
+            assert not (idle and core.pool.fits(queue.demand)), (
                 f"{queue.tasks[0].name} could run on an idle worker"
             )
         for key, queue in scheduler.queues.items():
@@ -99,15 +103,17 @@ class _Check:
             could = core.pool.fits(spec.resources) and (
                 core.pool.total.get("CPU", 0) >= spec.placement_cpu
             )
-            self.that(not (could and scheduler.idle), task.id, "could be placed on an idle worker")
+            idle = any(w.env == spec.env for w in scheduler.idle)
+            self.that(not (could and idle), task.id, "could be placed on an idle worker")
 
     # --- workers -----------------------------------------------------------------------------
 
     def workers(self) -> None:
         core, scheduler = self.core, self.core.scheduler
         states = Counter(w.state for w in core.workers.values())
-        assert scheduler.starting == states[model.W_STARTING], (
-            f"{scheduler.starting} starting workers are counted, not {states[model.W_STARTING]}"
+        starting = Counter(w.env for w in core.workers.values() if w.state == model.W_STARTING)
+        assert +scheduler.starting == starting, (
+            f"{scheduler.starting} starting workers are counted, not {starting}"
         )
         assert len(scheduler.idle) == states[model.W_IDLE], "idle list and states differ"
         for worker in scheduler.idle:
@@ -132,11 +138,16 @@ class _Check:
             blocked = worker.state == model.W_BLOCKED
             self.that(bool(worker.blocked) == blocked, worker.id, "blocked against its state")
         elif worker.actor is None:
-            self.that(not worker.held, worker.id, f"holds {worker.held} for nothing")
+            # The GPUs of a process that ends to free their memory are its own until it is gone.
+            ending = worker.spent and worker.state == model.W_DEAD and set(worker.held) == {"GPU"}
+            self.that(not worker.held or ending, worker.id, f"holds {worker.held} for nothing")
         if worker.actor is not None:
             self.that(worker.state == model.W_ACTOR, worker.id, "is an actor against its state")
             self.that(worker.actor.worker is worker, worker.id, "is not its actor's process")
+        free = worker.state in (model.W_STARTING, model.W_IDLE)
+        self.that(not (worker.spent and free), worker.id, "ran a function too often and goes on")
         for position, task in enumerate(worker.queue):
+            self.that(task.spec.spec.env == worker.env, task.id, "is in another environment")
             self.that(task.worker is worker, task.id, "is in the queue of another's worker")
             state = model.RUNNING if position == 0 else model.SUBMITTED
             self.that(task.state == state, task.id, f"is number {position} in a worker's queue")
@@ -156,6 +167,8 @@ class _Check:
         for queue in core.scheduler.queues.values():
             put(queue.tasks, "queue")
         put(core.scheduler.creations, "creations")
+        for env in core.environments.table.values():
+            put(env.waiting.values(), "environment")
         for worker in core.workers.values():
             put(worker.queue, "worker")
         for actor in core.actors.table.values():
@@ -166,11 +179,32 @@ class _Check:
         for key, task in core.tasks.table.items():
             self.that(task.id == key, task.id, "stands under another id")
             self.that(task.state in _OPEN, task.id, f"is in the table with state {task.state}")
-            found, expected = places.get(id(task), []), _place(task)
+            ready = core.environments.ready(task.spec.spec.env)
+            held = task.state == model.PENDING_RESOURCES and not ready
+            found = places.get(id(task), [])
+            expected = ["environment"] if held else _place(task)
             self.that(found == expected, task.id, f"is in {found}, should be in {expected}")
             self.arguments(task)
             sent = task.state in _SENT
             self.that((task.worker is not None) == sent, task.id, "its worker is not as its state")
+
+    def environments(self) -> None:
+        core = self.core
+        numbers = {}
+        for key, env in core.environments.table.items():
+            name = key.encode()
+            self.that(env.key == key, name, "stands under another key")
+            preparing = env.state == E_PREPARING
+            self.that(preparing == bool(env.number), name, "is prepared against its state")
+            if preparing:
+                numbers[env.number] = env
+                self.that(env.waiting or env.eager, name, "is prepared for nobody")
+            else:
+                self.that(not env.waiting, name, "has tasks that wait for nothing")
+        assert core.environments.preparing == numbers, "preparations and environments do not match"
+        for worker in core.workers.values():
+            known = not worker.env or worker.env in core.environments.table
+            self.that(known, worker.id, "belongs to an unknown environment")
 
     def arguments(self, task: Task) -> None:
         table = self.core.objects.table

@@ -24,10 +24,12 @@ from fanlight.core.effects import (
     DriversChanged,
     DropClient,
     Effects,
+    EnvironmentPrepared,
     Stop,
     Tick,
     WorkerExited,
 )
+from fanlight.core.environments import Environments
 from fanlight.core.model import (
     W_DEAD,
     W_STARTING,
@@ -91,6 +93,7 @@ class Core:
         self.edges: dict[tuple[int, int, str], int] = {}
         self.objects = Objects(self, config.capacity)
         self.tasks = Tasks(self)
+        self.environments = Environments(self)
         self.scheduler = Scheduler(self, config.pool_size)
         self.actors = Actors(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
@@ -126,11 +129,14 @@ class Core:
             m.Returned: self._returned,
             m.Output: self._output,
             m.ActorExit: self._actor_exit,
+            m.DefineEnvironment: self.environments.define,
+            m.EnvironmentBroken: self._environment_broken,
             m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
             Connected: self._connected,
             Disconnected: self._disconnected,
             WorkerExited: self._worker_exited,
-            Tick: lambda _peer, _tick: self.scheduler.tick(),
+            EnvironmentPrepared: self.environments.prepared,
+            Tick: self._tick,
         }
 
     # --- the one entrance --------------------------------------------------------------------
@@ -175,6 +181,9 @@ class Core:
             worker.peer = peer
             worker.pid = x.pid
             client.worker = worker
+            if worker.env:
+                message = self.environments.table[worker.env].message
+                self.effects.out[peer].append(message)
             self.scheduler.worker_ready(worker)
 
     def _drivers_changed(self) -> None:
@@ -210,6 +219,8 @@ class Core:
         kind = ("task", "actor", "method")[spec.kind]
         if spec.kind != m.ACTOR_CALL and spec.function not in self.functions:
             raise model.ProtocolViolation("a spec whose function was not defined")
+        if spec.env and spec.env not in self.environments.table:
+            raise model.ProtocolViolation("a spec whose runtime environment was not defined")
         self._specs += 1
         group = self.group(spec.name, kind, spec.origin)
         self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer)
@@ -225,11 +236,11 @@ class Core:
 
     # --- workers -----------------------------------------------------------------------------
 
-    def new_worker(self) -> Worker:
+    def new_worker(self, env: str) -> Worker:
         self._workers_made += 1
         number = self._workers_made
         wid = self.config.node_id[:24] + number.to_bytes(4, "big")
-        worker = self.workers[number] = Worker(number, wid, self.now)
+        worker = self.workers[number] = Worker(number, wid, self.now, env)
         self.move_worker(worker, W_STARTING, "wanted")
         return worker
 
@@ -314,6 +325,8 @@ class Core:
                     self.objects.complete(value.oid, value, peer)
             return
         worker.finished += 1
+        if task.spec.spec.max_calls:
+            self.scheduler.count_call(worker, task)
         actor = task.actor
         if actor is not None:
             if task.spec.spec.kind == m.ACTOR_CREATE:
@@ -348,6 +361,15 @@ class Core:
         worker = self.clients[peer].worker
         if worker is not None:
             self.scheduler.give_back(worker, x.tasks)
+
+    def _environment_broken(self, peer: int, x: m.EnvironmentBroken) -> None:
+        worker = self.clients[peer].worker
+        if worker is not None and worker.state != W_DEAD:
+            self.environments.broken(worker, x.text)
+
+    def _tick(self, _peer: int, _tick: Tick) -> None:
+        self.environments.tick()
+        self.scheduler.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)

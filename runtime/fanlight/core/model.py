@@ -152,7 +152,8 @@ class Spec:
         self.spec = spec
         self.group = group
         self.client = client
-        self.shape: tuple[tuple[str, int], ...] = tuple(sorted(spec.resources.items()))
+        # What a worker must hold, and be, to run it.
+        self.shape: tuple[object, ...] = (spec.env, *sorted(spec.resources.items()))
 
 
 class Task:
@@ -176,7 +177,8 @@ class Task:
         self.worker: Worker | None = None
         self.attempt = 0
         self.cancel = False
-        self.solo = False  # never queue it with others: a worker died while it ran
+        # Never queue it with others: a worker died while it ran, or ends after it.
+        self.solo = bool(spec.spec.max_calls)
         self.gpus: list[int] | None = None
         self.submitted = now
         self.started = 0.0
@@ -229,13 +231,14 @@ class Segment:
 
 class Worker:
     __slots__ = (
-        "actor", "blocked", "finished", "functions", "gpus", "held", "id", "job", "lease",
-        "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs", "state",
+        "actor", "blocked", "calls", "env", "finished", "functions", "gpus", "held", "id", "job", "lease",
+        "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs", "spent", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, wid: bytes, now: float) -> None:
+    def __init__(self, number: int, wid: bytes, now: float, env: str = "") -> None:
         self.number = number
         self.id = wid
+        self.env = env  # key of the runtime environment that it belongs to for life
         self.state = NEW
         self.peer = 0
         self.pid = 0
@@ -252,11 +255,13 @@ class Worker:
         self.reclaimed = False
         self.blocked = 0  # threads of it that wait in get
         self.retiring = ""  # why it was told to end
+        self.calls: dict[bytes, int] = {}  # runs of functions that bound them
+        self.spent = False  # one of them ran as often as it may: the process ends when it is free
 
 
 class Actor:
     __slots__ = (
-        "backlog", "client", "create", "death_cause", "deaths", "detached", "exit_reason", "finished", "flight",
+        "backlog", "client", "create", "death_cause", "deaths", "detached", "env_failure", "exit_reason", "finished", "flight",
         "id", "init_failed", "job", "lines", "message", "name", "namespace", "spec", "state",
         "worker",
     )  # fmt: skip
@@ -283,6 +288,7 @@ class Actor:
         self.exit_reason = ""  # why it is dead
         self.death_cause = b""  # the Failure of the argument that kept it from being made
         self.init_failed = False
+        self.env_failure = ""  # why its runtime environment could not be set up
 
     @property
     def ordered(self) -> bool:

@@ -102,6 +102,8 @@ def why(core: Core, task: Task) -> str:
                 if core.pool.total.get(n, 0) < a
             )
             return f"It can never run here: it asks for {lacking}."
+        if sentence := core.environments.why(task.spec.spec.env):
+            return sentence
         missing_now = core.pool.missing(demand)
         if missing_now:
             need = ", ".join(

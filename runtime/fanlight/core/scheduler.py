@@ -11,7 +11,7 @@ Queues take turns, so that neither a client nor a shape starves another.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from fanlight import config
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 class Queue:
     """Ready tasks of one shape and client, oldest first."""
 
-    __slots__ = ("demand", "key", "tasks", "workers")
+    __slots__ = ("demand", "env", "key", "tasks", "workers")
 
-    def __init__(self, key: tuple[object, int], demand: dict[str, int]) -> None:
+    def __init__(self, key: tuple[object, int], demand: dict[str, int], env: str) -> None:
         self.key = key
         self.demand = demand
+        self.env = env
         self.tasks: deque[Task] = deque()
         self.workers: dict[Worker, None] = {}  # leased to it, in order
 
@@ -54,12 +55,13 @@ class Scheduler:
         self.turn: deque[Queue] = deque()  # queues that have tasks, next one first
         self.creations: deque[Task] = deque()  # actors to place
         self.idle: list[Worker] = []
-        self.starting = 0
+        self.starting: Counter[str] = Counter()  # processes by runtime environment
         self.pool_size = pool_size
         self.limit = max(pool_size, 32)  # processes that run tasks, blocked ones not counted
         self.failed_starts = 0
         self.handed_ahead = False  # tasks stand behind others: ticks are wanted often
         self.retry_at = 0.0  # after failed starts: when to try again
+        self.crowded = False  # more processes are wanted than there may be: none to spare
 
     # --- queues ------------------------------------------------------------------------------
 
@@ -68,19 +70,22 @@ class Scheduler:
         key = (spec.shape, task.client)
         queue = self.queues.get(key)
         if queue is None:
-            queue = self.queues[key] = Queue(key, dict(spec.spec.resources))
+            queue = self.queues[key] = Queue(key, dict(spec.spec.resources), spec.spec.env)
         return queue
 
     def enqueue(self, task: Task) -> None:
         """A task's arguments are ready."""
         self.core.tasks.move(task, PENDING_RESOURCES, "arguments ready")
-        self._stand(task, front=False)
+        self.stand(task)
 
     def requeue(self, task: Task) -> None:
         """A task that was handed out comes back; it keeps its place at the front."""
-        self._stand(task, front=True)
+        self.stand(task, front=True)
 
-    def _stand(self, task: Task, front: bool) -> None:
+    def stand(self, task: Task, front: bool = False) -> None:
+        """Into its queue; or to those that wait for their runtime environment."""
+        if task.spec.spec.env and self.core.environments.hold(task):
+            return
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.append(task)
             return
@@ -96,6 +101,8 @@ class Scheduler:
         """Take a cancelled task out of its queue."""
         if task.state != PENDING_RESOURCES:
             return
+        if task.spec.spec.env and self.core.environments.withdraw(task):
+            return
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.remove(task)
             return
@@ -104,6 +111,11 @@ class Scheduler:
         if not queue.tasks:
             self.turn.remove(queue)
             self._prune(queue)
+
+    def standing(self, env: str) -> list[Task]:
+        """Tasks and constructors of a runtime environment that wait for their turn."""
+        queued = [t for q in self.queues.values() if q.env == env for t in q.tasks]
+        return queued + [t for t in self.creations if t.spec.spec.env == env]
 
     def client_gone(self, peer: int) -> None:
         """Forget the queues of a client whose tasks are all withdrawn."""
@@ -124,52 +136,74 @@ class Scheduler:
             self._place_actors()
         turn = self.turn
         stuck = 0
-        wanted = 0  # tasks that could run now if there were a process for them
+        # Tasks that could run now if there were a process for them, by runtime environment.
+        wanted: dict[str, int] = {}
+        self.crowded = False
         while stuck < len(turn):
             queue = turn[0]
             if not self.core.pool.fits(queue.demand):
                 stuck += 1
                 turn.rotate(-1)
                 continue
-            if not self.idle:
-                wanted += min(len(queue.tasks), self._room(queue.demand))
+            worker = self.idle_of(queue.env)
+            if worker is None:
+                more = min(len(queue.tasks), self._room(queue.demand))
+                wanted[queue.env] = wanted.get(queue.env, 0) + more
                 stuck += 1
                 turn.rotate(-1)
                 continue
             stuck = 0
-            self._lease(self.idle.pop(), queue)
+            self._lease(worker, queue)
             if queue.tasks:
                 turn.rotate(-1)  # the next queue has its turn
             else:
                 turn.popleft()
-        if wanted:
-            self._start_workers(wanted)
+        for env, count in wanted.items():
+            self._start_workers(env, count)
         if turn:
             self._prefetch()
+
+    def idle_of(self, env: str) -> Worker | None:
+        """Take the idle worker of this runtime environment that was used last."""
+        idle = self.idle
+        for i in range(len(idle) - 1, -1, -1):
+            if idle[i].env == env:
+                return idle.pop(i)
+        return None
 
     def _room(self, demand: dict[str, int]) -> int:
         """How many more tasks of this demand the free resources allow."""
         available = self.core.pool.available
         return min((available[name] // amount for name, amount in demand.items()), default=64)
 
-    def _start_workers(self, wanted: int) -> None:
+    def _start_workers(self, env: str, wanted: int) -> None:
         if self.core.now < self.retry_at:
             return
-        active = sum(1 for w in self.core.workers.values() if w.state not in (W_BLOCKED, W_ACTOR))
-        for _ in range(min(wanted - self.starting, self.limit - active)):
-            self.spawn()
+        workers = self.core.workers.values()
+        active = sum(1 for w in workers if w.state not in (W_BLOCKED, W_ACTOR))
+        missing = wanted - self.starting[env]
+        # Idle processes that are left belong to other environments. Some may stay, for work that
+        # alternates between two; beyond that they make room, the least recently used one first.
+        over = active + missing - min(2 * self.pool_size, self.limit)
+        if over > 0 and self.idle:
+            ending = sum(1 for w in workers if w.state == W_DEAD)
+            for worker in self.idle[: max(0, min(over, missing) - ending)]:
+                self.retire(worker, "makes room")
+        self.crowded = self.crowded or missing > self.limit - active
+        for _ in range(min(missing, self.limit - active)):
+            self.spawn(env)
 
-    def spawn(self) -> None:
-        self.starting += 1
-        worker = self.core.new_worker()
-        self.core.effects.actions.append(SpawnWorker(worker.number, worker.id))
+    def spawn(self, env: str = "") -> None:
+        self.starting[env] += 1
+        worker = self.core.new_worker(env)
+        self.core.effects.actions.append(SpawnWorker(worker.number, worker.id, env))
 
     def _lease(self, worker: Worker, queue: Queue) -> None:
         task = queue.tasks.popleft()
         worker.held = queue.demand
         worker.gpus = self.core.pool.take(queue.demand)
         worker.job = task.job
-        worker.reclaimed = False
+        worker.reclaimed = bool(task.spec.spec.max_calls)  # nothing behind what may end it
         worker.lease = queue
         queue.workers[worker] = None
         self.core.move_worker(worker, W_BUSY, "leased")
@@ -244,7 +278,11 @@ class Scheduler:
                 worker.job = task.job
                 self.core.tasks.move(task, RUNNING, "its turn came")
             return
-        self.release(worker)
+        spent = worker.spent
+        if spent:
+            self._release_but_gpus(worker)
+        else:
+            self.release(worker)
         if worker.state in (W_BUSY, W_BLOCKED):
             self.core.move_worker(worker, W_IDLE, "nothing left to do")
             worker.since = self.core.now
@@ -253,6 +291,25 @@ class Scheduler:
                 self.core.move_worker(worker, W_DEAD, worker.retiring)
             else:
                 self.idle.append(worker)
+                if spent:
+                    self.retire(worker, "it ran a function max_calls times")
+
+    def count_call(self, worker: Worker, task: Task) -> None:
+        """A task ended whose function bounds its runs in one process."""
+        key = task.spec.spec.function
+        calls = worker.calls[key] = worker.calls.get(key, 0) + 1
+        if calls >= task.spec.spec.max_calls:
+            worker.spent = True
+
+    def _release_but_gpus(self, worker: Worker) -> None:
+        """Its memory on them is free only when its process is gone; they are given back then."""
+        gpus, gpu = worker.gpus, worker.held.get("GPU", 0)
+        if gpus is not None:
+            worker.held = {name: x for name, x in worker.held.items() if name != "GPU"}
+            worker.gpus = None
+        self.release(worker)
+        if gpus is not None:
+            worker.held, worker.gpus = {"GPU": gpu}, gpus
 
     def release(self, worker: Worker) -> None:
         """Give back what the worker's lease holds."""
@@ -313,25 +370,26 @@ class Scheduler:
     def _place_actors(self) -> None:
         waiting = self.creations
         self.creations = deque()
+        lacking: Counter[str] = Counter()
         for task in waiting:
             spec = task.spec.spec
             pool = self.core.pool
             if pool.total.get("CPU", 0) < spec.placement_cpu or not pool.fits(spec.resources):
                 self.creations.append(task)
-            elif self.idle:
-                self.core.actors.place(task, self.idle.pop())
+            elif (worker := self.idle_of(spec.env)) is not None:
+                self.core.actors.place(task, worker)
             else:
                 self.creations.append(task)
-                self._start_for_actor()
-
-    def _start_for_actor(self) -> None:
-        if self.starting < min(len(self.creations), 8) and self.core.now >= self.retry_at:
-            self.spawn()
+                lacking[spec.env] += 1
+        if self.core.now >= self.retry_at:
+            for env, count in lacking.items():
+                for _ in range(min(count, 8) - self.starting[env]):
+                    self.spawn(env)
 
     # --- the pool ----------------------------------------------------------------------------
 
     def worker_ready(self, worker: Worker) -> None:
-        self.starting -= 1
+        self.starting[worker.env] -= 1
         self.failed_starts = 0
         self.retry_at = 0.0
         self.core.move_worker(worker, W_IDLE, "connected")
@@ -340,7 +398,7 @@ class Scheduler:
 
     def worker_lost(self, worker: Worker, was: int) -> None:
         if was == W_STARTING:
-            self.starting -= 1
+            self.starting[worker.env] -= 1
             self.failed_starts += 1
             self.retry_at = self.core.now + 0.1 * 2 ** min(self.failed_starts, 6)
         elif was == W_IDLE:
@@ -348,7 +406,7 @@ class Scheduler:
 
     def fill(self) -> None:
         """Keep as many processes as there are CPUs, ready before they are needed."""
-        if self.core.now < self.retry_at:
+        if self.core.now < self.retry_at or self.crowded:
             return
         pooled = sum(1 for w in self.core.workers.values() if w.state != W_ACTOR)
         for _ in range(self.pool_size - pooled):
@@ -362,9 +420,7 @@ class Scheduler:
             worker = self.idle[0]  # the one that was used least recently
             if now - worker.since < config.IDLE_WORKER_SECONDS:
                 break
-            self.idle.pop(0)
-            worker.retiring = "idle"
-            self.core.workers_retired(worker)
+            self.retire(worker, "idle")
             pooled -= 1
         self.handed_ahead = any(len(w.queue) > 1 for w in self.core.workers.values())
         for worker in list(self.core.workers.values()):
@@ -378,6 +434,14 @@ class Scheduler:
             ):
                 worker.reclaimed = True
                 self.core.effects.out[worker.peer].append(m.Reclaim())
+
+    def retire(self, worker: Worker, reason: str) -> None:
+        """Tell an idle worker to end; one that is ending already is left alone."""
+        if worker.state == W_IDLE:
+            self.idle.remove(worker)
+            worker.retiring = reason
+            worker.since = self.core.now
+            self.core.workers_retired(worker)
 
     def disconnected(self, worker: Worker) -> None:
         """Its connection ended: it gets nothing more, and its process is of no use."""

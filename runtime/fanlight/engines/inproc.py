@@ -29,12 +29,13 @@ from fanlight._version import __version__
 from fanlight.client.client import Client
 from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
-from fanlight.engines.base import Capabilities
+from fanlight.engines.base import Call, Capabilities, FunctionSpec
 from fanlight.engines.native import NativeEngine
 from fanlight.node.hub import Hub
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.worker.actor_host import ActorHost
-from fanlight.worker.executor import Executor
+from fanlight.worker.environment import Overlay
+from fanlight.worker.executor import Executor, threads_of
 from fanlight.worker.output import TaskStream
 
 _DRIVER = 1
@@ -186,15 +187,34 @@ class _InprocExecutor(Executor):
         running, self.running = self.running, execute.task
         self.running_groups.append(spec.group)
         out, err = self.streams
+        node: InprocNode = self._driver.link.node  # type: ignore[attr-defined]
+        outside, node.environment = node.environment, self.environment
         try:
-            with redirect_stdout(out), redirect_stderr(err):
+            with (
+                redirect_stdout(out),
+                redirect_stderr(err),
+                node.variables.put(self._variables(spec, node.set_threads)),
+            ):
                 self.run(execute, spec, main=True)
         finally:
             self.running = running
+            node.environment = outside
             self.running_groups.pop()
             actor = self.actor
             if actor is not None and actor.leaving and not (self.exiting or self.running_groups):
                 self._leave(actor)
+
+    def _variables(self, spec: m.TaskSpec, set_threads: bool) -> dict[str, str]:
+        """Environment variables of a task; an actor's methods have its constructor's."""
+        wanted = dict(self.environment.get("env_vars", {})) if self.environment else {}
+        if spec.kind != m.ACTOR_CALL:
+            self.threads = threads_of(spec)
+        if set_threads:
+            wanted.setdefault("OMP_NUM_THREADS", str(self.threads))
+        return wanted
+
+    def _show_threads(self, spec: m.TaskSpec) -> None:
+        """Done above."""
 
     def _exits(
         self, execute: Any, spec: Any, error: BaseException, duration: float
@@ -227,6 +247,10 @@ class InprocNode:
         self.client.link = _Link(self, _DRIVER)
         self.workers: dict[int, _InprocWorker] = {}  # by peer
         self.clients: dict[int, Client] = {_DRIVER: self.client}
+        # Of what runs at the moment, which the engine hands on to what that submits.
+        self.environment: dict[str, Any] | None = None
+        self.variables = Overlay()
+        self.set_threads = "OMP_NUM_THREADS" not in os.environ
         self._inbox: deque[tuple[int, Any]] = deque()
         self._next_peer = _DRIVER + 1
         self._stepping = False
@@ -400,6 +424,47 @@ class InprocEngine(NativeEngine):
             "node_id": self.node.core.config.node_id.hex(),
             "session_dir": "",
         }
+
+    # --- runtime environments ----------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        return self.node.environment
+
+    @environment.setter
+    def environment(self, env: dict[str, Any] | None) -> None:
+        self.node.environment = env
+
+    def _environment(self, own: dict[str, Any] | None) -> str:
+        if own:
+            from fanlight.client import environments
+
+            environments.refuse_for_inproc(own)
+        return super()._environment(own)
+
+    def start_job(self, env: dict[str, Any]) -> None:
+        from fanlight.client import environments
+
+        environments.refuse_for_inproc(env)
+        super().start_job(env)
+
+    def bind_task(self, spec: FunctionSpec) -> Call:
+        """A call for each environment that it is made in: they all are in this process."""
+        bind = super().bind_task
+        calls: dict[str, Call] = {}
+
+        def current() -> Call:
+            key = ""
+            if self.node.environment:
+                from fanlight.client import environments
+
+                key = environments.key_of(self.node.environment)
+            if key not in calls:
+                calls[key] = bind(spec)
+            return calls[key]
+
+        current()  # so that it is refused where it is written
+        return lambda args, kwargs: current()(args, kwargs)
 
     def subscribe(self, callback: Callable[[events.Event], None]) -> _InprocSubscription:
         return self.node.subscribe(callback)

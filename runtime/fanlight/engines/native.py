@@ -22,9 +22,11 @@ class NativeEngine:
     """An engine whose core is Fanlight's own."""
 
     name = "native"
+    info: dict[str, Any]
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.environment: dict[str, Any] | None = None  # of this job, or of this worker
         self.get = client.get
         self.get_many = client.get_many
         self.wait = client.wait
@@ -50,6 +52,21 @@ class NativeEngine:
         self.client.define_function(key, blob)
         return key
 
+    def _environment(self, own: dict[str, Any] | None) -> str:
+        """The key of the runtime environment for work that sets ``own``; "" for none."""
+        if not own and not self.environment:
+            return ""
+        from fanlight.client import environments
+
+        return environments.define(self.client, environments.effective(self.environment, own))
+
+    def start_job(self, env: dict[str, Any]) -> None:
+        """Called by ``init``: all work of this driver has this runtime environment."""
+        from fanlight.client import environments
+
+        self.environment = environments.job(env, self.info["session_dir"])
+        environments.define(self.client, self.environment, eager=True)
+
     def bind_task(self, spec: FunctionSpec) -> Call:
         client, opts = self.client, spec.options
         name = opts.get("name") or spec.name
@@ -67,6 +84,8 @@ class NativeEngine:
                 _retry_types(retry),
                 spec.origin,
                 namespace=spec.namespace,
+                env=self._environment(opts.get("runtime_env")),
+                max_calls=options.max_calls(opts),
             )
         )
         encode, submit = client.encode_args, client.submit
@@ -101,6 +120,7 @@ class NativeEngine:
                 placement_cpu=placement,
                 groups=opts["_traits"]["groups"],
                 unordered=opts.get("allow_out_of_order_execution", False),
+                env=self._environment(opts.get("runtime_env")),
             )
         )
         encoded = client.encode_args(args, kwargs, spec.name) if args or kwargs else _NO_ARGS

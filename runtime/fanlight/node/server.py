@@ -26,6 +26,7 @@ from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
 from fanlight.node import zygote
 from fanlight.node.boot import BootConfig, remove_dirs
+from fanlight.node.environments import Preparations
 from fanlight.node.hub import Hub
 from fanlight.observe import discover
 from fanlight.wire import codec
@@ -119,6 +120,7 @@ class Node:
         self.listener.setblocking(False)
         self.poller.register(self.listener.fileno(), _IN)
         self.zygote_failures = 0  # in a row, of zygotes that never said a word
+        self.preparations = Preparations(boot.session_dir, self.tell_zygote)
         self.adopt_zygote(*forked)
 
     # --- the zygote --------------------------------------------------------------------------
@@ -154,6 +156,9 @@ class Node:
         self.workers_exited(
             [(int(w[1]), zygote.describe_status(w[2])) for w in words if w[0] == "exited"]
         )
+        heard = [self.preparations.heard(w) for w in words if w[0].startswith("prepar")]
+        if any(heard):
+            self.step([(0, stimulus) for stimulus in heard if stimulus is not None])
 
     def zygote_died(self) -> None:
         """Workers die with it; a new one is forked, which this single-threaded process may do."""
@@ -171,13 +176,14 @@ class Node:
         lost = []
         for worker in self.core.workers.values():
             if not worker.pid:  # it was to be started, or had just been
-                self.tell_zygote(f"spawn {worker.number} {worker.id.hex()}")
+                self.tell_zygote(f"spawn {worker.number} {worker.id.hex()} {worker.env}")
                 continue
             lost.append((worker.number, "its parent process (the zygote) died"))
             for kill in (os.killpg, os.kill):  # it is dead on Linux; what it started is not
                 with contextlib.suppress(OSError):
                     kill(worker.pid, signal.SIGKILL)
         self.workers_exited(lost)
+        self.preparations.zygote_died()
 
     def workers_exited(self, dead: list[tuple[int, str]]) -> None:
         """Handle what workers still sent, then their ends: all in one step, so that the work of
@@ -400,9 +406,15 @@ class Node:
         self.send_all(effects.out.items())
         for action in effects.actions:
             if isinstance(action, fx.SpawnWorker):
-                self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()}")
+                self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()} {action.env}")
             elif isinstance(action, fx.KillWorker):
                 self.tell_zygote(f"kill {action.number}")
+            elif isinstance(action, fx.PrepareEnvironment):
+                answer = self.preparations.start(action)
+                if answer is not None:
+                    self.step([(0, answer)])
+            elif isinstance(action, fx.CancelPreparation):
+                self.preparations.cancel(action.number)
             elif isinstance(action, fx.DriversChanged):
                 self.info.kernel_ids = action.kernel_ids
                 with contextlib.suppress(OSError):

@@ -3,8 +3,9 @@
 It is the workers' parent: it reports how each one ended, and when the node goes away, in whatever
 way, it kills them all and removes the session's files.
 
-Node -> zygote: lines ``spawn NUMBER HEXID``, ``kill NUMBER``, ``stop``.
+Node -> zygote: lines ``spawn NUMBER HEXID [ENVIRONMENT]``, ``kill NUMBER``, ``stop``.
 Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS``.
+Both: lines about the helpers that prepare runtime environments (:mod:`fanlight.node.environments`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     """The zygote's life; called in a fresh fork of the node."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the node does
+    boot.set_threads = "OMP_NUM_THREADS" not in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that end() finds what tasks left behind
     sys.path[:] = boot.sys_path
@@ -86,6 +88,7 @@ class _Zygote:
         self.channel = channel
         self.pid = os.getpid()
         self.children: dict[int, int] = {}  # pid -> number
+        self.helpers: dict[int, int] = {}  # pid -> number of the preparation
         self.wake_r, wake_w = os.pipe()
         os.set_blocking(self.wake_r, False)
         os.set_blocking(wake_w, False)
@@ -119,15 +122,57 @@ class _Zygote:
 
     def command(self, words: list[str]) -> None:
         if words[0] == "spawn":
-            self.spawn(int(words[1]), words[2])
+            self.spawn(int(words[1]), words[2], words[3] if len(words) > 3 else "")
         elif words[0] == "kill":
             for pid, number in self.children.items():
+                if number == int(words[1]):
+                    _kill_group(pid)
+        elif words[0] == "prepare":
+            self.prepare(int(words[1]))
+        elif words[0] == "cancel":
+            for pid, number in self.helpers.items():
                 if number == int(words[1]):
                     _kill_group(pid)
         elif words[0] == "stop":
             self.end()
 
-    def spawn(self, number: int, worker_id: str) -> None:
+    def prepare(self, number: int) -> None:
+        """Start the process that installs what a runtime environment needs."""
+        try:
+            pid = os.fork()
+        except OSError as e:
+            self.tell(f"prepared {number} fork:{e.errno}")
+            return
+        if pid:
+            self.helpers[pid] = number
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
+            self.tell(f"preparing {number} {pid}")
+            return
+        try:
+            self.become_helper(number)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+
+    def become_helper(self, number: int) -> NoReturn:
+        """An interpreter of its own: what is imported here is not for the packages' builds."""
+        self.leave(log_path(self.boot.session_dir, number))
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        request = request_path(self.boot.session_dir, number)
+        code = (
+            f"import sys; sys.path.append({root!r}); from fanlight.node.install import main; "
+            f"sys.exit(main({request!r}, {self.boot.sys_path!r}))"
+        )
+        with contextlib.suppress(OSError):
+            os.chdir(self.boot.cwd)
+        os.execv(sys.executable, [sys.executable, "-c", code])
+
+    def spawn(self, number: int, worker_id: str, env: str) -> None:
         try:
             pid = os.fork()
         except OSError as e:
@@ -141,7 +186,7 @@ class _Zygote:
             return
         code = 1
         try:
-            self.become_worker(number, worker_id)
+            self.become_worker(number, worker_id, env)
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
@@ -154,26 +199,26 @@ class _Zygote:
                 sys.stderr.flush()
             os._exit(code)
 
-    def become_worker(self, number: int, worker_id: str) -> None:
+    def become_worker(self, number: int, worker_id: str, env: str) -> None:
+        self.leave(os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"))
+        from fanlight.worker import main
+
+        main.run(self.boot, number, bytes.fromhex(worker_id), env)
+
+    def leave(self, log: str) -> None:
+        """In a fresh fork: nothing of the zygote's stays but its warmth; output goes to ``log``."""
         die_with_parent(self.pid)
         with contextlib.suppress(OSError):
-            os.setpgid(0, 0)  # what the worker starts is killed with it
+            os.setpgid(0, 0)  # what the process starts is killed with it
         signal.set_wakeup_fd(-1)
         for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number_, signal.SIG_DFL)
         for fd in (self.channel.fileno(), self.wake_r, self.wake_w, *self.boot.lock_fds):
             os.close(fd)
-        log = os.open(
-            os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"),
-            os.O_CREAT | os.O_WRONLY | os.O_APPEND,
-            0o600,
-        )
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-        from fanlight.worker import main
-
-        main.run(self.boot, number, bytes.fromhex(worker_id))
+        fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        os.close(fd)
 
     def reap(self) -> None:
         while True:
@@ -186,6 +231,10 @@ class _Zygote:
             number = self.children.pop(pid, None)
             if number is not None:
                 self.tell(f"exited {number} {status}")
+                continue
+            number = self.helpers.pop(pid, None)
+            if number is not None:
+                self.tell(f"prepared {number} {status}")
 
     def reap_one(self) -> tuple[int, int]:
         """(pid, status) of a child that has ended, (0, 0) if there is none; kills what it started.
@@ -195,13 +244,13 @@ class _Zygote:
         """
         if not hasattr(os, "waitid"):
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid in self.children:
+            if pid in self.children or pid in self.helpers:
                 _kill_group(pid)
             return pid, status
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return 0, 0
-        if ended.si_pid in self.children:
+        if ended.si_pid in self.children or ended.si_pid in self.helpers:
             _kill_group(ended.si_pid)
         return os.waitpid(ended.si_pid, 0)
 
@@ -214,10 +263,10 @@ class _Zygote:
         from fanlight.node.boot import remove_dirs
         from fanlight.observe import discover
 
-        for pid in self.children:
+        for pid in (*self.children, *self.helpers):
             _kill_group(pid)
         deadline = time.monotonic() + 5.0
-        while self.children and time.monotonic() < deadline:
+        while (self.children or self.helpers) and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.005)
         while self.kill_adopted() and time.monotonic() < deadline:
@@ -244,6 +293,16 @@ def _kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(OSError):
             kill(pid, signal.SIGKILL)
+
+
+def request_path(session_dir: str, number: int) -> str:
+    """Where the node says what a helper is to prepare."""
+    return os.path.join(session_dir, "environments", f"request-{number}.json")
+
+
+def log_path(session_dir: str, number: int) -> str:
+    """What a helper writes."""
+    return os.path.join(session_dir, "logs", f"environment-{number}.log")
 
 
 def describe_status(status: str) -> str:

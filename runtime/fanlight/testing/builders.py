@@ -51,6 +51,8 @@ def task_spec(
     retries: int = 0,
     retry_exceptions: bool = False,
     origin: str = "",
+    env: str = "",
+    calls: int = 0,
     **others: float,
 ) -> m.TaskSpec:
     return m.TaskSpec(
@@ -62,11 +64,19 @@ def task_spec(
         max_retries=retries,
         retry_exceptions=retry_exceptions,
         origin=origin,
+        env=env,
+        max_calls=calls,
     )
 
 
 def actor_spec(
-    name: str = "Actor", cpus: float = 0, gpus: float = 0, *, concurrency: int = 1, **others: float
+    name: str = "Actor",
+    cpus: float = 0,
+    gpus: float = 0,
+    *,
+    concurrency: int = 1,
+    env: str = "",
+    **others: float,
 ) -> m.TaskSpec:
     return m.TaskSpec(
         m.ACTOR_CREATE,
@@ -77,6 +87,7 @@ def actor_spec(
         max_retries=0,
         max_concurrency=concurrency,
         placement_cpu=0 if cpus else UNITS,
+        env=env,
     )
 
 

@@ -47,6 +47,7 @@ class SimulatedClient:
         self.notices: list[str] = []
         self.outputs: list[m.Output] = []
         self._specs: dict[bytes, int] = {}
+        self._environments: set[str] = set()
         self._requests = 0
         self._made = 0
         self._actors = 0
@@ -134,11 +135,20 @@ class SimulatedClient:
         number = self._specs.get(key)
         if number is None:
             number = self._specs[key] = len(self._specs) + 1
+            if spec.env:
+                self.environment(spec.env)
             if spec.function:
                 self.send(m.DefineFunction(spec.function, b"code"), m.DefineSpec(number, spec))
             else:
                 self.send(m.DefineSpec(number, spec))
         return number
+
+    def environment(self, key: str, *, eager: bool = False, timeout: float = 60.0) -> None:
+        """Define a runtime environment. One whose key begins with "pip" needs preparation."""
+        if key not in self._environments:
+            self._environments.add(key)
+            prepare = key.startswith("pip")
+            self.send(m.DefineEnvironment(key, b"{}", key, prepare, eager, timeout))
 
     def _new(self, oid: bytes, value: m.Value | None) -> None:
         self.values[oid] = value
@@ -260,6 +270,8 @@ class SimulatedWorker(SimulatedClient):
     def __init__(self, node: SimulatedNode, peer: int, number: int) -> None:
         super().__init__(node, peer)
         self.number = number
+        self.env = ""
+        self.broken = False  # it could not enter its environment, and waits to be ended
         self.functions: set[bytes] = set()
         self.specs: dict[int, m.TaskSpec] = {}
         self.queue: deque[m.Execute] = deque()  # not started
@@ -272,6 +284,12 @@ class SimulatedWorker(SimulatedClient):
 
     def handle(self, message: Any) -> None:
         match message:
+            case m.DefineEnvironment():
+                assert not self.functions and not self.env, "an environment after work"
+                self.env = message.key
+                self.broken = message.key in self.node.broken
+                if self.broken:
+                    self.send(m.EnvironmentBroken("no such module"))
             case m.DefineFunction():
                 assert message.key not in self.functions, "a function was sent twice"
                 self.functions.add(message.key)
@@ -281,6 +299,7 @@ class SimulatedWorker(SimulatedClient):
                 self.specs[message.number] = message.spec
             case m.Execute():
                 assert message.spec in self.specs, "a task of an unknown spec"
+                assert self.actor or self.specs[message.spec].env == self.env, "not its environment"
                 for value in message.deps:
                     assert value.kind in (m.INLINE, m.STORED), "an argument without a value"
                     if value.kind == m.STORED:
@@ -301,7 +320,8 @@ class SimulatedWorker(SimulatedClient):
 
     def _start(self) -> None:
         """Begin what may begin; end if told to and nothing runs."""
-        while self.queue and len(self.running) < self.concurrency and not self.exiting:
+        free = not self.exiting and not self.broken
+        while free and self.queue and len(self.running) < self.concurrency:
             execute = self.queue.popleft()
             self.running[execute.task] = execute
         if self.exiting and not self.running:

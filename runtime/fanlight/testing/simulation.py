@@ -56,6 +56,8 @@ class SimulatedNode:
         self.workers: dict[int, SimulatedWorker] = {}  # by number
         self.spawning: deque[fx.SpawnWorker] = deque()
         self.dying: dict[int, str] = {}  # workers' numbers: processes killed and not reaped
+        self.preparing: dict[int, fx.PrepareEnvironment] = {}  # by number, not answered
+        self.broken: set[str] = set()  # environments that no worker can enter
         self.files: set[str] = set()  # segments that exist
         self.born: dict[bytes, int] = {}  # objects and handles, by the order of their making
         self.stopped = ""
@@ -108,6 +110,10 @@ class SimulatedNode:
                 self.dying[action.number] = "killed by SIGKILL"
                 if self.prompt:
                     self.reap(action.number)
+            elif isinstance(action, fx.PrepareEnvironment):
+                self.preparing[action.number] = action
+            elif isinstance(action, fx.CancelPreparation):
+                del self.preparing[action.number]
             elif isinstance(action, fx.DeleteSegment):
                 self.files.remove(action.name)
             elif isinstance(action, fx.DropClient):
@@ -147,6 +153,12 @@ class SimulatedNode:
         self.clients[worker.peer] = self.workers[number] = worker
         self.post([(worker.peer, fx.Connected("worker", worker.id, number, {}, number))])
 
+    def answer_preparation(self, problem: str = "", log: str = "") -> None:
+        """The oldest preparation under way ends."""
+        number = next(iter(self.preparing))
+        del self.preparing[number]
+        self.post([(0, fx.EnvironmentPrepared(number, problem, log))])
+
     def reap(self, number: int) -> None:
         """A process that the core wanted killed is gone."""
         how = self.dying.pop(number)
@@ -182,6 +194,9 @@ class SimulatedNode:
                 return True
         if self.spawning:
             self.answer_spawn()
+            return True
+        if self.preparing:
+            self.answer_preparation()
             return True
         for number in list(self.dying):
             self.reap(number)

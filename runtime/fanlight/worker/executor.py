@@ -38,6 +38,10 @@ class _Cancelled(Exception):
     """The task was cancelled before it began."""
 
 
+def threads_of(spec: m.TaskSpec) -> int:
+    return max(1, spec.resources.get("CPU", 0) // UNITS)
+
+
 class Executor:
     """Everything that a worker does with Execute messages."""
 
@@ -59,6 +63,8 @@ class Executor:
         self.exiting = ""
         self.running: bytes = b""  # the task that the main thread runs
         self.in_user_code = False
+        self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
+        self.threads = 0  # OMP_NUM_THREADS as it is now; 0 if it is the user's, not ours
         self._quick: dict[int, bool] = {}
         self._cuda: str | None = None  # CUDA_VISIBLE_DEVICES as it was before a task with GPUs
         self._cuda_was_set = False
@@ -70,6 +76,7 @@ class Executor:
             {
                 m.DefineFunction: self._define_function,
                 m.DefineSpec: self._define_spec,
+                m.DefineEnvironment: self._define_environment,
                 m.Execute: self.queue.append,
                 m.CancelRunning: self._cancel,
                 m.Reclaim: self._reclaim,
@@ -84,6 +91,11 @@ class Executor:
 
     def _define_spec(self, x: m.DefineSpec) -> None:
         self.specs[x.number] = x.spec
+
+    def _define_environment(self, x: m.DefineEnvironment) -> None:
+        from fanlight.worker import environment  # most workers never have one
+
+        self.environment = environment.decode(x)
 
     def _exit(self, x: m.Exit) -> None:
         self.exiting = x.reason or "told to end"
@@ -186,6 +198,8 @@ class Executor:
             # Results wait for company only while quick tasks follow each other.
             if self._done and not (self._quick.get(execute.spec) and spec.max_retries):
                 self.flush()
+            if self.threads and spec.kind != m.ACTOR_CALL:
+                self._show_threads(spec)
             self.running = execute.task
             self.run(execute, spec, main=True)
             self.running = b""
@@ -195,6 +209,13 @@ class Executor:
         crossed = set(self.cancelled)
         if not self.queue:  # what was cancelled had come before its cancellation
             self.cancelled -= crossed - self._active.keys()
+
+    def _show_threads(self, spec: m.TaskSpec) -> None:
+        """Numerical libraries that are loaded from now on use as many threads as it has CPUs."""
+        count = threads_of(spec)
+        if count != self.threads:
+            self.threads = count
+            os.environ["OMP_NUM_THREADS"] = str(count)
 
     def _take_done(self) -> list[m.Done]:
         done: list[m.Done] = []

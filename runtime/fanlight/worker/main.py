@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fanlight.node.boot import BootConfig
 
 
-def run(boot: BootConfig, number: int, worker_id: bytes) -> None:
+def run(boot: BootConfig, number: int, worker_id: bytes, env: str = "") -> None:
     """Connect to the node and run tasks until told to end; returns normally at a graceful end."""
     with contextlib.suppress(OSError):
         os.chdir(boot.cwd)
@@ -46,12 +46,17 @@ def run(boot: BootConfig, number: int, worker_id: bytes) -> None:
     err = TaskStream(client, "stderr", sys.__stderr__)
     sys.stdout, sys.stderr = out, err
     executor = Executor(client, [out, err], boot.gpu_tokens)
+    executor.threads = 1 if boot.set_threads else 0
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
     session.attach_worker(client, boot, worker_id)
     os.register_at_fork(after_in_child=_forked)
     link.start()
     try:
+        if env:
+            from fanlight.worker import environment
+
+            environment.receive(executor, boot.session_dir)
         executor.serve()
     except ConnectionLost:
         _orphaned()
