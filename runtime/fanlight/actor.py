@@ -236,8 +236,7 @@ class ActorHandle:
         try:
             if self._counted:
                 refs.dropped.append(handle_oid(self._id))
-                if refs._wake is not None:
-                    refs._wake()
+                refs.ring()
         except (AttributeError, TypeError):
             pass  # the interpreter is going away
 

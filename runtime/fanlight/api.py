@@ -294,7 +294,10 @@ def put(value: Any) -> ObjectRef[Any]:
     """Store a value; returns a ref to it. Later changes to ``value`` are not seen."""
     if type(value) is ObjectRef:
         raise TypeError("Calling put() on an ObjectRef is not allowed: it is stored already.")
-    ref: ObjectRef[Any] = sessions.ensure().engine.put(value)
+    session = sessions._current
+    if session is None or session.client.link.lost:
+        session = sessions.ensure()
+    ref: ObjectRef[Any] = session.engine.put(value)
     return ref
 
 

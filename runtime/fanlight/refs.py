@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from fanlight import ids, serialization
 
 if TYPE_CHECKING:
@@ -19,32 +21,48 @@ T = TypeVar("T")
 # moment, also while the same thread holds a lock.
 dropped: deque[bytes] = deque()
 _client: Client | None = None
-_wake: Any = None
+_alarm: Any = None  # to be called once for the first ref that is dropped from now on
 
 
 def attach(client: Client | None) -> None:
     """Name the client that counts references from now on; called by sessions and workers."""
-    global _client, _wake
+    global _client
     _client = client
-    _wake = client.wake if client is not None else None
+    arm()
 
 
-class ObjectRef(Generic[T]):
+def arm() -> None:
+    """Have the client woken by the next ref that is dropped. To be called before ``dropped`` is
+    emptied, so that none is overlooked."""
+    global _alarm
+    _alarm = _client.wake if _client is not None else None
+
+
+def ring() -> None:
+    """Wake the client that counts references: there are dropped ones. Called by finalizers, at any
+    moment and in any thread."""
+    global _alarm
+    alarm, _alarm = _alarm, None
+    if alarm is not None:
+        alarm()
+
+
+class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     """A reference to one object. Equal and hashed by id; awaitable; picklable.
 
     ``fanlight.get(ref)`` gives the value. While any process holds a ref, the value stays.
     """
 
-    __slots__ = ("__weakref__", "_id")
+    # A struct, since those are made quickly and are not tracked by the garbage collector: a list
+    # of a million refs costs it nothing.
 
-    def __init__(self, oid: bytes) -> None:
-        self._id = oid
+    _id: bytes
 
     def __del__(self) -> None:
         try:
             dropped.append(self._id)
-            if _wake is not None:
-                _wake()
+            if _alarm is not None:
+                ring()
         except (AttributeError, TypeError):
             pass  # the interpreter is going away
 
@@ -122,10 +140,18 @@ class TaskID:
 
 
 def rebuild(oid: bytes) -> ObjectRef[Any]:
-    """Called when a ref is unpickled: this process holds the object from now on."""
+    """Called when a ref is unpickled that travelled by itself: this process holds the object from
+    now on."""
     if _client is not None:
         _client.adopt(oid)
     return ObjectRef(oid)
+
+
+def _inside(oids: list[bytes], outer: bytes) -> list[ObjectRef[Any]]:
+    """The refs inside a value that is being rebuilt; ``oids`` are all different."""
+    if _client is not None:
+        _client.adopt_inside(oids, outer)
+    return list(map(ObjectRef, oids))
 
 
 def _reduce(ref: ObjectRef[Any], contained: list[bytes]) -> tuple[Any, ...]:
@@ -133,4 +159,5 @@ def _reduce(ref: ObjectRef[Any], contained: list[bytes]) -> tuple[Any, ...]:
     return rebuild, (ref._id,)
 
 
+serialization.register_refs(ObjectRef, _inside)
 serialization.register_reducer(ObjectRef, _reduce)

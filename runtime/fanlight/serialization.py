@@ -5,7 +5,12 @@ value has out-of-band buffers, a *packed* form that readers use in place without
 
     b"FLV1" | u32 buffers | u64 pickle offset | u64 pickle length
     (u64 offset | u64 length) per buffer
-    padding to 64 | buffer 0 | padding to 64 | buffer 1 ... | pickle
+    padding to 64 | buffer 0 | padding to 64 | buffer 1 ... | pickle [| ids]
+
+A value that holds refs is always packed, with the magic ``FLR1``: a second pickle, the list of the
+refs' ids, follows. The first one names each ref by its place in that list, so that a reader makes
+and counts all of them in a few steps, before it rebuilds the value: whatever happens then, there
+are as many refs as were counted.
 
 Values are pickled by the C pickler. Only what it cannot carry to another process (functions and
 classes of a notebook, lambdas, local classes) goes through cloudpickle. References and handles
@@ -15,6 +20,7 @@ inside a value are noted, so that the runtime keeps what they name alive.
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import struct
 import sys
@@ -23,6 +29,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 _MAGIC = b"FLV1"
+_MAGIC_REFS = b"FLR1"
 _HEAD = struct.Struct("<4sIQQ")
 _ENTRY = struct.Struct("<QQ")
 _ALIGN = 64
@@ -30,6 +37,8 @@ _ALIGN = 64
 # Exact types that the C pickler carries unchanged and that can hold no reference.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 
+_ref_class: Any = None
+_make_refs: Callable[[list[bytes], bytes], list[Any]]
 _reducers: dict[type, Callable[[Any, list[bytes]], tuple[Any, ...]]] = {}
 
 
@@ -41,6 +50,21 @@ def register_reducer(cls: type, reducer: Callable[[Any, list[bytes]], tuple[Any,
 def unregister_reducer(cls: type) -> None:
     """Pickle instances of ``cls`` as Python does again."""
     _reducers.pop(cls, None)
+
+
+def register_refs(cls: type, make: Callable[[list[bytes], bytes], list[Any]]) -> None:
+    """Have instances of ``cls``, which have an ``_id``, travel beside values.
+
+    ``make(ids, outer)`` makes those of a value that is being rebuilt; ``outer`` is the object whose
+    value it is, b"" if it is no object's.
+    """
+    global _ref_class, _make_refs
+    _ref_class, _make_refs = cls, make
+
+
+def ref_inside(index: int) -> Any:
+    """What a value's pickle calls for each ref in it; readers put the refs of the value here."""
+    raise pickle.UnpicklingError("a value with refs inside can only be rebuilt by fanlight")
 
 
 class _NeedsCloudpickle(Exception):
@@ -80,9 +104,13 @@ class _FastPickler(pickle.Pickler):
     def __init__(self, file: Any, buffers: list[pickle.PickleBuffer]) -> None:
         super().__init__(file, 5, buffer_callback=_collector(buffers))
         self.contained: list[bytes] = []
+        self.refs: dict[bytes, int] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
+        if cls is _ref_class:
+            refs = self.refs
+            return ref_inside, (refs.setdefault(obj._id, len(refs)),)
         reducer = _reducers.get(cls)
         if reducer is not None:
             return reducer(obj, self.contained)
@@ -126,8 +154,11 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
 
         class CloudPickler(cloudpickle.Pickler):
             contained: list[bytes]
+            refs: dict[bytes, int] | None  # None: each ref is rebuilt by itself
 
             def reducer_override(self, obj: Any) -> Any:
+                if type(obj) is _ref_class and self.refs is not None:
+                    return ref_inside, (self.refs.setdefault(obj._id, len(self.refs)),)
                 reducer = _reducers.get(type(obj))
                 if reducer is not None:
                     return reducer(obj, self.contained)
@@ -137,22 +168,32 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
     callback = None if buffers is None else _collector(buffers)
     pickler = _cloud_class(file, 5, buffer_callback=callback)
     pickler.contained = []
+    pickler.refs = None if buffers is None else {}
     return pickler
 
 
 class Serialized:
     """A value's pickle, its out-of-band buffers, and the ids of the objects inside it."""
 
-    __slots__ = ("_layout", "buffers", "contained", "pickled", "size")
+    __slots__ = ("_layout", "_tail", "buffers", "contained", "pickled", "size")
 
     def __init__(
-        self, pickled: bytes, buffers: list[pickle.PickleBuffer], contained: list[bytes]
+        self,
+        pickled: bytes,
+        buffers: list[pickle.PickleBuffer],
+        contained: list[bytes],
+        refs: list[bytes] | None = None,
     ) -> None:
+        """``refs`` are those that the pickle names by their places; ``contained`` others."""
         self.pickled = pickled
         self.contained = contained
         self.buffers = [b.raw() for b in buffers]
         self._layout: list[tuple[int, int]] = []
-        if not buffers:
+        self._tail = b""  # of the packed form
+        if refs:
+            self.contained = refs + contained
+            self._tail = pickle.dumps(refs, 5)
+        elif not buffers:
             self.size = len(pickled)
             return
         position = _HEAD.size + _ENTRY.size * len(buffers)
@@ -160,30 +201,30 @@ class Serialized:
             position = -(-position // _ALIGN) * _ALIGN
             self._layout.append((position, view.nbytes))
             position += view.nbytes
-        self.size = position + len(pickled)
+        self.size = position + len(pickled) + len(self._tail)
+
+    def _table(self) -> bytes:
+        """What stands before the buffers of the packed form."""
+        length = len(self.pickled)
+        magic = _MAGIC_REFS if self._tail else _MAGIC
+        start = self.size - length - len(self._tail)
+        head = _HEAD.pack(magic, len(self.buffers), start, length)
+        return head + b"".join(itertools.starmap(_ENTRY.pack, self._layout))
 
     def write_into(self, target: memoryview) -> None:
         """Write the serialized form into ``target``, which has ``size`` bytes."""
-        if not self.buffers:
-            target[:] = self.pickled
-            return
-        end = self.size - len(self.pickled)
-        _HEAD.pack_into(target, 0, _MAGIC, len(self.buffers), end, len(self.pickled))
-        for i, (offset, length) in enumerate(self._layout):
-            _ENTRY.pack_into(target, _HEAD.size + i * _ENTRY.size, offset, length)
-            target[offset : offset + length] = self.buffers[i]
-        target[end:] = self.pickled
+        position = 0
+        for piece in self.pieces():
+            end = position + len(piece)
+            target[position:end] = piece
+            position = end
 
     def pieces(self) -> list[bytes | memoryview]:
         """The serialized form in parts, to be written one after the other without copying."""
-        if not self.buffers:
+        if not (self.buffers or self._tail):
             return [self.pickled]
-        table = bytearray(_HEAD.size + _ENTRY.size * len(self.buffers))
-        end = self.size - len(self.pickled)
-        _HEAD.pack_into(table, 0, _MAGIC, len(self.buffers), end, len(self.pickled))
-        for i, (offset, length) in enumerate(self._layout):
-            _ENTRY.pack_into(table, _HEAD.size + i * _ENTRY.size, offset, length)
-        out: list[bytes | memoryview] = [bytes(table)]
+        table = self._table()
+        out: list[bytes | memoryview] = [table]
         position = len(table)
         for (offset, length), buffer in zip(self._layout, self.buffers, strict=True):
             if offset > position:
@@ -191,14 +232,14 @@ class Serialized:
             out.append(buffer)
             position = offset + length
         out.append(self.pickled)
+        if self._tail:
+            out.append(self._tail)
         return out
 
     def to_bytes(self) -> bytes:
-        if not self.buffers:
+        if not (self.buffers or self._tail):
             return self.pickled
-        out = bytearray(self.size)
-        self.write_into(memoryview(out))
-        return bytes(out)
+        return b"".join(self.pieces())
 
 
 def dumps(value: Any) -> Serialized:
@@ -216,7 +257,7 @@ def dumps(value: Any) -> Serialized:
         out = io.BytesIO()
         pickler = _cloud_pickler(out, buffers)
         pickler.dump(value)
-    return Serialized(out.getvalue(), buffers, pickler.contained)
+    return Serialized(out.getvalue(), buffers, pickler.contained, [*pickler.refs])
 
 
 def dumps_function(function: Any) -> tuple[bytes, list[bytes]]:
@@ -227,16 +268,35 @@ def dumps_function(function: Any) -> tuple[bytes, list[bytes]]:
     return out.getvalue(), pickler.contained
 
 
-def loads(data: bytes | memoryview) -> Any:
-    """Rebuild a value. Buffers are read-only views into ``data``: nothing large is copied."""
+class _Unpickler(pickle.Unpickler):
+    """Rebuilds a value whose refs are made already."""
+
+    nth: Callable[[int], Any]
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "ref_inside" and module == __name__:
+            return self.nth
+        return super().find_class(module, name)
+
+
+def loads(data: bytes | memoryview, outer: bytes = b"") -> Any:
+    """Rebuild a value. Buffers are read-only views into ``data``: nothing large is copied.
+
+    ``outer`` is the id of the object whose value it is.
+    """
     if data[:1] != b"F":
         return pickle.loads(data)
     view = memoryview(data).toreadonly()
     magic, count, start, length = _HEAD.unpack_from(view, 0)
-    if magic != _MAGIC:
+    if magic not in (_MAGIC, _MAGIC_REFS):
         raise pickle.UnpicklingError("this is not a serialized value")
     buffers = []
-    for i in range(count):
-        offset, size = _ENTRY.unpack_from(view, _HEAD.size + i * _ENTRY.size)
+    for offset, size in _ENTRY.iter_unpack(view[_HEAD.size : _HEAD.size + _ENTRY.size * count]):
         buffers.append(view[offset : offset + size])
-    return pickle.loads(view[start : start + length], buffers=buffers)
+    pickled = view[start : start + length]
+    if magic == _MAGIC:
+        return pickle.loads(pickled, buffers=buffers)
+    refs = _make_refs(pickle.loads(view[start + length :]), outer)
+    unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
+    unpickler.nth = refs.__getitem__
+    return unpickler.load()

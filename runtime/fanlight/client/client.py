@@ -21,6 +21,7 @@ import msgspec
 from fanlight import config, context, errors, ids, refs, serialization
 from fanlight import messages as m
 from fanlight.client import failures, waiting
+from fanlight.client.counts import Counts
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
@@ -52,7 +53,7 @@ class Client:
         self.next_task_id = ids.task_id_factory(client_id)
         # What this process knows of objects it holds refs to: None while pending.
         self.entries: dict[bytes, m.Value | None] = {}
-        self._counts: dict[bytes, int] = {}  # refs in this process
+        self._counts = Counts()  # refs in this process
         self._lock = threading.RLock()  # guards _counts and what follows from it
         self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
         self._replies: dict[int, m.Reply | None] = {}
@@ -154,47 +155,27 @@ class Client:
         return ObjectRef(oid)
 
     def adopt(self, oid: bytes) -> None:
-        """One more ref exists in this process."""
+        """One more ref, which travelled by itself, exists in this process."""
         with self._lock:
-            count = self._counts.get(oid, 0)
-            self._counts[oid] = count + 1
-            if not count:
-                batch = _local.adopted
-                if batch is None:
-                    self.link.send([m.AddRefs([oid])])
-                else:
-                    batch.append(oid)
+            if self._counts.add(oid):
+                self.link.send([m.AddRefs([oid])])
 
-    def loads(self, data: bytes | memoryview) -> Any:
-        """Rebuild a value; the node is told of all refs inside it at once."""
-        if _local.adopted is not None:  # a value within a value
-            return serialization.loads(data)
-        adopted = _local.adopted = []
-        try:
-            return serialization.loads(data)
-        finally:
-            _local.adopted = None
-            if adopted:
-                self.link.send([m.AddRefs(adopted)])
+    def adopt_inside(self, oids: list[bytes], outer: bytes) -> None:
+        """One more ref to each of ``oids``, all different, is about to be made: they were found in
+        the value of the object ``outer`` (b"": in something that is no object)."""
+        with self._lock:
+            self._count_drops()
+            news = self._counts.add_inside(oids, outer)
+            if news:
+                self.link.send([m.AddRefs(news)])
 
     def flush_drops(self) -> None:
         """Tell the node of refs that are gone; called when idle, and before asking for room."""
-        messages: list[Any] = []
         self._rests.clear()  # they hold refs
+        refs.arm()
         with self._lock:
-            gone: list[bytes] = []
-            dropped, counts = refs.dropped, self._counts
-            while dropped:
-                oid = dropped.popleft()
-                count = counts.get(oid, 0)
-                if count > 1:
-                    counts[oid] = count - 1
-                elif count:
-                    del counts[oid]
-                    self._forget(oid)
-                    gone.append(oid)
-            if gone:
-                messages.append(m.DropRefs(gone))
+            self._count_drops()
+            messages: list[Any] = self._counts.news()
             if self.reader is not None and self.reader.pending:
                 self.reader.settle()
                 returned = self.reader.returned
@@ -204,10 +185,21 @@ class Client:
             if messages:
                 self.link.send(messages)
 
-    def _forget(self, oid: bytes) -> None:
-        value = self.entries.pop(oid, None)
-        if value is not None and value.kind == m.STORED and self.reader is not None:
-            self.reader.done(value.data.decode())
+    @property
+    def owes_drops(self) -> bool:
+        """Whether ``flush_drops`` has anything to do."""
+        return bool(refs.dropped) or self._counts.owes
+
+    def _count_drops(self) -> None:
+        """Take notice of refs that are gone. With the lock."""
+        dropped = refs.dropped
+        if not dropped:
+            return
+        batch = [dropped.popleft() for _ in range(len(dropped))]
+        gone = self._counts.drop(batch)
+        for value in filter(None, map(self.entries.pop, gone, itertools.repeat(None))):
+            if value.kind == m.STORED and self.reader is not None:
+                self.reader.done(value.data.decode())
 
     # --- submitting --------------------------------------------------------------------------
 
@@ -310,7 +302,10 @@ class Client:
         ref: ObjectRef[Any] = ObjectRef(oid)  # first: an interrupt from here on drops it
         self._counts[oid] = 1
         self.entries[oid] = value
-        self.link.send([m.Put(value)])
+        if value.kind == m.INLINE:
+            self.link.send_soon(m.Put(value))
+        else:
+            self.link.send([m.Put(value)])
         return ref
 
     def store(self, oid: bytes, packed: serialization.Serialized) -> m.Value:
@@ -369,11 +364,11 @@ class Client:
         """The Python value; raises what the task raised."""
         kind = value.kind
         if kind == m.INLINE:
-            return self.loads(value.data)
+            return serialization.loads(value.data, value.oid)
         if kind == m.STORED:
             assert self.reader is not None
             try:
-                return self.loads(self.reader.view(value.data.decode()))
+                return serialization.loads(self.reader.view(value.data.decode()), value.oid)
             except FileNotFoundError:
                 raise errors.ObjectLostError(
                     "The object's shared memory is gone.", value.oid.hex()
@@ -505,7 +500,7 @@ class Client:
         future: Future[Any] = Future()
         keep: ObjectRef[Any] = ObjectRef(oid)  # until the value is there
         with self._lock:
-            self._counts[oid] = self._counts.get(oid, 0) + 1
+            self._counts.add(oid)
 
         def ready() -> None:
             try:
@@ -565,7 +560,6 @@ class Client:
 class _Local(threading.local):
     def __init__(self) -> None:
         self.kept: list[ObjectRef[Any]] = []
-        self.adopted: list[bytes] | None = None  # refs unpickled so far, inside ``loads``
 
 
 _local = _Local()
@@ -586,7 +580,7 @@ def decode_args(client: Client, blob: bytes, values: list[Any]) -> tuple[list[An
     """The worker's side of ``encode_args``: arguments with ``values`` filled in."""
     if not blob:
         return [], {}
-    args, kwargs, slots = client.loads(blob)
+    args, kwargs, slots = serialization.loads(blob)
     args = list(args)
     for slot, value in zip(slots, values, strict=True):
         if type(slot) is int:

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from fanlight import config, context, errors, events, ids, refs
+from fanlight import config, context, errors, events, ids
 from fanlight import messages as m
 from fanlight._version import __version__
 from fanlight.client.client import Client
@@ -278,7 +278,7 @@ class InprocNode:
         self._inbox.extend(stimuli)
         if self._stepping:
             return
-        if refs.dropped:
+        if self.client.owes_drops:
             self._stepping = True  # its message joins the others
             try:
                 self.client.flush_drops()

@@ -161,7 +161,7 @@ class NativeEngine:
             raise errors.ActorAlreadyExistsError(str(e)) from None
         found["methods"] = pickle.loads(found["methods"])
         oid = handle_oid(found["actor"])
-        client._counts[oid] = client._counts.get(oid, 0) + 1
+        client._counts.add(oid)
         return found
 
     def find_actor(self, name: str, namespace: str) -> dict[str, Any]:
