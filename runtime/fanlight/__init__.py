@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
+    from fanlight.trace import timeline
 
 _HOME = {
     "ActorHandle": "actor",
@@ -72,6 +73,7 @@ _HOME = {
     "put": "api",
     "remote": "api",
     "shutdown": "api",
+    "timeline": "trace",
     "wait": "api",
 }
 _MODULES = (
@@ -168,6 +170,7 @@ __all__ = [
     "runtime_env",
     "session",
     "shutdown",
+    "timeline",
     "types",
     "util",
     "wait",

@@ -74,6 +74,7 @@ class TaskSpec(Struct, array_like=True):
     unordered: bool = False  # actors: calls of one caller may overtake each other
     env: str = ""  # key of its runtime environment; "" for none
     max_calls: int = 0  # its worker ends after so many runs of the function; 0: no limit
+    label: str = ""  # the function's own name, where ``name`` is one that was given
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------
@@ -185,6 +186,13 @@ class Shutdown(Struct, array_like=True, tag=23):
     reason: str = ""
 
 
+class CallSite(Struct, array_like=True, tag=25):
+    """Where in the user's code these objects were asked for; sent only when that is recorded."""
+
+    oids: list[bytes]
+    site: str
+
+
 class Unmapped(Struct, array_like=True, tag=24):
     """This process holds no mapping of these segments any more."""
 
@@ -211,6 +219,8 @@ class Done(Struct, array_like=True, tag=30):
     error: str = ""  # last line of the traceback, for people
     traceback: str = ""
     retriable: bool = False  # the exception is one that the task wants retried
+    started: float = 0.0  # by the worker's clock, seconds since the epoch; 0: not measured
+    phases: list[float] | None = None  # seconds of reading arguments and storing results, if long
 
 
 class Blocked(Struct, array_like=True, tag=31):
@@ -328,6 +338,7 @@ FromClient = (
     | Query
     | Shutdown
     | Unmapped
+    | CallSite
     | Done
     | Blocked
     | Unblocked

@@ -201,3 +201,25 @@ def test_the_context_in_the_driver(rt):
     assert context.get_task_id() is None
     assert context.get_actor_id() is None
     assert len(context.get_job_id()) == 8
+
+
+@line("OBS.1")
+@needs("output")
+def test_an_actor_that_has_a_repr_is_shown_by_it(rt, shown):
+    @rt.remote
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def __repr__(self):
+            if self.name == "bad":
+                raise ValueError("no repr")
+            return f"Named({self.name})\nand more"
+
+        def speak(self):
+            print("it speaks")
+
+    rt.get(Named.remote("Ann").speak.remote())
+    assert shown(r"\(Named\(Ann\) pid=\d+\).* it speaks$")
+    rt.get(Named.remote("bad").speak.remote())
+    assert shown(r"\(<.*Named object at .*> pid=\d+\).* it speaks$")

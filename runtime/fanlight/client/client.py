@@ -20,7 +20,7 @@ import msgspec
 
 from fanlight import config, context, errors, ids, refs, serialization
 from fanlight import messages as m
-from fanlight.client import failures, waiting
+from fanlight.client import call_sites, failures, waiting
 from fanlight.client.counts import Counts
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
@@ -62,6 +62,7 @@ class Client:
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
         self._specs = itertools.count(1).__next__
         self._failed = 0  # failed objects that arrived so far
+        self._records_sites = call_sites.enabled()
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
         self.reader = SegmentReader(folder) if folder is not None else None
         self.writer = (
@@ -281,6 +282,8 @@ class Client:
         self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor))
         if encoded[1]:
             self.sent()
+        if self._records_sites:
+            self.link.send([m.CallSite([ref._id for ref in out], call_sites.here("task call"))])
         return out
 
     def sent(self) -> None:
@@ -306,6 +309,8 @@ class Client:
             self.link.send_soon(m.Put(value))
         else:
             self.link.send([m.Put(value)])
+        if self._records_sites:
+            self.link.send([m.CallSite([oid], call_sites.here("put object"))])
         return ref
 
     def store(self, oid: bytes, packed: serialization.Serialized) -> m.Value:

@@ -26,6 +26,7 @@ from fanlight.core.model import (
     Task,
     Worker,
 )
+from fanlight.core.state import RAISED, WORKER_DIED
 from fanlight.ids import handle_oid
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Actors:
         worker.actor = actor
         worker.job = actor.job
         actor.worker = worker
+        actor.pid = worker.pid
         core.move_worker(worker, W_ACTOR, f"is {actor.spec.spec.name} now")
         core.scheduler.hand(worker, task, running=True)
         core.scheduler.fill()
@@ -230,7 +232,7 @@ class Actors:
         if retry and self._call_retries_left(actor, task):
             actor.flight.pop(task.id, None)
             self._start_next(actor)
-            self._resend(actor, task, "its exception is retried")
+            self._resend(actor, task, f"retried after {message.error}", RAISED)
             self._send(actor)
             return
         actor.finished += 1
@@ -347,6 +349,7 @@ class Actors:
             core.tasks.finish(create, CANCELLED, reason)
         actor.exit_reason = reason
         self.move(actor, A_DEAD, reason.split("\n")[0])
+        actor.ended = core.now
         if actor.name and self.names.get((actor.namespace, actor.name)) is actor:
             del self.names[(actor.namespace, actor.name)]
         worker = actor.worker
@@ -374,6 +377,7 @@ class Actors:
         core.objects.unpin(actor.message.deps)
         core.objects.unpin(actor.message.pins)
         core.objects.forget(handle_oid(actor.id))
+        actor.message.args = b""  # it is not made again
         core.retire_actor(actor)
 
     def _death(self, actor: Actor | None, task: Task) -> bytes:
@@ -455,7 +459,8 @@ class Actors:
             limit = actor.message.max_task_retries
         return limit < 0 or task.attempt < limit
 
-    def _resend(self, actor: Actor, task: Task, cause: str) -> None:
+    def _resend(self, actor: Actor, task: Task, cause: str, code: str = WORKER_DIED) -> None:
+        self.core.history.attempt_failed(task, code, cause, self.core.now)
         task.attempt += 1
         task.worker = None
         self.core.tasks.move(task, PENDING_RESOURCES, cause)

@@ -225,7 +225,7 @@ class _Check:
 
     def groups(self) -> None:
         counted = Counter((t.spec.group.number, t.state) for t in self.core.tasks.table.values())
-        for number, group in enumerate(self.core.groups):
+        for number, group in self.core.groups.items():
             assert group.number == number
             for state in _OPEN:
                 assert group.counts[state] == counted[number, state], (

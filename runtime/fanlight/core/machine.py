@@ -46,7 +46,9 @@ from fanlight.core.model import (
 from fanlight.core.objects import Objects
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
+from fanlight.core.state import RAISED, History
 from fanlight.core.tasks import Tasks
+from fanlight.core.timeline import Timeline
 
 _pack = msgspec.msgpack.encode
 ERRORS_KEPT = 200
@@ -87,7 +89,7 @@ class Core:
         self.clients: dict[int, Client] = {}
         self.workers: dict[int, Worker] = {}
         self.functions: dict[bytes, bytes] = {}
-        self.groups: list[Group] = []
+        self.groups: dict[int, Group] = {}
         self._group_index: dict[tuple[str, str, str], Group] = {}
         self._specs = 0
         self.edges: dict[tuple[int, int, str], int] = {}
@@ -95,10 +97,12 @@ class Core:
         self.tasks = Tasks(self)
         self.environments = Environments(self)
         self.scheduler = Scheduler(self, config.pool_size)
-        self.actors = Actors(self)
+        self.actors: Actors = Actors(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
         self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
         self.dead_actors: deque[bytes] = deque()
+        self.history: History = History()
+        self.timeline = Timeline()
         self.jobs = 0
         self._workers_made = 0
         self._had_driver = False
@@ -124,6 +128,7 @@ class Core:
             m.Reserve: self._reserve,
             m.Query: self._query,
             m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
+            m.CallSite: lambda _, x: self.objects.note_site(x.oids, x.site),
             m.Blocked: self._blocked,
             m.Unblocked: self._unblocked,
             m.Returned: self._returned,
@@ -172,6 +177,7 @@ class Core:
         if x.role == "driver":
             self.jobs += 1
             client.job = self.jobs
+            self.history.job_started(client, self.now)
             self._had_driver = True
             self._drivers_changed()
         elif x.role == "worker":
@@ -195,6 +201,7 @@ class Core:
         if client is None:
             return
         if client.role == "driver":
+            self.history.job_ended(client.job, self.now)
             self.tasks.withdraw_job(client.job)
             self.actors.job_ended(client.job)
         worker = client.worker
@@ -222,16 +229,16 @@ class Core:
         if spec.env and spec.env not in self.environments.table:
             raise model.ProtocolViolation("a spec whose runtime environment was not defined")
         self._specs += 1
-        group = self.group(spec.name, kind, spec.origin)
+        group = self.group(spec.name, kind, spec.origin, spec.label)
         self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer)
 
-    def group(self, name: str, kind: str, origin: str) -> Group:
+    def group(self, name: str, kind: str, origin: str, function: str = "") -> Group:
         key = (name, kind, origin)
         group = self._group_index.get(key)
         if group is None:
-            group = Group(len(self.groups), name, kind, origin, self.now)
+            group = Group(len(self.groups), name, kind, origin, self.now, function)
             self._group_index[key] = group
-            self.groups.append(group)
+            self.groups[group.number] = group
         return group
 
     # --- workers -----------------------------------------------------------------------------
@@ -267,6 +274,7 @@ class Core:
         if worker is None:
             return
         was = worker.state
+        self.history.worker_ended(worker, x.how, self.now)
         if was != W_DEAD:
             self.move_worker(worker, W_DEAD, x.how)
             self.scheduler.worker_lost(worker, was)
@@ -327,6 +335,13 @@ class Core:
         worker.finished += 1
         if task.spec.spec.max_calls:
             self.scheduler.count_call(worker, task)
+        if x.started:
+            task.started = x.started
+            reading, storing = x.phases or (0.0, 0.0)
+            self.timeline.record(
+                task.id, task.spec.group.number, worker.number, worker.pid, x.started, x.duration,
+                task.attempt, x.ok, reading, storing,
+            )  # fmt: skip
         actor = task.actor
         if actor is not None:
             if task.spec.spec.kind == m.ACTOR_CREATE:
@@ -340,7 +355,7 @@ class Core:
         else:
             queue.remove(task)
         if not x.ok and x.retriable and self.tasks.should_retry(task):
-            self.tasks.requeue(task, f"retried after {x.error}", again=True)
+            self.tasks.requeue(task, f"retried after {x.error}", again=True, code=RAISED)
         else:
             self.tasks.done(task, x, peer)
         self.scheduler.next_on(worker)

@@ -123,6 +123,7 @@ class Group:
         "counts",
         "duration",
         "first",
+        "function",
         "kind",
         "last",
         "name",
@@ -130,9 +131,12 @@ class Group:
         "origin",
     )
 
-    def __init__(self, number: int, name: str, kind: str, origin: str, now: float) -> None:
+    def __init__(
+        self, number: int, name: str, kind: str, origin: str, now: float, function: str = ""
+    ) -> None:
         self.number = number
         self.name = name
+        self.function = function or name  # what it calls, whatever name the calls were given
         self.kind = kind
         self.origin = origin
         self.counts = [0] * 7
@@ -158,7 +162,7 @@ class Spec:
 
 class Task:
     __slots__ = (
-        "actor", "args", "attempt", "cancel", "client", "deps", "error", "finished", "gpus",
+        "actor", "args", "attempt", "cancel", "client", "code", "deps", "error", "finished", "gpus",
         "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "submitted", "worker",
     )  # fmt: skip
 
@@ -184,6 +188,7 @@ class Task:
         self.started = 0.0
         self.finished = 0.0
         self.error = ""  # last line of its traceback
+        self.code = ""  # what kind of failure it was, see core.state
 
     @property
     def name(self) -> str:
@@ -231,8 +236,9 @@ class Segment:
 
 class Worker:
     __slots__ = (
-        "actor", "blocked", "calls", "env", "finished", "functions", "gpus", "held", "id", "job", "lease",
-        "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs", "spent", "state",
+        "actor", "blocked", "calls", "created", "env", "finished", "functions", "gpus", "held", "id",
+        "job", "lease", "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs",
+        "spent", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, wid: bytes, now: float, env: str = "") -> None:
@@ -250,7 +256,7 @@ class Worker:
         self.specs: set[int] = set()
         self.functions: set[bytes] = set()
         self.job = 0
-        self.since = now
+        self.created = self.since = now
         self.finished = 0
         self.reclaimed = False
         self.blocked = 0  # threads of it that wait in get
@@ -261,9 +267,9 @@ class Worker:
 
 class Actor:
     __slots__ = (
-        "backlog", "client", "create", "death_cause", "deaths", "detached", "env_failure", "exit_reason", "finished", "flight",
-        "id", "init_failed", "job", "lines", "message", "name", "namespace", "spec", "state",
-        "worker",
+        "backlog", "client", "create", "death_cause", "deaths", "detached", "ended", "env_failure",
+        "exit_reason", "finished", "flight", "id", "init_failed", "job", "lines", "message", "name",
+        "namespace", "pid", "spec", "state", "worker",
     )  # fmt: skip
 
     def __init__(self, message: m.CreateActor, spec: Spec, client: int, job: int) -> None:
@@ -286,6 +292,8 @@ class Actor:
         self.deaths = 0  # of its process, so far
         self.finished = 0
         self.exit_reason = ""  # why it is dead
+        self.pid = 0  # of its process, of the last one when it is dead
+        self.ended = 0.0  # when it died
         self.death_cause = b""  # the Failure of the argument that kept it from being made
         self.init_failed = False
         self.env_failure = ""  # why its runtime environment could not be set up

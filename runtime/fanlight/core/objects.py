@@ -27,6 +27,7 @@ class Objects:
         self.peak = 0  # most bytes that objects used since an observer last looked
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now
+        self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
         self._pushes: dict[int, list[m.Value]] = {}
         # Chains of dependent tasks and of nested refs may be long: worked off in loops.
         self._arrivals: deque[tuple[Task, Object]] = deque()
@@ -196,12 +197,20 @@ class Objects:
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:
             return
+        if self.sites:
+            self.sites.pop(obj.id, None)
         if obj.kind == m.STORED:
             self._release_segment(obj.data.decode())
         elif obj.kind != model.PENDING:
             self.inline -= len(obj.data)
         if obj.contained:
             self.unpin(obj.contained)
+
+    def note_site(self, oids: Iterable[bytes], site: str) -> None:
+        """A client records where in its code objects come from; forgotten with the object."""
+        for oid in oids:
+            if oid in self.table:
+                self.sites[oid] = site
 
     def forget(self, oid: bytes) -> None:
         """Remove a bookkeeping object (an actor's handle count)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import model
+from fanlight.core import model, state, timeline
 from fanlight.core.model import ACTOR_STATES, PENDING, TASK_STATES, Client, Object, Task
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _store(core: Core, client: Client, args: Args) -> Any:
 
 def _counts(core: Core, client: Client, args: Args) -> Any:
     totals = [0] * 7
-    for group in core.groups:
+    for group in core.groups.values():
         if not args.get("origin") or group.origin == args["origin"]:
             for i, n in enumerate(group.counts):
                 totals[i] += n
@@ -234,4 +234,7 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "store": _store,
     "counts": _counts,
     "tasks_of_origin": _tasks_of_origin,
+    "state": state.listing,
+    "state_summary": state.summary,
+    "timeline": timeline.query,
 }

@@ -23,11 +23,13 @@ from fanlight.core.model import (
     Object,
     Task,
 )
+from fanlight.core.state import RAISED, WORKER_DIED
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
 
 _SMOOTHING = 0.25  # weight of the newest duration in a function's moving average
+_DEPS_KEPT = 100  # arguments of a finished task that are remembered
 _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
 
@@ -188,6 +190,7 @@ class Tasks:
             self.fail_cancelled(task)
             return
         self.core.record_error(task, message.error, message.traceback)
+        task.code = RAISED
         value = message.values[0]
         self.finish(task, FAILED, message.error or "raised")
         self._complete_all(task, value.kind, value.data, value.contained)
@@ -197,8 +200,10 @@ class Tasks:
         limit = task.spec.spec.max_retries
         return not task.cancel and (limit < 0 or task.attempt < limit)
 
-    def requeue(self, task: Task, cause: str, *, again: bool) -> None:
-        """Back to the queue; ``again`` when an attempt was used up."""
+    def requeue(self, task: Task, cause: str, *, again: bool, code: str = WORKER_DIED) -> None:
+        """Back to the queue; ``again`` when an attempt was used up, ``code`` says by what."""
+        if again:
+            self.core.history.attempt_failed(task, code, cause, self.core.now)
         task.worker = None
         task.gpus = None
         if again:
@@ -212,6 +217,7 @@ class Tasks:
         if state == FAILED:
             decoded = msgspec.msgpack.decode(failure, type=m.Failure)
             self.core.record_error(task, decoded.message.split("\n")[0], decoded.message)
+            task.code = decoded.code
         self.finish(task, state, cause)
         self._complete_all(task, m.FAILURE, failure, None)
 
@@ -239,6 +245,8 @@ class Tasks:
             core.objects.unpin(task.pins)
         if task.actor is not None:
             core.actors.call_ended(task)
+        if len(task.deps) > _DEPS_KEPT or task.pins:  # the newest tasks stay visible: not all this
+            task.deps, task.pins = task.deps[:_DEPS_KEPT], []
 
     def _complete_all(
         self, task: Task, kind: int, data: bytes, contained: list[bytes] | None

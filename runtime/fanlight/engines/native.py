@@ -86,6 +86,7 @@ class NativeEngine:
                 namespace=spec.namespace,
                 env=self._environment(opts.get("runtime_env")),
                 max_calls=options.max_calls(opts),
+                label=spec.name if name != spec.name else "",
             )
         )
         encode, submit = client.encode_args, client.submit
@@ -194,6 +195,7 @@ class NativeEngine:
                 origin,
                 method,
                 group=options.get("concurrency_group", ""),
+                label=label if name != label else "",
             )
         )
         encode, submit = client.encode_args, client.submit

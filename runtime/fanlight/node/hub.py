@@ -160,7 +160,7 @@ class Hub:
             seq=self.seq,
             time=now,
             runtime=self.runtime_view(),
-            groups=[views.group_view(g) for g in core.groups],
+            groups=[views.group_view(g) for g in core.groups.values()],
             edges=views.edge_views(core),
             tasks=[views.task_view(t) for t in tasks],
             workers=self._workers(),

@@ -37,6 +37,7 @@ _READ = 1 << 16
 _FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
 _ZYGOTE_TRIES = 5
 _OBSERVER_BACKLOG = 4 << 20  # bytes that an observer may fall behind before it is dropped
+_OLD_LOGS = 100  # dead workers whose logs are kept
 _IN, _OUT = select.POLLIN, select.POLLOUT
 
 
@@ -97,6 +98,7 @@ class Node:
         self.peers: dict[int, Connection] = {}
         self.next_peer = 1
         self.worker_peers: dict[int, Connection] = {}  # by worker number
+        self.old_logs: deque[str] = deque()  # of dead workers: names without their ends
         self.stop_reason = ""
         self.started = time.time()
         self.info = discover.ConnectionInfo(
@@ -203,6 +205,14 @@ class Node:
                 self.disconnect(connection)
 
     def log_tail(self, number: int) -> str:
+        """The last that a dead worker wrote past its tasks' streams; its logs are kept a while."""
+        worker = self.core.workers.get(number)
+        if worker is not None and worker.pid:
+            self.old_logs.append(f"worker-{worker.id.hex()}-{worker.pid}")
+        if len(self.old_logs) > _OLD_LOGS:
+            base = Path(self.boot.session_dir, "logs", self.old_logs.popleft())
+            for end in (".out", ".err", ".out.1", ".err.1"):
+                base.with_name(base.name + end).unlink(missing_ok=True)
         path = Path(self.boot.session_dir, "logs", f"worker-{number}.log")
         try:
             with path.open("rb") as f:

@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
+
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.observe.discover import ConnectionInfo
@@ -141,6 +143,19 @@ class Observer:
 
     def send(self, message: Any) -> None:
         self._socket.sendall(codec.encode([message]))
+
+    def query(self, what: str, args: dict[str, Any] | None = None) -> Any:
+        """Ask the node and wait for its answer; events that come meanwhile are left out.
+
+        Raises LookupError with the node's sentence, OSError (TimeoutError) or ConnectionLost.
+        """
+        self.send(m.Query(1, what, args or {}))
+        while True:
+            for message in codec.decode_from_node(self._next_frame()):
+                if isinstance(message, m.Reply):
+                    if message.error:
+                        raise LookupError(message.error)
+                    return msgspec.msgpack.decode(message.data)
 
     def close(self) -> None:
         """End ``payloads`` in whatever thread runs it, and disconnect."""

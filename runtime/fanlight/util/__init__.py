@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from fanlight.util import multiprocessing, queue
+    from fanlight.util import multiprocessing, queue, state
     from fanlight.util.actor_pool import ActorPool
     from fanlight.util.check_serialize import inspect_serializability
     from fanlight.util.helpers import (
@@ -41,7 +41,7 @@ _HOME = {
     "map_unordered": "helpers",
     "register_serializer": "serialization",
 }
-_MODULES = ("multiprocessing", "queue")
+_MODULES = ("multiprocessing", "queue", "state")
 
 
 def __getattr__(name: str) -> Any:
@@ -81,4 +81,5 @@ __all__ = [
     "multiprocessing",
     "queue",
     "register_serializer",
+    "state",
 ]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
 _BATCH = 32
+_LABEL = 100  # characters of an actor's repr in front of what it prints
+_PHASE = 0.0002  # seconds of reading arguments or storing results that are worth reporting
 
 
 class _Cancelled(Exception):
@@ -232,6 +234,7 @@ class Executor:
                 self.client.link.send(done)
 
     def _report(self, execute: m.Execute, done: m.Done, main: bool) -> None:
+        done.started = time.time() - done.duration
         self._end_output(execute.task)
         if main:
             quick = done.duration < _QUICK
@@ -288,6 +291,7 @@ class Executor:
                 if execute.gpus is not None:
                     self._show_gpus(execute.gpus)
                 function, args, kwargs = self._prepare(execute, spec)
+                prepared = time.perf_counter()
                 try:
                     self.in_user_code = main
                     if execute.task in self.cancelled:  # while its arguments were unpickled
@@ -297,8 +301,12 @@ class Executor:
                     self.in_user_code = False
                 del args, kwargs
                 result = self._settle(result)
+                returned = time.perf_counter()
                 packed = values.results(self.client, execute, spec, result)
-                done = m.Done(execute.task, True, packed, time.perf_counter() - started)
+                ended = time.perf_counter()
+                done = m.Done(execute.task, True, packed, ended - started)
+                if prepared - started > _PHASE or ended - returned > _PHASE:
+                    done.phases = [prepared - started, ended - returned]
             except BaseException as e:
                 done = self._failed(execute, spec, e, time.perf_counter() - started)
             if execute.task in self.cancelled:
@@ -399,10 +407,23 @@ class Executor:
         running = context.current.get()
         if running is not None:
             self.actor.describe(running)
-        for stream in self.streams:
-            stream.label = spec.name
+        self._label_streams(spec.name, execute.actor)
         self.client.link.prompt(True)  # calls and cancellations are to be seen at once
-        return self.actor.construct, [cls, *args], kwargs
+        return self._construct, [cls, *args], kwargs
+
+    def _construct(self, cls: type, *args: Any, **kwargs: Any) -> None:
+        assert self.actor is not None
+        self.actor.construct(cls, *args, **kwargs)
+        if getattr(type(self.actor.instance), "__repr__", None) is not object.__repr__:
+            first, *_ = self.actor.repr().splitlines() or [""]
+            self._label_streams(first[:_LABEL])
+
+    def _label_streams(self, label: str, actor: bytes = b"") -> None:
+        """What the process prints from now on is the actor's, and called so."""
+        for stream in self.streams:
+            stream.label = label
+            if actor and stream.log is not None:
+                stream.log.actor = actor
 
     def _take_arguments(self, execute: m.Execute) -> None:
         """Count the descriptors that came with a task; ``_release_arguments`` is the other half."""

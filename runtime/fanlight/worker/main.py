@@ -19,6 +19,7 @@ from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire.failures import ConnectionLost
 from fanlight.worker.executor import Executor
+from fanlight.worker.logfile import LogFile
 from fanlight.worker.output import TaskStream
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str = "") -> None:
     )
     out = TaskStream(client, "stdout", sys.__stdout__)
     err = TaskStream(client, "stderr", sys.__stderr__)
+    base = os.path.join(boot.session_dir, "logs", f"worker-{worker_id.hex()}-{os.getpid()}")
+    out.log, err.log = LogFile(base + ".out"), LogFile(base + ".err")
     sys.stdout, sys.stderr = out, err
     executor = Executor(client, [out, err], boot.gpu_tokens)
     executor.threads = 1 if boot.set_threads else 0

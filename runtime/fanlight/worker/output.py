@@ -13,6 +13,7 @@ from fanlight import messages as m
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
+    from fanlight.worker.logfile import LogFile
 
 _LONGEST = 1 << 16  # characters without a newline before they are sent all the same
 
@@ -30,6 +31,7 @@ class TaskStream(io.TextIOBase):
         self._lock = threading.RLock()  # a finalizer may print while its thread prints
         self._parts: dict[bytes, str] = {}
         self.label = ""  # for output outside tasks: the actor's name
+        self.log: LogFile | None = None  # where it is kept, too
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -82,7 +84,10 @@ class TaskStream(io.TextIOBase):
             self._send(task, rest)
 
     def _send(self, task: context.TaskContext | None, text: str) -> None:
-        send(self._client, self._name, text.encode(errors="replace"), task, self.label)
+        data = text.encode(errors="replace")
+        if self.log is not None:
+            self.log.write(task.task_id if task is not None else b"", data)
+        send(self._client, self._name, data, task, self.label)
 
 
 def send(

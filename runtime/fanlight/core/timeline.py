@@ -1,0 +1,88 @@
+"""When each of the newest tasks ran, and where: what ``fanlight.timeline()`` is made of.
+
+A ring of packed records, not objects: :data:`RECORD` bytes a task, :data:`LIMIT` tasks at most, so
+6 MB when it is full; it grows as it fills. Times are the worker's own.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanlight.core.machine import Core
+
+# task id, group, worker's number, its pid, attempt, flags, start (epoch), duration, and the parts of
+# it that went into reading arguments and storing results (seconds).
+_RECORD = struct.Struct("<24sIIIHHdfff")
+RECORD = _RECORD.size
+LIMIT = 100_000  # tasks
+PAGE = 5_000  # records in one answer
+FAILED = 1  # the only flag so far
+
+_pack_into = _RECORD.pack_into
+unpack = _RECORD.iter_unpack  # (task, group, worker, pid, attempt, flags, start, …) of a page
+
+
+class Timeline:
+    """The spans of the newest finished attempts, in the order in which they were reported."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self.total = 0  # spans recorded so far, forgotten ones included
+        self._ring = bytearray()
+
+    def record(
+        self,
+        task: bytes,
+        group: int,
+        worker: int,
+        pid: int,
+        started: float,
+        duration: float,
+        attempt: int = 0,
+        ok: bool = True,
+        reading: float = 0.0,
+        storing: float = 0.0,
+    ) -> None:
+        """Note one attempt that ended.
+
+        Called for each report of a worker, and for calls that went past the node, when the node is
+        told of them. ``started`` is the worker's wall clock (0: not measured, nothing is noted);
+        ``reading`` and ``storing`` are the parts of ``duration`` before and after the user's code.
+        """
+        if not started:
+            return
+        slot = self.total % self.limit
+        ring = self._ring
+        if len(ring) == slot * RECORD:
+            ring.extend(bytes(RECORD * min(1024, self.limit - slot)))
+        _pack_into(
+            ring, slot * RECORD, task, group, worker & 0xFFFFFFFF, pid & 0xFFFFFFFF,
+            attempt & 0xFFFF, 0 if ok else FAILED, started, duration, reading, storing,
+        )  # fmt: skip
+        self.total += 1
+
+    def page(self, after: int) -> tuple[int, bytes]:
+        """Records from number ``after`` on, at most :data:`PAGE`, and the number to go on with."""
+        first = min(max(after, self.total - self.limit, 0), self.total)
+        last = min(first + PAGE, self.total)
+        begin, end = first % self.limit, last % self.limit
+        ring = memoryview(self._ring)
+        if end > begin or last == first:
+            return last, bytes(ring[begin * RECORD : end * RECORD])
+        return last, bytes(ring[begin * RECORD : self.limit * RECORD]) + bytes(ring[: end * RECORD])
+
+
+def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
+    """A page of the timeline: packed records, the names that they use, and where to go on."""
+    last, records = core.timeline.page(int(args.get("after", 0)))
+    used = {row[1] for row in unpack(records)}
+    return {
+        "records": records,
+        "next": last,
+        "more": last < core.timeline.total,
+        "names": {n: [core.groups[n].name, core.groups[n].kind] for n in used if n in core.groups},
+        "node": core.config.node_id,
+        "address": core.config.address,
+    }

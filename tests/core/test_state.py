@@ -1,0 +1,160 @@
+"""Rows, summaries and the timeline of the core."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import timeline
+from fanlight.core.timeline import Timeline, unpack
+from fanlight.testing.builders import actor_spec, method_spec, task_spec
+from fanlight.testing.simulation import SimulatedNode
+
+
+def rows(driver, kind="tasks", **args):
+    found, skip = [], 0
+    while skip is not None:
+        page = driver.query("state", kind=kind, skip=skip, **args)
+        found += page["rows"]
+        skip = page["next"]
+    return found
+
+
+def test_states_of_tasks_have_rays_names():
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    [first] = driver.submit(task_spec("first"))
+    [second] = driver.submit(task_spec("second"))
+    driver.submit(task_spec("third"), deps=[second])
+    states = {row["name"]: row["state"] for row in rows(driver)}
+    assert states == {
+        "first": "RUNNING",
+        "second": "PENDING_NODE_ASSIGNMENT",
+        "third": "PENDING_ARGS_AVAIL",
+    }
+    node.busy()[0].finish(error="ValueError: no")
+    node.settle()
+    states = {row["name"]: (row["state"], row["error_type"]) for row in rows(driver)}
+    assert states["first"] == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    assert states["second"] == ("FINISHED", None)
+    assert first
+
+
+def test_attempts_of_calls_of_an_actor():
+    node = SimulatedNode()
+    driver = node.driver()
+    actor = driver.create_actor(actor_spec(), max_restarts=1, max_task_retries=1)
+    node.settle()
+    driver.submit(method_spec(), actor=actor)
+    node.runs("Actor.method").crash("killed by SIGSEGV")
+    node.settle()
+    found = [r for r in rows(driver, detail=True) if r["type"] == "ACTOR_TASK"]
+    assert [(r["attempt_number"], r["state"], r["error_type"]) for r in found] == [
+        (0, "FAILED", "WORKER_DIED"),
+        (1, "FINISHED", None),
+    ]
+    (lost,) = [w for w in rows(driver, "workers", detail=True) if not w["is_alive"]]
+    assert lost["exit_type"] == "SYSTEM_ERROR" and "killed by" in lost["exit_detail"]
+    (row,) = rows(driver, "actors", detail=True)
+    assert row["num_restarts"] == 1 and row["state"] == "ALIVE"
+
+
+def test_pages_look_at_a_bounded_number_of_records(monkeypatch):
+    monkeypatch.setattr("fanlight.core.state.PAGE", 7)
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    for _ in range(20):
+        driver.submit(task_spec("f", never=1))
+    page = driver.query("state", kind="tasks", filters=[["name", "=", "g"]])
+    assert page == {"rows": [], "next": 7}
+    assert len(rows(driver)) == 20
+    assert len(rows(driver, filters=[["state", "!=", "RUNNING"]])) == 20
+    page = driver.query("state", kind="tasks", limit=3)
+    assert len(page["rows"]) == 3 and page["next"] == 3
+    assert driver.query("state", kind="tasks", limit=20, skip=15)["next"] is None
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"kind": "nothing"},
+        {"kind": "tasks", "filters": [["name", "<", 1]]},
+        {"kind": "tasks", "filters": [["nothing", "=", 1]]},
+        {"kind": "tasks", "filters": [1]},
+        {"kind": "tasks", "limit": "x"},
+        {},
+    ],
+)
+def test_a_bad_question_is_answered_with_an_error(args):
+    node = SimulatedNode()
+    driver = node.driver()
+    driver.submit(task_spec())
+    with pytest.raises(LookupError):
+        driver.query("state", **args)
+
+
+def test_jobs_stay_listed():
+    node = SimulatedNode()
+    for _ in range(3):
+        last = node.driver()
+        last.disconnect()
+    driver = node.driver()
+    assert [j["status"] for j in rows(driver, "jobs")] == ["SUCCEEDED"] * 3 + ["RUNNING"]
+
+
+def test_call_sites_live_as_long_as_their_objects():
+    node = SimulatedNode()
+    driver = node.driver()
+    oid = driver.put(8)
+    driver.send(m.CallSite([oid, b"unknown".ljust(ids.OBJECT_LEN)], "here"))
+    assert rows(driver, "objects")[0]["call_site"] == "here"
+    assert node.core.objects.sites == {oid: "here"}
+    driver.drop(oid)
+    assert not node.core.objects.sites
+
+
+# --- the timeline --------------------------------------------------------------------------------
+
+
+def numbers(spans, after=0):
+    found, more = [], True
+    while more:
+        after, records = spans.page(after)
+        found += [row[1] for row in unpack(records)]
+        more = after < spans.total
+    return found
+
+
+def test_the_ring_keeps_the_newest(monkeypatch):
+    monkeypatch.setattr(timeline, "PAGE", 3)
+    spans = Timeline(limit=5)
+    assert numbers(spans) == []
+    for n in range(1, 14):
+        spans.record(b"t" * 24, n, 1, 2, 1.0, 2.0)
+        assert numbers(spans) == list(range(max(1, n - 4), n + 1))
+        assert len(spans._ring) <= 5 * timeline.RECORD
+    assert numbers(spans, after=12) == [13]
+    assert numbers(spans, after=99) == []
+    spans.record(b"t" * 24, 1, 1, 2, 0.0, 2.0)
+    assert spans.total == 13, "not measured"
+
+
+def test_reports_of_workers_are_recorded():
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    driver.submit(task_spec("f"))
+    (worker,) = node.busy()
+    task = worker.current
+    value = m.Value(ids.object_id(task, 0), m.INLINE, b"x", 1)
+    worker.running.clear()
+    worker.send(m.Done(task, True, [value], 0.5, started=1234.5, phases=[0.1, 0.2]))
+    page = driver.query("timeline")
+    ((got, group, _, pid, attempt, flags, started, duration, reading, storing),) = unpack(
+        page["records"]
+    )
+    assert got == task and page["names"] == {group: ["f", "task"]} and not page["more"]
+    assert (pid, attempt, flags) == (worker.number, 0, 0)
+    assert (started, duration) == (1234.5, 0.5)
+    assert (reading, storing) == (pytest.approx(0.1), pytest.approx(0.2))
+    assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
