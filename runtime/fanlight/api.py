@@ -13,6 +13,7 @@ from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle
 from fanlight.client.waiting import Rest
+from fanlight.labels import check_labels
 from fanlight.refs import ObjectRef
 from fanlight.remote_function import RemoteFunction
 
@@ -73,6 +74,7 @@ def init(
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
     namespace: str | None = None,
     name: str = "",
@@ -92,6 +94,7 @@ def init(
         num_cpus: CPUs to schedule on; may differ from the machine's. Default: its CPUs.
         num_gpus: GPUs to schedule on. Default: those that NVML finds.
         resources: custom resources, whole numbers.
+        labels: of the node, for ``label_selector=`` and ``NodeLabelSchedulingStrategy``.
         object_store_memory: bytes of shared memory for objects. Default: 30 % of the memory.
         namespace: where actors' names are valid. Default: a new one.
         name: what the runtime is called in the panel.
@@ -125,10 +128,10 @@ def init(
     if address is None and engine is None:
         address = os.environ.get("FANLIGHT_ADDRESS") or None
     if address not in (None, "local") and any(
-        x is not None for x in (num_cpus, num_gpus, resources, object_store_memory)
+        x is not None for x in (num_cpus, num_gpus, resources, labels, object_store_memory)
     ):
         raise ValueError(
-            "When attaching to an existing runtime, num_cpus, num_gpus, resources and "
+            "When attaching to an existing runtime, num_cpus, num_gpus, resources, labels and "
             "object_store_memory must not be provided: it has them already."
         )
     if address is not None and "://" in address:
@@ -147,6 +150,7 @@ def init(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         resources=resources,
+        labels=check_labels(labels) if labels is not None else {},
         object_store_memory=object_store_memory,
         namespace=namespace,
         name=name,
@@ -161,7 +165,7 @@ def _check_others(others: dict[str, Any]) -> None:
         raise RuntimeError(
             "local_mode is gone. Use engine='inproc' to run everything in this process."
         )
-    for known in ("object_spilling_directory", "labels", "job_config"):
+    for known in ("object_spilling_directory", "job_config"):
         if others.pop(known, None) is not None:
             raise errors.UnsupportedError(f"init({known}=) is not in this version of Fanlight.")
     unknown = [k for k in others if k not in _ACCEPTED and not k.startswith("_")]

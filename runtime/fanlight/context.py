@@ -15,7 +15,7 @@ class TaskContext:
 
     __slots__ = (
         "actor_id", "actor_name", "attempt", "blocking", "cancelled", "gpus", "job", "name",
-        "namespace", "on_loop", "origin", "resources", "task_id",
+        "namespace", "on_loop", "origin", "resources", "task_id", "where",
     )  # fmt: skip
 
     def __init__(self, task_id: bytes, name: str, origin: str) -> None:
@@ -31,6 +31,7 @@ class TaskContext:
         self.resources: dict[str, float] = {}
         self.cancelled = False
         self.on_loop = False  # a method of an async actor
+        self.where: Any = None  # the messages.Where of its spec (an actor's for its calls)
         self.blocking = False  # gives its CPU back while it waits in get
 
 

@@ -300,6 +300,8 @@ FAILURES: dict[str, type[FanlightError]] = {
     "out_of_memory": OutOfMemoryError,
     "task_unschedulable": TaskUnschedulableError,
     "actor_unschedulable": ActorUnschedulableError,
+    "task_group_removed": TaskPlacementGroupRemoved,
+    "actor_group_removed": ActorPlacementGroupRemoved,
     "env_setup": RuntimeEnvSetupError,
     "runtime_lost": RuntimeLostError,
 }

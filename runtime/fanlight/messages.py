@@ -50,6 +50,17 @@ class Failure(Struct):
     detail: dict[str, Any] = {}
 
 
+class Where(Struct, array_like=True):
+    """Where a task or actor may run, beyond the resources that it asks for."""
+
+    group: bytes = b""  # the placement group whose bundles it takes from
+    bundle: int = -1  # which of them; -1 for any
+    capture: bool = False  # what it submits goes into the group, too
+    node: str = ""  # the node to run on, hexadecimal
+    soft: bool = False  # elsewhere if that node does not exist
+    labels: dict[str, list[str]] = {}  # by name: "in" | "!in" | "exists" | "!exists", and values
+
+
 class TaskSpec(Struct, array_like=True):
     """What all calls of one function (with the same options, from the same cell) share.
 
@@ -75,6 +86,7 @@ class TaskSpec(Struct, array_like=True):
     env: str = ""  # key of its runtime environment; "" for none
     max_calls: int = 0  # its worker ends after so many runs of the function; 0: no limit
     label: str = ""  # the function's own name, where ``name`` is one that was given
+    where: Where | None = None
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------
@@ -208,6 +220,30 @@ class DefineEnvironment(Struct, array_like=True, tag=26):
     prepare: bool = False  # something is to be installed first
     eager: bool = False  # and at once, before work needs it
     timeout: float = 0.0  # seconds that the preparation may take; 0: no limit
+
+
+class CreateGroup(Struct, array_like=True, tag=40):
+    """Reserve all bundles (resources in units of 1/10000), or none of them."""
+
+    group: bytes
+    bundles: list[dict[str, int]]
+    strategy: str
+    name: str = ""
+    namespace: str = ""
+    detached: bool = False
+    request: int = 0  # not 0: answer with a Reply (named groups)
+
+
+class RemoveGroup(Struct, array_like=True, tag=41):
+    group: bytes
+
+
+class GroupReady(Struct, array_like=True, tag=42):
+    """Make an object whose value is ``data``, there as soon as the group is reserved."""
+
+    group: bytes
+    oid: bytes
+    data: bytes
 
 
 # Worker -> node ----------------------------------------------------------------------------------
@@ -347,6 +383,9 @@ FromClient = (
     | ActorExit
     | DefineEnvironment
     | EnvironmentBroken
+    | CreateGroup
+    | RemoveGroup
+    | GroupReady
 )
 FromNode = (
     DefineFunction

@@ -5,9 +5,11 @@ Every option is either honoured or refused by an error that names it; none is ig
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fanlight import labels
 from fanlight.config import UNITS
 from fanlight.errors import UnsupportedError
 
@@ -112,9 +114,10 @@ def _groups(name: str, value: Any) -> None:
 def _strategy(name: str, value: Any) -> None:
     if isinstance(value, str) and value not in ("DEFAULT", "SPREAD"):
         raise ValueError(f"scheduling_strategy must be None, 'DEFAULT' or 'SPREAD', got {value!r}.")
-    if not isinstance(value, str):
-        raise UnsupportedError(
-            f"scheduling_strategy={type(value).__name__}(…) is not in this version of Fanlight."
+    if not isinstance(value, str) and not hasattr(type(value), "to_where"):
+        raise TypeError(
+            "scheduling_strategy must be None, a string, or an object of "
+            f"fanlight.util.scheduling_strategies, not {type(value).__name__}."
         )
 
 
@@ -124,7 +127,27 @@ def _runtime_env(name: str, value: Any) -> None:
     runtime_env.check(value, job=False)
 
 
+def _group(name: str, value: Any) -> None:
+    if value != "default" and not hasattr(type(value), "bundle_specs"):
+        raise TypeError(f"{name} must be a PlacementGroup, not {type(value).__name__}.")
+    warnings.warn(
+        f"{name}= is deprecated; use scheduling_strategy=PlacementGroupSchedulingStrategy(…).",
+        DeprecationWarning,
+        stacklevel=5,
+    )
+
+
+def _selector(name: str, value: dict[str, str]) -> None:
+    labels.selector_rules(value)
+
+
+def _accelerator(name: str, value: str) -> None:
+    if not value:
+        raise ValueError("accelerator_type cannot be empty.")
+
+
 _number = (int, float)
+_PIN = 0.001  # of a resource that only says what a node is; it has 1 of it
 _NOT_YET = "accepted by Ray; refused here with an error"
 
 OPTIONS: dict[str, Option] = {
@@ -163,9 +186,13 @@ OPTIONS: dict[str, Option] = {
         (bool,), None, False, True, "whether calls of one caller may overtake each other"
     ),
     "concurrency_group": Option((str,), None, False, False, "methods: the group they run in"),
-    "accelerator_type": Option((str,), None, True, True, _NOT_YET, None, False),
-    "label_selector": Option((dict,), None, True, True, _NOT_YET, None, False),
-    "placement_group": Option((object,), None, True, True, _NOT_YET, None, False),
+    "accelerator_type": Option((str,), None, True, True, "kind of GPU it needs", _accelerator),
+    "label_selector": Option((dict,), None, True, True, "labels its node must have", _selector),
+    "placement_group": Option((object,), None, True, True, "deprecated: its group", _group),
+    "placement_group_bundle_index": Option((int,), None, True, True, "deprecated: its bundle"),
+    "placement_group_capture_child_tasks": Option(
+        (bool,), None, True, True, "deprecated: what it submits goes into the group, too"
+    ),
 }
 METHOD_OPTIONS = (
     "name", "num_returns", "max_task_retries", "retry_exceptions", "concurrency_group",
@@ -210,6 +237,10 @@ def check(options: dict[str, Any], kind: str) -> dict[str, Any]:
         if name == "name" and kind == "actor":
             _actor_name(name, value)
         valid[name] = value
+    if valid.get("placement_group") == "default":
+        del valid["placement_group"]
+    if "placement_group" in valid and "scheduling_strategy" in valid:
+        raise ValueError("placement_group= and scheduling_strategy= cannot be combined.")
     if kind == "actor" and valid.get("get_if_exists") and "name" not in valid:
         raise ValueError("get_if_exists=True needs the actor's name=.")
     return valid
@@ -251,6 +282,8 @@ def demand(options: dict[str, Any], default_cpus: float) -> dict[str, int]:
         amounts["GPU"] = options["num_gpus"]
     if "memory" in options:
         amounts["memory"] = options["memory"]
+    if "accelerator_type" in options:
+        amounts[f"accelerator_type:{options['accelerator_type']}"] = _PIN
     amounts.update(options.get("resources", {}))
     return {name: round(amount * UNITS) for name, amount in amounts.items() if amount}
 
@@ -275,7 +308,7 @@ def actor_demand(options: dict[str, Any]) -> tuple[dict[str, int], int]:
     resource but memory, it holds one CPU too.
     """
     explicit = "num_cpus" in options
-    asks = options.get("num_gpus") or options.get("resources")
+    asks = any(options.get(key) for key in ("num_gpus", "resources", "accelerator_type"))
     held = demand(options, default_cpus=1 if asks and not explicit else 0)
     placement = 0 if explicit or asks else UNITS
     return held, placement

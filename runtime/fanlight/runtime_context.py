@@ -57,7 +57,11 @@ class RuntimeContext:
         return {"GPU": [str(i) for i in running.gpus] if running is not None else []}
 
     def get_placement_group_id(self) -> str | None:
-        return None
+        """Of the group that this runs in; None outside of any."""
+        running = context.current.get()
+        if running is None or running.where is None or not running.where.group:
+            return None
+        return str(running.where.group.hex())
 
     def is_canceled(self) -> bool:
         """In a method of a sync actor: whether somebody cancelled this call."""

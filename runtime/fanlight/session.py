@@ -185,6 +185,7 @@ def start(
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
     namespace: str | None = None,
     name: str = "",
@@ -198,9 +199,8 @@ def start(
             if current() is not None:
                 return _current
             stop()  # the node died: clear up what is left of that session
-        made = _make_engine(
-            address, engine, _totals(num_cpus, num_gpus, resources), object_store_memory, name
-        )
+        totals = _totals(num_cpus, num_gpus, resources)
+        made = _make_engine(address, engine, totals, labels or {}, object_store_memory, name)
         session = Session(made, namespace or str(uuid.uuid4()))
         session.log_to_driver = log_to_driver
         if runtime_env:
@@ -246,6 +246,7 @@ def _make_engine(
     address: str | None,
     engine: str | None,
     totals: dict[str, int],
+    labels: dict[str, str],
     capacity: int | None,
     name: str,
 ) -> Any:
@@ -253,14 +254,19 @@ def _make_engine(
     if engine == "inproc":
         from fanlight.engines.inproc import InprocEngine
 
-        return InprocEngine(resources=totals, capacity=capacity, info=info)
+        return InprocEngine(resources=totals, labels=labels, capacity=capacity, info=info)
     from fanlight.engines.local import LocalEngine
     from fanlight.observe import discover
 
     if address in (None, "local"):
         tokens = _gpu_tokens() if "GPU" in totals else []
         return LocalEngine.start(
-            resources=totals, capacity=capacity, name=name, info=info, gpu_tokens=tokens
+            resources=totals,
+            labels=labels,
+            capacity=capacity,
+            name=name,
+            info=info,
+            gpu_tokens=tokens,
         )
     found = discover.runtimes()
     if address != "auto":

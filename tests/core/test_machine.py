@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -12,7 +13,7 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.objects import ACTOR_SUFFIX
-from fanlight.testing.builders import actor_spec, method_spec, task_spec
+from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient, StoreFull
 from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
 
@@ -51,6 +52,18 @@ actor_specs = st.sampled_from(
 )
 method_specs = st.sampled_from(
     [method_spec("A.m"), method_spec("A.r", retries=1, retry_exceptions=True)]
+)
+
+
+bundles = st.sampled_from(
+    [
+        [units(1)],
+        [units(0.5, 1), units(0.5)],
+        [units(gpus=0.5), units(gpus=0.5)],
+        [units(1), units(1, disk=1)],
+        [units(2, 1)],
+        [units(3)],
+    ]
 )
 
 
@@ -118,6 +131,62 @@ class CoreMachine(RuleBasedStateMachine):
     def submit(self, who: int, spec: m.TaskSpec, deps: list[int], pins: list[int]) -> None:
         client = self.client(who)
         client.submit(spec, self.refs(client, deps), self.inside(client, pins))
+
+    # --- placement groups --------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.groups()) < 4)
+    @rule(
+        who=pick, bundles=bundles, name=st.sampled_from(["", "g"]), detached=st.booleans(),
+        strategy=st.sampled_from(["PACK", "PACK", "STRICT_SPREAD"]),
+    )  # fmt: skip
+    def create_group(
+        self, who: int, bundles: list[dict[str, int]], name: str, detached: bool, strategy: str
+    ) -> None:
+        try:
+            self.client(who).create_group(
+                *bundles, strategy=strategy, name=name, detached=detached and bool(name)
+            )
+        except LookupError:
+            assert name
+
+    def groups(self) -> list[bytes]:
+        removed = self.node.core.placement.removed
+        return [g for g in self.node.core.placement.table if g not in removed]
+
+    @precondition(lambda self: self.node.core.placement.table)
+    @rule(
+        who=pick, which=pick, bundle=st.sampled_from([-1, -1, 0, 1]), spec=specs,
+        count=st.integers(1, 4), quick=st.booleans(),
+    )  # fmt: skip
+    def submit_inside(
+        self, who: int, which: int, bundle: int, spec: m.TaskSpec, count: int, quick: bool
+    ) -> None:
+        where = m.Where(one(self.node.core.placement.table, which), bundle)
+        client = self.client(who)
+        for _ in range(count):
+            client.submit(msgspec.structs.replace(spec, where=where))
+        if quick and self.some_plain():
+            one(self.plain(), which).finish(duration=0.0001)
+
+    @precondition(lambda self: self.node.core.placement.table)
+    @rule(who=pick, which=pick, spec=actor_specs, restarts=st.sampled_from([0, 1]))
+    def create_actor_inside(self, who: int, which: int, spec: m.TaskSpec, restarts: int) -> None:
+        where = m.Where(one(self.node.core.placement.table, which))
+        spec = msgspec.structs.replace(spec, where=where)
+        self.client(who).create_actor(spec, max_restarts=restarts)
+
+    @precondition(lambda self: self.node.core.placement.table)
+    @rule(who=pick, which=pick)
+    def group_ready(self, who: int, which: int) -> None:
+        self.client(who).group_ready(one(self.node.core.placement.table, which))
+
+    @precondition(lambda self: self.node.core.placement.table)
+    @rule(which=pick)
+    def remove_group(self, which: int) -> None:
+        group = one(self.node.core.placement.table, which)
+        self.node.post([(0, m.RemoveGroup(group))])
+
+    # --- many at once ------------------------------------------------------------------------
 
     @rule(who=pick, spec=specs, count=st.integers(2, 9), quick=st.booleans())
     def submit_many(self, who: int, spec: m.TaskSpec, count: int, quick: bool) -> None:
@@ -331,18 +400,30 @@ def finish_everything(node: SimulatedNode) -> None:
             for t in core.tasks.table.values()
             if t.state == model.PENDING_RESOURCES and t.spec.spec.kind != m.ACTOR_CALL
         ]
-        assert stuck, node.waiting()
+        if not stuck:  # what is left waits for groups, in vain
+            assert core.placement.pending, node.waiting()
+            remove_pending_groups(node)
+            node.settle()
+            continue
         for task in stuck:
-            assert not core.pool.fits(task.spec.spec.resources), node.waiting()
+            where, spec = task.spec.where or m.Where(), task.spec.spec
+            could = core.placement.pool_for(where, spec.resources, spec.placement_cpu)
+            assert not could, node.waiting()
         if stuck[0].actor is not None:
             node.post([(0, m.KillActor(stuck[0].actor.id))])
         else:
             node.post([(0, m.Cancel(stuck[0].id, False, False))])
         node.settle()
+    remove_pending_groups(node)
     for client in node.clients.values():
         for oid, value in client.values.items():
             if not oid.endswith(ACTOR_SUFFIX):
                 assert value is not None, f"no value of {oid.hex()}: {core.story.of(oid[:24])}"
+
+
+def remove_pending_groups(node: SimulatedNode) -> None:
+    for group in list(node.core.placement.pending):
+        node.post([(0, m.RemoveGroup(group))])
 
 
 def everybody_leaves(node: SimulatedNode) -> None:
@@ -353,6 +434,8 @@ def everybody_leaves(node: SimulatedNode) -> None:
         node.settle()
     for actor in list(core.actors.names.values()):
         node.post([(0, m.KillActor(actor.id))])
+    for group in list(core.placement.table):
+        node.post([(0, m.RemoveGroup(group))])
     node.settle()
     for worker in list(node.workers.values()):
         worker.drop(*worker.values)

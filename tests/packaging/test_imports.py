@@ -12,7 +12,7 @@ from .tree import PACKAGES
 
 OURS = tuple(PACKAGES)
 LEAVES = {
-    *(f"fanlight.{name}" for name in ("_version", "config", "errors", "events", "ids")),
+    *(f"fanlight.{name}" for name in ("_version", "config", "errors", "events", "ids", "labels")),
     *(f"fanlight.{name}" for name in ("messages", "options", "runtime_env")),
 }
 PUBLIC = {

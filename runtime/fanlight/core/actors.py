@@ -31,6 +31,7 @@ from fanlight.ids import handle_oid
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
+    from fanlight.core.resources import Pool
 
 WINDOW = 256  # calls sent to an actor's process beyond those that may run at once
 
@@ -99,7 +100,8 @@ class Actors:
         core.objects.pin(message.deps)
         core.objects.pin(message.pins)
         core.tasks.create_actor_task(task)
-        self.advance(task)
+        if spec.where is None or not core.placement.refuses(task):
+            self.advance(task)
 
     def describe(self, actor: Actor) -> dict[str, object]:
         """What a client needs to make a handle."""
@@ -111,14 +113,15 @@ class Actors:
             "namespace": actor.namespace,
         }
 
-    def place(self, task: Task, worker: Worker) -> None:
-        """Give the constructor a process of its own."""
+    def place(self, task: Task, worker: Worker, pool: Pool) -> None:
+        """Give the constructor a process of its own; what it holds is taken from ``pool``."""
         core = self.core
         actor = task.actor
         assert actor is not None
         demand = dict(actor.spec.spec.resources)
         worker.held = demand
-        worker.gpus = core.pool.take(demand)
+        worker.pool = pool
+        worker.gpus = pool.take(demand)
         worker.actor = actor
         worker.job = actor.job
         actor.worker = worker
@@ -328,6 +331,11 @@ class Actors:
         tail = " It never ran." if never else ""
         self._end(actor, f"It was killed by `fanlight.kill` (`ray.kill`).{tail}", kill=True)
 
+    def displace(self, actor: Actor, reason: str, code: str = "actor_died") -> None:
+        """It has no place to run any more, or never had one; ``code`` is what its calls raise."""
+        actor.death_code = code
+        self._end(actor, reason, kill=True)
+
     def _end(self, actor: Actor, reason: str, *, kill: bool) -> None:
         worker = actor.worker
         name = actor.spec.spec.name
@@ -379,6 +387,8 @@ class Actors:
         core.objects.forget(handle_oid(actor.id))
         actor.message.args = b""  # it is not made again
         core.retire_actor(actor)
+        if actor.detached:
+            core.placement.actor_ended(actor)
 
     def _death(self, actor: Actor | None, task: Task) -> bytes:
         if actor is None:
@@ -392,7 +402,7 @@ class Actors:
         if actor.death_cause:
             detail |= {"kind": m.FAILURE, "data": actor.death_cause}
         reason = actor.exit_reason or "The actor died."
-        return self.core.failure("actor_died", reason, task=task, actor=actor, detail=detail)
+        return self.core.failure(actor.death_code, reason, task=task, actor=actor, detail=detail)
 
     # --- restarts ----------------------------------------------------------------------------
 

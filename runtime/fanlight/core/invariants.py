@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.config import UNITS
-from fanlight.core import model
+from fanlight.core import model, placement
 from fanlight.core.environments import E_PREPARING
 from fanlight.core.model import Actor, Object, Task, Worker
+from fanlight.core.resources import Pool
 from fanlight.ids import ACTOR_SUFFIX, handle_oid
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class _Check:
 
     def run(self) -> None:
         self.resources()
+        self.placement()
         self.queues()
         self.workers()
         self.tasks()
@@ -56,10 +58,32 @@ class _Check:
     # --- resources ---------------------------------------------------------------------------
 
     def resources(self) -> None:
-        pool = self.core.pool
+        core = self.core
+        reserved: Counter[str] = Counter()
+        devices = [UNITS] * len(core.pool.devices)
+        for group in core.placement.table.values():
+            for i, bundle in enumerate(group.bundles):
+                parts = [0] * len(devices)
+                for d in bundle.owned or ():
+                    parts[d] = min(bundle.total["GPU"], UNITS)
+                    devices[d] -= parts[d]
+                reserved.update(bundle.total)
+                assert bundle.total == group.demands[i], f"bundle {i} of {group.label} changed"
+                self.pool(bundle, Counter(), parts, f"bundle {i} of {group.label}")
+        self.pool(core.pool, reserved, devices, "the node")
+        pools = [core.pool, *(b for g in core.placement.table.values() for b in g.bundles)]
+        for worker in core.workers.values():
+            if worker.pool is None:
+                self.that(not worker.held, worker.id, f"holds {worker.held} of no pool")
+            else:
+                self.that(any(worker.pool is p for p in pools), worker.id, "holds of a lost pool")
+
+    def pool(self, pool: Pool, reserved: Counter[str], devices: list[int], label: str) -> None:
+        """Free + held + reserved = total, of each resource and of each GPU."""
         held: Counter[str] = Counter()
-        devices = [UNITS] * len(pool.devices)
         for worker in self.core.workers.values():
+            if worker.pool is not pool:
+                continue
             for name, amount in worker.held.items():
                 if name != "CPU" or not worker.blocked:
                     held[name] += amount
@@ -70,12 +94,40 @@ class _Check:
             self.that(len(worker.gpus or ()) == want, worker.id, f"holds {worker.gpus} for {gpu}")
         for name in pool.total.keys() | pool.available.keys() | held.keys():
             total, free = pool.total.get(name, 0), pool.available.get(name, 0)
-            assert free + held[name] == total, (
-                f"{name}: {free} available and {held[name]} held are not {total}"
+            assert free + held[name] + reserved[name] == total, (
+                f"{label}: {name}: {free} available, {held[name]} held and {reserved[name]} "
+                f"reserved are not {total}"
             )
-            assert free >= 0 or name == "CPU", f"{name} is overcommitted: {free}"
-        assert devices == pool.devices, f"free parts of GPUs: {pool.devices}, held: {devices}"
-        assert all(part >= 0 for part in devices), f"a GPU is overcommitted: {devices}"
+            assert free >= 0 or name == "CPU", f"{label}: {name} is overcommitted: {free}"
+        assert devices == pool.devices, f"{label}: free of GPUs: {pool.devices}, held: {devices}"
+        assert all(part >= 0 for part in devices), f"{label}: a GPU is overcommitted: {devices}"
+
+    # --- placement groups --------------------------------------------------------------------
+
+    def placement(self) -> None:
+        core, groups = self.core, self.core.placement
+        named = {}
+        for key, group in groups.table.items():
+            self.that(group.id == key, key, "stands under another id")
+            pending = group.state == placement.G_PENDING
+            created = group.state == placement.G_CREATED
+            self.that((key in groups.pending) == pending, key, "is pending against its state")
+            self.that(bool(group.bundles) == created, key, "has bundles against its state")
+            self.that(pending or not group.waiting, key, "is not pending, and objects wait for it")
+            self.that(created or pending or key in groups.removed, key, "is never forgotten")
+            if group.name and (created or pending):
+                named[group.namespace, group.name] = group
+            if group.owner and (created or pending) and not group.detached:
+                actor = core.actors.table.get(group.owner)
+                self.that(actor and actor.state != model.A_DEAD, key, "outlived its actor")
+        assert groups.names == named, "names and placement groups do not match"
+        oldest = next(iter(groups.pending.values()), None)
+        if oldest is not None and not groups.never(oldest):
+            fits = len(oldest.demands) == 1 and core.pool.fits(oldest.demands[0])
+            self.that(not fits, oldest.id, "could be reserved")
+        for task in core.tasks.table.values():
+            waits = task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES)
+            self.that(not waits or not groups.ended(task), task.id, "waits for a removed group")
 
     # --- the scheduler -----------------------------------------------------------------------
 
@@ -85,9 +137,10 @@ class _Check:
         assert len(scheduler.turn) == len(waiting), "a queue has its turn twice, or not at all"
         for queue in waiting:
             assert queue in scheduler.turn, f"queue {queue.key} has tasks and never its turn"
+            where = queue.where or m.Where()
             assert core.environments.ready(queue.env), f"{queue.key}: its environment is not ready"
             idle = any(w.env == queue.env for w in scheduler.idle)
-            assert not (idle and core.pool.fits(queue.demand)), (
+            assert not (idle and core.placement.pool_for(where, queue.demand)), (
                 f"{queue.tasks[0].name} could run on an idle worker"
             )
         for key, queue in scheduler.queues.items():
@@ -100,8 +153,8 @@ class _Check:
                 self.that(core.workers.get(worker.number) is worker, worker.id, "leased, but gone")
         for task in scheduler.creations:
             spec = task.spec.spec
-            could = core.pool.fits(spec.resources) and (
-                core.pool.total.get("CPU", 0) >= spec.placement_cpu
+            could = core.placement.pool_for(
+                task.spec.where or m.Where(), spec.resources, spec.placement_cpu
             )
             idle = any(w.env == spec.env for w in scheduler.idle)
             self.that(not (could and idle), task.id, "could be placed on an idle worker")
@@ -314,7 +367,9 @@ class _Check:
     def object(self, obj: Object) -> None:
         core = self.core
         handle = obj.id.endswith(ACTOR_SUFFIX) and obj.id[: ids.ACTOR_LEN] in core.actors.table
-        made = handle or core.tasks.makes(obj.id)
+        groups = core.placement.table.values()
+        awaited = any(oid == obj.id for group in groups for oid, _ in group.waiting)
+        made = handle or awaited or core.tasks.makes(obj.id)
         if obj.kind == model.PENDING:
             self.that(made, obj.id, "is pending and nobody makes it")
         else:

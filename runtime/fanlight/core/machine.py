@@ -44,6 +44,7 @@ from fanlight.core.model import (
     Worker,
 )
 from fanlight.core.objects import Objects
+from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.state import RAISED, History
@@ -66,6 +67,7 @@ class CoreConfig(msgspec.Struct):
     address: str = "127.0.0.1"
     hostname: str = "localhost"
     persistent: bool = False  # goes on without drivers
+    labels: dict[str, str] = {}  # of the node
 
 
 class ErrorRecord(msgspec.Struct):
@@ -97,6 +99,7 @@ class Core:
         self.tasks = Tasks(self)
         self.environments = Environments(self)
         self.scheduler = Scheduler(self, config.pool_size)
+        self.placement = Placement(self)
         self.actors: Actors = Actors(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
         self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
@@ -136,6 +139,9 @@ class Core:
             m.ActorExit: self._actor_exit,
             m.DefineEnvironment: self.environments.define,
             m.EnvironmentBroken: self._environment_broken,
+            m.CreateGroup: self.placement.create,
+            m.RemoveGroup: lambda _, x: self.placement.remove(x.group),
+            m.GroupReady: self.placement.ready,
             m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
             Connected: self._connected,
             Disconnected: self._disconnected,
@@ -204,6 +210,7 @@ class Core:
             self.history.job_ended(client.job, self.now)
             self.tasks.withdraw_job(client.job)
             self.actors.job_ended(client.job)
+            self.placement.job_ended(client.job)
         worker = client.worker
         if worker is not None and worker.state != W_DEAD:
             self.scheduler.disconnected(worker)
@@ -230,7 +237,8 @@ class Core:
             raise model.ProtocolViolation("a spec whose runtime environment was not defined")
         self._specs += 1
         group = self.group(spec.name, kind, spec.origin, spec.label)
-        self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer)
+        where = self.placement.resolve(spec.where)
+        self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer, where)
 
     def group(self, name: str, kind: str, origin: str, function: str = "") -> Group:
         key = (name, kind, origin)
@@ -292,6 +300,7 @@ class Core:
 
     def _fail_tasks_of(self, worker: Worker, x: WorkerExited) -> None:
         queue = list(worker.queue)
+        how = worker.retiring or x.how
         worker.queue.clear()
         for position, task in reversed(list(enumerate(queue))):
             if task.cancel:
@@ -299,25 +308,27 @@ class Core:
             elif position > 0:
                 task.solo = True
                 self.tasks.requeue(task, "its worker died before it started", again=False)
+            elif self.tasks.should_retry(task) and self.placement.ended(task):
+                self.placement.fail_removed(task)
             elif self.tasks.should_retry(task):
                 left = task.spec.spec.max_retries - task.attempt - 1
                 more = "no limit" if left < 0 else f"There are {left} retries remaining"
                 self.notice(
                     task.job,
-                    f"Task {task.name} is run again: its worker (pid {worker.pid}) died, {x.how}. "
+                    f"Task {task.name} is run again: its worker (pid {worker.pid}) died, {how}. "
                     f"{more}.",
                 )
                 task.solo = True
-                self.tasks.requeue(task, f"its worker died, {x.how}", again=True)
+                self.tasks.requeue(task, f"its worker died, {how}", again=True)
             else:
                 tail = f"\nIts last output:\n{x.log}" if x.log else ""
                 failure = self.failure(
                     "worker_crashed",
-                    f"The worker (pid {worker.pid}) that ran {task.name} died: {x.how}. "
+                    f"The worker (pid {worker.pid}) that ran {task.name} died: {how}. "
                     f"Attempts: {task.attempt + 1}.{tail}",
                     task=task,
                 )
-                self.tasks.fail(task, failure, model.FAILED, x.how)
+                self.tasks.fail(task, failure, model.FAILED, how)
 
     # --- messages of workers -----------------------------------------------------------------
 

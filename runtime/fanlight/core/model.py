@@ -149,15 +149,21 @@ class Group:
 class Spec:
     """A TaskSpec as the node knows it."""
 
-    __slots__ = ("client", "group", "number", "shape", "spec")
+    __slots__ = ("client", "group", "number", "shape", "spec", "where")
 
-    def __init__(self, number: int, spec: m.TaskSpec, group: Group, client: int) -> None:
+    def __init__(
+        self, number: int, spec: m.TaskSpec, group: Group, client: int, where: m.Where | None
+    ) -> None:
         self.number = number
         self.spec = spec
         self.group = group
         self.client = client
-        # What a worker must hold, and be, to run it.
+        self.where = where  # None for what may run anywhere here
+        # What a worker must hold, and be, to run it, and of which pool.
         self.shape: tuple[object, ...] = (spec.env, *sorted(spec.resources.items()))
+        if where is not None:
+            labels = tuple((k, *v) for k, v in sorted(where.labels.items()))
+            self.shape += (where.group, where.bundle, labels)
 
 
 class Task:
@@ -237,8 +243,8 @@ class Segment:
 class Worker:
     __slots__ = (
         "actor", "blocked", "calls", "created", "env", "finished", "functions", "gpus", "held", "id",
-        "job", "lease", "number", "peer", "pid", "queue", "reclaimed", "retiring", "since", "specs",
-        "spent", "state",
+        "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed", "retiring", "since",
+        "specs", "spent", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, wid: bytes, now: float, env: str = "") -> None:
@@ -251,6 +257,7 @@ class Worker:
         self.queue: deque[Task] = deque()  # tasks given to it and not reported; the first runs
         self.lease: Any = None  # the scheduler's queue whose tasks it runs
         self.held: dict[str, int] = {}
+        self.pool: Any = None  # the Pool that it holds them of
         self.gpus: list[int] | None = None
         self.actor: Actor | None = None
         self.specs: set[int] = set()
@@ -267,9 +274,9 @@ class Worker:
 
 class Actor:
     __slots__ = (
-        "backlog", "client", "create", "death_cause", "deaths", "detached", "ended", "env_failure",
-        "exit_reason", "finished", "flight", "id", "init_failed", "job", "lines", "message", "name",
-        "namespace", "pid", "spec", "state", "worker",
+        "backlog", "client", "create", "death_cause", "death_code", "deaths", "detached", "ended",
+        "env_failure", "exit_reason", "finished", "flight", "id", "init_failed", "job", "lines",
+        "message", "name", "namespace", "pid", "spec", "state", "worker",
     )  # fmt: skip
 
     def __init__(self, message: m.CreateActor, spec: Spec, client: int, job: int) -> None:
@@ -294,6 +301,7 @@ class Actor:
         self.exit_reason = ""  # why it is dead
         self.pid = 0  # of its process, of the last one when it is dead
         self.ended = 0.0  # when it died
+        self.death_code = "actor_died"  # a key of errors.FAILURES: what its calls raise
         self.death_cause = b""  # the Failure of the argument that kept it from being made
         self.init_failed = False
         self.env_failure = ""  # why its runtime environment could not be set up

@@ -9,6 +9,7 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model, state, timeline
 from fanlight.core.model import ACTOR_STATES, PENDING, TASK_STATES, Client, Object, Task
+from fanlight.core.placement import PlacementGroup, holders
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -27,7 +28,7 @@ def _nodes(core: Core, _client: Client, _args: Args) -> Any:
             "NodeManagerAddress": config.address,
             "NodeManagerHostname": config.hostname,
             "Resources": total,
-            "Labels": {},
+            "Labels": core.placement.labels,
         }
     ]
 
@@ -92,46 +93,31 @@ def why(core: Core, task: Task) -> str:
         if task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES, model.SUBMITTED):
             return f"{len(actor.flight)} earlier call(s) of this actor come first."
     if task.state == model.PENDING_RESOURCES:
-        demand = dict(task.spec.spec.resources)
-        placed = max(demand.get("CPU", 0), task.spec.spec.placement_cpu)
+        demand, cpu = dict(task.spec.spec.resources), task.spec.spec.placement_cpu
+        if task.spec.where is not None:
+            text = core.placement.why(task.spec.where, demand, cpu)
+            if text:
+                return text
+        placed = max(demand.get("CPU", 0), cpu)
         least = {**demand, "CPU": placed} if placed else demand
-        if not core.pool.feasible(least):
-            lacking = ", ".join(
-                f"{a / 10_000:g} {n} (there are {core.pool.total.get(n, 0) / 10_000:g})"
-                for n, a in least.items()
-                if core.pool.total.get(n, 0) < a
-            )
-            return f"It can never run here: it asks for {lacking}."
+        grouped = task.spec.where is not None and task.spec.where.group
+        if not grouped and not core.pool.feasible(least):
+            return f"It can never run here: it asks for {core.pool.lacking(least)}."
         if sentence := core.environments.why(task.spec.spec.env):
             return sentence
-        missing_now = core.pool.missing(demand)
+        missing_now = {} if grouped else core.pool.missing(demand)
         if missing_now:
             need = ", ".join(
                 f"{want:g} {name} ({free:g} free)" for name, (want, free) in missing_now.items()
             )
-            holders = _holders(core, set(missing_now))
-            return f"It waits for {need}. Held by: {holders}."
+            held = holders(core, set(missing_now), core.pool)
+            return f"It waits for {need}. Held by: {held}."
         return "It waits for a worker process, which is being started."
     if task.state == model.SUBMITTED:
         return "It is with a worker, behind another short task."
     if task.state == model.RUNNING:
         return "It runs."
     return "It has ended."
-
-
-def _holders(core: Core, names: set[str]) -> str:
-    held: dict[str, int] = {}
-    for worker in core.workers.values():
-        if names & set(worker.held):
-            label = (
-                worker.actor.spec.spec.name
-                if worker.actor is not None
-                else worker.queue[0].name
-                if worker.queue
-                else "a finishing task"
-            )
-            held[label] = held.get(label, 0) + 1
-    return ", ".join(f"{n}× {label}" if n > 1 else label for label, n in held.items()) or "nobody"
 
 
 def _find_task(core: Core, task_id: bytes) -> Task | None:
@@ -205,6 +191,25 @@ def _store(core: Core, client: Client, args: Args) -> Any:
     }
 
 
+def _placement_group(core: Core, client: Client, args: Args) -> Any:
+    """One group, by its id or by its name and namespace."""
+    group: PlacementGroup | None
+    if "id" in args:
+        group = core.placement.table.get(bytes.fromhex(args["id"]))
+    else:
+        group = core.placement.names.get((args["namespace"], args["name"]))
+    if group is None:
+        raise LookupError(
+            f"There is no placement group {args.get('name', args.get('id'))!r} here. It was "
+            "removed, ended with its creator, or lives in another namespace."
+        )
+    return core.placement.describe(group)
+
+
+def _placement_groups(core: Core, client: Client, args: Args) -> Any:
+    return [core.placement.describe(group) for group in core.placement.table.values()]
+
+
 def _counts(core: Core, client: Client, args: Args) -> Any:
     totals = [0] * 7
     for group in core.groups.values():
@@ -232,6 +237,8 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "group_tasks": _group_tasks,
     "object": _object,
     "store": _store,
+    "placement_group": _placement_group,
+    "placement_groups": _placement_groups,
     "counts": _counts,
     "tasks_of_origin": _tasks_of_origin,
     "state": state.listing,

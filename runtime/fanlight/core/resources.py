@@ -23,6 +23,30 @@ class Pool:
         self.available = dict(total)
         # Free part of each device, whole devices first to fractional tasks already on them.
         self.devices = [UNITS] * (total.get("GPU", 0) // UNITS)
+        self.owned: list[int] | None = None  # the devices of a part of another pool
+
+    @classmethod
+    def part(cls, demand: dict[str, int], gpus: list[int] | None, devices: int) -> Pool:
+        """A pool of what was taken from another one, which has that many devices.
+
+        >>> whole = Pool({"GPU": 30000})
+        >>> part = Pool.part({"GPU": 20000}, whole.take({"GPU": 20000}), 3)
+        >>> part.take({"GPU": 10000}), part.take({"GPU": 5000}), part.devices
+        ([0], [1], [0, 5000, 0])
+        """
+        pool = cls(demand)
+        pool.owned = gpus
+        pool.devices = [0] * devices
+        for i in gpus or ():
+            pool.devices[i] = min(demand["GPU"], UNITS)
+        return pool
+
+    def merge(self, part: Pool) -> None:
+        """Take back what is free of a part; what is held of it is held of this pool now."""
+        for name, amount in part.available.items():
+            self.available[name] += amount
+        for i in part.owned or ():
+            self.devices[i] += part.devices[i]
 
     def feasible(self, demand: dict[str, int]) -> bool:
         """Whether it could ever run."""
@@ -66,6 +90,14 @@ class Pool:
             available[name] += amount
         for i in gpus or ():
             self.devices[i] += min(demand["GPU"], UNITS)
+
+    def lacking(self, demand: dict[str, int]) -> str:
+        """What of an infeasible demand there is not enough of. For people."""
+        return ", ".join(
+            f"{amount / UNITS:g} {name} (there are {self.total.get(name, 0) / UNITS:g})"
+            for name, amount in demand.items()
+            if self.total.get(name, 0) < amount
+        )
 
     def missing(self, demand: dict[str, int]) -> dict[str, tuple[float, float]]:
         """For each resource that lacks: what is asked, what is free. For people."""

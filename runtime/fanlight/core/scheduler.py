@@ -27,23 +27,28 @@ from fanlight.core.model import (
     W_DEAD,
     W_IDLE,
     W_STARTING,
+    Spec,
     Task,
     Worker,
 )
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
+    from fanlight.core.resources import Pool
+
+_ANYWHERE = m.Where()
 
 
 class Queue:
     """Ready tasks of one shape and client, oldest first."""
 
-    __slots__ = ("demand", "env", "key", "tasks", "workers")
+    __slots__ = ("demand", "env", "key", "tasks", "where", "workers")
 
-    def __init__(self, key: tuple[object, int], demand: dict[str, int], env: str) -> None:
+    def __init__(self, key: tuple[object, int], spec: Spec) -> None:
         self.key = key
-        self.demand = demand
-        self.env = env
+        self.demand = dict(spec.spec.resources)
+        self.env = spec.spec.env
+        self.where = spec.where
         self.tasks: deque[Task] = deque()
         self.workers: dict[Worker, None] = {}  # leased to it, in order
 
@@ -70,7 +75,7 @@ class Scheduler:
         key = (spec.shape, task.client)
         queue = self.queues.get(key)
         if queue is None:
-            queue = self.queues[key] = Queue(key, dict(spec.spec.resources), spec.spec.env)
+            queue = self.queues[key] = Queue(key, spec)
         return queue
 
     def enqueue(self, task: Task) -> None:
@@ -88,6 +93,9 @@ class Scheduler:
             return
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.append(task)
+            return
+        if task.spec.where is not None and self.core.placement.ended(task):
+            self.core.placement.fail_removed(task)
             return
         queue = self._queue_of(task)
         if not queue.tasks:
@@ -132,6 +140,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Give work to whoever can take it; called at the end of every step."""
+        if self.core.placement.pending:
+            self.core.placement.reserve()
         if self.creations:
             self._place_actors()
         turn = self.turn
@@ -141,19 +151,20 @@ class Scheduler:
         self.crowded = False
         while stuck < len(turn):
             queue = turn[0]
-            if not self.core.pool.fits(queue.demand):
+            pool = self._pool_for(queue)
+            if pool is None:
                 stuck += 1
                 turn.rotate(-1)
                 continue
             worker = self.idle_of(queue.env)
             if worker is None:
-                more = min(len(queue.tasks), self._room(queue.demand))
+                more = min(len(queue.tasks), _room(pool, queue.demand))
                 wanted[queue.env] = wanted.get(queue.env, 0) + more
                 stuck += 1
                 turn.rotate(-1)
                 continue
             stuck = 0
-            self._lease(worker, queue)
+            self._lease(worker, queue, pool)
             if queue.tasks:
                 turn.rotate(-1)  # the next queue has its turn
             else:
@@ -171,10 +182,12 @@ class Scheduler:
                 return idle.pop(i)
         return None
 
-    def _room(self, demand: dict[str, int]) -> int:
-        """How many more tasks of this demand the free resources allow."""
-        available = self.core.pool.available
-        return min((available[name] // amount for name, amount in demand.items()), default=64)
+    def _pool_for(self, queue: Queue) -> Pool | None:
+        """The pool that the queue's next task can take from now."""
+        if queue.where is not None:
+            return self.core.placement.pool_for(queue.where, queue.demand)
+        pool = self.core.pool
+        return pool if pool.fits(queue.demand) else None
 
     def _start_workers(self, env: str, wanted: int) -> None:
         if self.core.now < self.retry_at:
@@ -198,10 +211,11 @@ class Scheduler:
         worker = self.core.new_worker(env)
         self.core.effects.actions.append(SpawnWorker(worker.number, worker.id, env))
 
-    def _lease(self, worker: Worker, queue: Queue) -> None:
+    def _lease(self, worker: Worker, queue: Queue, pool: Pool) -> None:
         task = queue.tasks.popleft()
         worker.held = queue.demand
-        worker.gpus = self.core.pool.take(queue.demand)
+        worker.pool = pool
+        worker.gpus = pool.take(queue.demand)
         worker.job = task.job
         worker.reclaimed = bool(task.spec.spec.max_calls)  # nothing behind what may end it
         worker.lease = queue
@@ -321,8 +335,9 @@ class Scheduler:
             held = worker.held
             if worker.blocked and "CPU" in held:  # its CPU was given back already
                 held = {name: amount for name, amount in held.items() if name != "CPU"}
-            self.core.pool.give(held, worker.gpus)
+            worker.pool.give(held, worker.gpus)
         worker.held = {}
+        worker.pool = None
         worker.gpus = None
         worker.blocked = 0
 
@@ -333,7 +348,7 @@ class Scheduler:
             self.core.move_worker(worker, W_BLOCKED, "waits in get")
             cpu = worker.held.get("CPU", 0)
             if cpu:
-                self.core.pool.give({"CPU": cpu}, None)
+                worker.pool.give({"CPU": cpu}, None)
             if len(worker.queue) > 1:
                 # Sent while the worker began to wait: what it waits for may stand behind it.
                 worker.reclaimed = True
@@ -347,7 +362,7 @@ class Scheduler:
             self.core.move_worker(worker, W_BUSY, "goes on")
             cpu = worker.held.get("CPU", 0)
             if cpu:
-                self.core.pool.take({"CPU": cpu})
+                worker.pool.take({"CPU": cpu})
 
     def give_back(self, worker: Worker, task_ids: list[bytes]) -> None:
         """Tasks that the worker did not start return to the front of their queue."""
@@ -373,11 +388,13 @@ class Scheduler:
         lacking: Counter[str] = Counter()
         for task in waiting:
             spec = task.spec.spec
-            pool = self.core.pool
-            if pool.total.get("CPU", 0) < spec.placement_cpu or not pool.fits(spec.resources):
+            pool = self.core.placement.pool_for(
+                task.spec.where or _ANYWHERE, spec.resources, spec.placement_cpu
+            )
+            if pool is None:
                 self.creations.append(task)
             elif (worker := self.idle_of(spec.env)) is not None:
-                self.core.actors.place(task, worker)
+                self.core.actors.place(task, worker, pool)
             else:
                 self.creations.append(task)
                 lacking[spec.env] += 1
@@ -452,3 +469,8 @@ class Scheduler:
 
     def kill(self, worker: Worker) -> None:
         self.core.effects.actions.append(KillWorker(worker.number))
+
+
+def _room(pool: Pool, demand: dict[str, int]) -> int:
+    """How many more tasks of this demand the pool's free resources allow."""
+    return min((pool.available[name] // amount for name, amount in demand.items()), default=64)

@@ -94,6 +94,8 @@ class Tasks:
                 if task.state == PENDING_ARGS:
                     core.actors.advance(task)
             return
+        if spec.where is not None and core.placement.refuses(task):
+            return
         if task.deps:
             self._await_arguments(task)
         if task.state == PENDING_ARGS and not task.missing:

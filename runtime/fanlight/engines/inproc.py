@@ -229,7 +229,13 @@ class _InprocExecutor(Executor):
 class InprocNode:
     """The shell around the core, without any process or socket."""
 
-    def __init__(self, resources: dict[str, int], capacity: int, info: dict[str, str]) -> None:
+    def __init__(
+        self,
+        resources: dict[str, int],
+        labels: dict[str, str],
+        capacity: int,
+        info: dict[str, str],
+    ) -> None:
         self.runtime_id = secrets.token_hex(8)
         self.now = time.time()
         cpus = resources.get("CPU", 0) // config.UNITS
@@ -240,6 +246,7 @@ class InprocNode:
                 capacity=capacity,
                 pool_size=max(1, cpus),
                 hostname=socket.gethostname(),
+                labels=labels,
             ),
             self.now,
         )
@@ -413,8 +420,15 @@ class InprocEngine(NativeEngine):
         processes=False, shared_memory=False, interrupt=False, detached=False
     )
 
-    def __init__(self, *, resources: dict[str, int], capacity: int | None, info: dict[str, str]):
-        self.node = InprocNode(resources, capacity or 1 << 30, info)
+    def __init__(
+        self,
+        *,
+        resources: dict[str, int],
+        labels: dict[str, str],
+        capacity: int | None,
+        info: dict[str, str],
+    ) -> None:
+        self.node = InprocNode(resources, labels, capacity or 1 << 30, info)
         super().__init__(self.node.client)
         self.runtime_id = self.node.runtime_id
         self.node_pid = os.getpid()

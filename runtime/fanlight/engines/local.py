@@ -57,6 +57,7 @@ class LocalEngine(NativeEngine):
         cls,
         *,
         resources: dict[str, int],
+        labels: dict[str, str],
         capacity: int | None,
         name: str,
         info: dict[str, str],
@@ -84,6 +85,7 @@ class LocalEngine(NativeEngine):
             driver_info=info,
             driver_client=client_id,
             gpu_tokens=gpu_tokens,
+            labels=labels,
         )
         log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine
         package_root = str(Path(__file__).resolve().parents[2])

@@ -10,8 +10,11 @@ from fanlight import context, errors, ids, options, serialization
 from fanlight import messages as m
 from fanlight.client import failures
 from fanlight.client.client import Client
+from fanlight.config import UNITS
+from fanlight.engines import where
 from fanlight.engines.base import Call, FunctionSpec, shape_returns
 from fanlight.ids import handle_oid
+from fanlight.refs import ObjectRef
 
 _NO_ARGS: tuple[bytes, list[bytes], list[bytes]] = (b"", [], [])
 FUNCTION_LIMIT = 95 << 20
@@ -72,28 +75,42 @@ class NativeEngine:
         name = opts.get("name") or spec.name
         num_returns = opts.get("num_returns", 1)
         retry = opts.get("retry_exceptions", False)
-        number = client.define_spec(
-            m.TaskSpec(
-                m.TASK,
-                self._define(spec.target, spec.name),
-                name,
-                options.demand(opts, default_cpus=1),
-                num_returns,
-                opts.get("max_retries", 3),
-                bool(retry),
-                _retry_types(retry),
-                spec.origin,
-                namespace=spec.namespace,
-                env=self._environment(opts.get("runtime_env")),
-                max_calls=options.max_calls(opts),
-                label=spec.name if name != spec.name else "",
+        demand = options.demand(opts, default_cpus=1)
+        key = self._define(spec.target, spec.name)
+        env = self._environment(opts.get("runtime_env"))
+
+        def define(around: m.Where | None) -> int:
+            return client.define_spec(
+                m.TaskSpec(
+                    m.TASK,
+                    key,
+                    name,
+                    demand,
+                    num_returns,
+                    opts.get("max_retries", 3),
+                    bool(retry),
+                    _retry_types(retry),
+                    spec.origin,
+                    namespace=spec.namespace,
+                    env=env,
+                    max_calls=options.max_calls(opts),
+                    label=spec.name if name != spec.name else "",
+                    where=where.of(opts, demand, 0, name, around, self._bundles),
+                )
             )
-        )
+
+        number = define(None)
         encode, submit = client.encode_args, client.submit
+        outer = where.outer if where.depends_on_outer(opts) else _nowhere
+        inside: dict[bytes, int] = {}  # specs for calls from within a placement group, by group
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
-            refs = submit(number, num_returns, encoded)
+            around = outer()
+            chosen = number
+            if around is not None:
+                chosen = inside.get(around.group) or inside.setdefault(around.group, define(around))
+            refs = submit(chosen, num_returns, encoded)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
         return call
@@ -122,6 +139,7 @@ class NativeEngine:
                 groups=opts["_traits"]["groups"],
                 unordered=opts.get("allow_out_of_order_execution", False),
                 env=self._environment(opts.get("runtime_env")),
+                where=where.of(opts, held, placement, spec.name, where.outer(), self._bundles),
             )
         )
         encoded = client.encode_args(args, kwargs, spec.name) if args or kwargs else _NO_ARGS
@@ -207,6 +225,50 @@ class NativeEngine:
 
         return call
 
+    # --- placement groups --------------------------------------------------------------------
+
+    def create_group(
+        self,
+        group: bytes,
+        bundles: list[dict[str, int]],
+        strategy: str,
+        name: str,
+        namespace: str,
+        detached: bool,
+    ) -> None:
+        """Reserve resources (units of 1/10000). Raises ValueError if the name is taken."""
+        client = self.client
+
+        def message(request: int) -> m.CreateGroup:
+            return m.CreateGroup(group, bundles, strategy, name, namespace, detached, request)
+
+        if not name:
+            client.link.send([message(0)])
+            return
+        try:
+            client.request(message)
+        except LookupError as e:
+            raise ValueError(str(e.args[0])) from None
+
+    def remove_group(self, group: bytes) -> None:
+        self.client.link.send([m.RemoveGroup(group)])
+
+    def group_ready(self, group: bytes, value: Any) -> ObjectRef[Any]:
+        """A ref that resolves to ``value`` as soon as the group is reserved."""
+        client = self.client
+        data = serialization.dumps(value).to_bytes()
+        oid = ids.object_id(client.next_task_id(), 0)
+        ref = client.new_ref(oid)
+        client.link.send([m.GroupReady(group, oid, data)])
+        return ref
+
+    def _bundles(self, group: bytes) -> list[dict[str, int]]:
+        rows = self.query("placement_group", id=group.hex())["bundles"]
+        return [
+            {name: round(amount * UNITS) for name, amount in rows[i].items()}
+            for i in range(len(rows))
+        ]
+
     # --- the rest ----------------------------------------------------------------------------
 
     def cancel(self, oid: bytes, force: bool, recursive: bool) -> None:
@@ -221,6 +283,10 @@ class NativeEngine:
         if tasks:
             self.client.link.send([m.Cancel(t, force, True) for t in tasks])
         return len(tasks)
+
+
+def _nowhere() -> None:
+    """For calls that go to the same place wherever they are made."""
 
 
 def _retry_types(retry: Any) -> bytes:

@@ -39,6 +39,7 @@ class BootConfig(msgspec.Struct):
     gpu_tokens: list[str] = []  # what CUDA_VISIBLE_DEVICES calls each GPU, by our number
     persistent: bool = False
     set_threads: bool = True  # set by the zygote: OMP_NUM_THREADS is ours to choose
+    labels: dict[str, str] = {}
     lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
 

@@ -90,6 +90,7 @@ class Node:
                 pool_size=boot.pool_size,
                 hostname=socket.gethostname(),
                 persistent=boot.persistent,
+                labels=boot.labels,
             ),
             time.time(),
         )

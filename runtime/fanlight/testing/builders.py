@@ -27,6 +27,7 @@ def make_core(
     capacity: int = 1 << 20,
     persistent: bool = True,
     now: float = 0.0,
+    labels: dict[str, str] | None = None,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -37,6 +38,7 @@ def make_core(
             capacity=capacity,
             pool_size=pool_size,
             persistent=persistent,
+            labels=labels or {},
         ),
         now,
     )
@@ -53,6 +55,7 @@ def task_spec(
     origin: str = "",
     env: str = "",
     calls: int = 0,
+    where: m.Where | None = None,
     **others: float,
 ) -> m.TaskSpec:
     return m.TaskSpec(
@@ -66,6 +69,7 @@ def task_spec(
         origin=origin,
         env=env,
         max_calls=calls,
+        where=where,
     )
 
 
@@ -76,6 +80,7 @@ def actor_spec(
     *,
     concurrency: int = 1,
     env: str = "",
+    where: m.Where | None = None,
     **others: float,
 ) -> m.TaskSpec:
     return m.TaskSpec(
@@ -88,6 +93,7 @@ def actor_spec(
         max_concurrency=concurrency,
         placement_cpu=0 if cpus else UNITS,
         env=env,
+        where=where,
     )
 
 

@@ -51,6 +51,7 @@ class SimulatedClient:
         self._requests = 0
         self._made = 0
         self._actors = 0
+        self._groups = 0
 
     # --- messages ----------------------------------------------------------------------------
 
@@ -208,6 +209,39 @@ class SimulatedClient:
 
     def cancel(self, ref: bytes, force: bool = False, recursive: bool = True) -> None:
         self.send(m.Cancel(ids.task_of(ref), force, recursive))
+
+    # --- placement groups --------------------------------------------------------------------
+
+    def create_group(
+        self, *bundles: dict[str, int], strategy: str = "PACK", **options: Any
+    ) -> bytes:
+        """Make a placement group; returns its id. ``options`` are fields of CreateGroup.
+
+        Raises LookupError if its name is taken.
+        """
+        self._groups += 1
+        group = b"group".ljust(8, b"\0") + self.peer.to_bytes(4, "big")
+        group += self._groups.to_bytes(4, "big")
+        message = m.CreateGroup(group, [*bundles], strategy, **options)
+        if not message.name:
+            self.send(message)
+            return group
+        self._requests += 1
+        message.request = self._requests
+        reply = self.ask(message)
+        if reply.error:
+            raise LookupError(reply.error)
+        return group
+
+    def remove_group(self, group: bytes) -> None:
+        self.send(m.RemoveGroup(group))
+
+    def group_ready(self, group: bytes) -> bytes:
+        """A ref that has a value as soon as the group is reserved."""
+        oid = ids.object_id(self.next_task_id(), 0)
+        self._new(oid, None)
+        self.send(m.GroupReady(group, oid, b"group"))
+        return oid
 
     # --- objects -----------------------------------------------------------------------------
 

@@ -19,8 +19,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
+# Not on first use: the function has its module's name, and whoever loads the module later would
+# put it in the function's place.
+from fanlight.util.placement_group import placement_group
+
 if TYPE_CHECKING:
-    from fanlight.util import multiprocessing, queue, state
+    from fanlight.util import accelerators, multiprocessing, queue, scheduling_strategies, state
     from fanlight.util.actor_pool import ActorPool
     from fanlight.util.check_serialize import inspect_serializability
     from fanlight.util.helpers import (
@@ -29,19 +33,31 @@ if TYPE_CHECKING:
         list_named_actors,
         map_unordered,
     )
+    from fanlight.util.placement_group import (
+        PlacementGroup,
+        get_current_placement_group,
+        get_placement_group,
+        placement_group_table,
+        remove_placement_group,
+    )
     from fanlight.util.serialization import deregister_serializer, register_serializer
 
 _HOME = {
     "ActorPool": "actor_pool",
+    "PlacementGroup": "placement_group",
     "as_completed": "helpers",
     "deregister_serializer": "serialization",
+    "get_current_placement_group": "placement_group",
     "get_node_ip_address": "helpers",
+    "get_placement_group": "placement_group",
     "inspect_serializability": "check_serialize",
     "list_named_actors": "helpers",
     "map_unordered": "helpers",
+    "placement_group_table": "placement_group",
     "register_serializer": "serialization",
+    "remove_placement_group": "placement_group",
 }
-_MODULES = ("multiprocessing", "queue", "state")
+_MODULES = ("accelerators", "multiprocessing", "queue", "scheduling_strategies", "state")
 
 
 def __getattr__(name: str) -> Any:
@@ -71,15 +87,23 @@ def connect(*_: Any, **__: Any) -> NoReturn:
 
 __all__ = [
     "ActorPool",
+    "PlacementGroup",
+    "accelerators",
     "as_completed",
     "connect",
     "deregister_serializer",
+    "get_current_placement_group",
     "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "map_unordered",
     "multiprocessing",
+    "placement_group",
+    "placement_group_table",
     "queue",
     "register_serializer",
+    "remove_placement_group",
+    "scheduling_strategies",
     "state",
 ]

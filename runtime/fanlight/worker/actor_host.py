@@ -42,6 +42,7 @@ class ActorHost:
         self.namespace = spec.namespace
         self.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
         self.gpus = execute.gpus or []
+        self.where = spec.where
         self.limits = {"": spec.max_concurrency, **spec.groups}
         self.is_async = False
         self.lanes: dict[str, Lane] = {}  # by group; empty: the main thread
@@ -63,6 +64,7 @@ class ActorHost:
         task.namespace = task.namespace or self.namespace
         task.resources = self.resources
         task.gpus = self.gpus
+        task.where = self.where
 
     def repr(self) -> str:
         """The user's repr of the instance, for error texts; never raises."""

@@ -264,6 +264,7 @@ class Executor:
         task.gpus = execute.gpus or []
         task.blocking = spec.kind == m.TASK
         task.namespace = spec.namespace
+        task.where = spec.where
         if self.actor is not None:
             self.actor.describe(task)
             task.on_loop = self.actor.is_async
