@@ -317,13 +317,13 @@ class Scheduler:
 
     def _release_but_gpus(self, worker: Worker) -> None:
         """Its memory on them is free only when its process is gone; they are given back then."""
-        gpus, gpu = worker.gpus, worker.held.get("GPU", 0)
+        pool, gpus, gpu = worker.pool, worker.gpus, worker.held.get("GPU", 0)
         if gpus is not None:
             worker.held = {name: x for name, x in worker.held.items() if name != "GPU"}
             worker.gpus = None
         self.release(worker)
         if gpus is not None:
-            worker.held, worker.gpus = {"GPU": gpu}, gpus
+            worker.pool, worker.held, worker.gpus = pool, {"GPU": gpu}, gpus
 
     def release(self, worker: Worker) -> None:
         """Give back what the worker's lease holds."""
