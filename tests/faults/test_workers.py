@@ -263,3 +263,20 @@ def test_an_unfinished_segment_of_a_killed_worker_is_deleted(rt: Any) -> None:
     assert poll(lambda: not list(folder.iterdir())), list(folder.iterdir())
     total = rt.available_resources()["object_store_memory"]
     assert poll(lambda: rt.available_resources()["object_store_memory"] == total)
+
+
+def test_workers_collect_garbage_though_the_node_does_not(rt: Any) -> None:
+    """Workers of a second zygote are forks of a node that serves already."""
+
+    @rt.remote
+    def facts() -> tuple[bool, int, int]:
+        import gc
+
+        return gc.isenabled(), os.getpid(), os.getppid()
+
+    enabled, pid, zygote = rt.get(facts.remote())
+    assert enabled
+    psutil.Process(zygote).kill()
+    poll(lambda: not alive(psutil.Process(pid)) if psutil.pid_exists(pid) else True, DEADLINE)
+    enabled, _, second = rt.get(facts.remote(), timeout=DEADLINE)
+    assert enabled and second != zygote

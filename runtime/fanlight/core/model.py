@@ -72,6 +72,7 @@ WORKER_MOVES: dict[int, frozenset[int]] = {
 }
 
 # --- objects -------------------------------------------------------------------------------------
+_NONE: list[bytes] = []  # of every task without arguments: a million may wait
 PENDING = -1  # an object whose kind is not yet one of messages.INLINE, STORED, ERROR, FAILURE
 
 
@@ -176,8 +177,8 @@ class Task:
         self.id: bytes = message.task
         self.spec = spec
         self.args: bytes = message.args
-        self.deps: list[bytes] = message.deps
-        self.pins: list[bytes] = message.pins
+        self.deps: list[bytes] = message.deps or _NONE
+        self.pins: list[bytes] = message.pins or _NONE
         self.parent: bytes = message.parent
         self.client = client
         self.job = job

@@ -43,6 +43,7 @@ def die_with_parent(parent: int) -> None:
 
 def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     """The zygote's life; called in a fresh fork of the node."""
+    gc.enable()  # off in a node that serves already; workers run users' code
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the node does
     boot.set_threads = "OMP_NUM_THREADS" not in os.environ
