@@ -341,10 +341,11 @@ class CoreMachine(RuleBasedStateMachine):
             worker.exit_actor()
 
     @precondition(lambda self: self.node.workers)
-    @rule(which=pick, at_once=st.booleans())
-    def crash(self, which: int, at_once: bool) -> None:
+    @rule(which=pick, at_once=st.booleans(), watched=st.booleans())
+    def crash(self, which: int, at_once: bool, watched: bool) -> None:
         """A process ends; its connection is seen to end first."""
         worker = one(self.node.workers.values(), which)
+        worker.watched = watched
         if at_once:
             worker.crash()
         else:

@@ -169,13 +169,60 @@ def test_given_back_after_the_task_before_it_was_reported() -> None:
     assert not node.core.tasks.table
 
 
-def test_an_innocent_task_keeps_its_attempts_when_its_worker_dies() -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_an_innocent_task_keeps_its_attempts_when_its_worker_dies(watched: bool) -> None:
     node = SimulatedNode(1)
     worker = ahead_of(node, 3)
+    worker.watched = watched
     behind = [e.task for e in worker.queue]
     worker.crash()
-    assert behind and all(node.core.tasks.table[t].attempt == 0 for t in behind)
-    assert all(node.core.tasks.table[t].solo for t in behind), "never ahead again"
+    table = node.core.tasks.table
+    assert behind and all(table[t].attempt == 0 for t in behind)
+    # Never ahead again, unless it is known that another task was the one.
+    assert all(table[t].solo is not watched for t in behind)
+
+
+def test_the_task_that_began_last_is_blamed_for_a_crash() -> None:
+    """Results wait for company, so the first task that was not reported need not be the one."""
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 4)
+    core = node.core
+    first, second, *rest = core.workers[worker.number].queue
+    assert rest
+    worker.begun = second.id  # the first one is done; its report died with the process
+    worker.crash()
+    assert second.id not in core.tasks.table, "it had no attempt left"
+    assert [t.attempt for t in (first, *rest)] == [0] * (1 + len(rest))
+    assert all(t.id in core.tasks.table for t in (first, *rest))
+    node.settle()
+    assert not core.tasks.table
+
+
+def test_nobody_is_blamed_when_no_task_had_begun() -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 3)
+    tasks = list(node.core.workers[worker.number].queue)
+    worker.begun = b""
+    worker.crash()
+    assert [t.attempt for t in tasks] == [0] * len(tasks)
+    node.settle()
+    assert not node.core.tasks.table
+
+
+@pytest.mark.parametrize("moved_on", [False, True])
+def test_a_forced_cancel_hits_only_its_task(moved_on: bool) -> None:
+    node = SimulatedNode(1)
+    worker = ahead_of(node, 3)
+    tasks = list(node.core.workers[worker.number].queue)
+    if moved_on:  # its report is on the way, and the next one runs
+        worker.begun = tasks[1].id
+    node.post([(0, m.Cancel(tasks[0].id, True, False))])
+    assert (worker.number in node.workers) is moved_on
+    assert all(t.attempt == 0 for t in tasks)
+    if not moved_on:
+        assert tasks[0].state == model.CANCELLED
+    node.settle()
+    assert [t.state for t in tasks[1:]] == [model.FINISHED] * (len(tasks) - 1)
 
 
 # --- waiting tasks -------------------------------------------------------------------------------

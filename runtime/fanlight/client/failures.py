@@ -86,6 +86,8 @@ def exception_of(value: m.Value) -> BaseException:
         actor_id=failure.actor_id.hex(),
         init_failed=bool(failure.detail.get("init_failed")),
     )
+    if isinstance(error, errors.ObjectLostError):
+        error.object_ref_hex = value.oid.hex()
     if failure.code == "cancelled":
         return errors.make_task_error(error, message, failure.task_name)
     return error

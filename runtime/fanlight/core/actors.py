@@ -342,6 +342,7 @@ class Actors:
         self.die(actor, f"The actor {name} ({actor.id.hex()}) is dead. {reason}", kill=kill)
         if worker is not None and not kill:
             worker.retiring = reason
+            worker.graceful = True
             worker.since = self.core.now
             self.core.effects.out[worker.peer].append(m.Exit(reason))
 
@@ -363,7 +364,7 @@ class Actors:
         worker = actor.worker
         actor.worker = None
         if worker is not None:
-            self._end_children(worker)
+            self.end_children(worker)
             core.scheduler.release(worker)
             worker.actor = None
             if kill:
@@ -423,7 +424,7 @@ class Actors:
             self.die(actor, reason, kill=False)
             return
         actor.deaths += 1
-        self._end_children(worker)
+        self.end_children(worker)
         if actor.state == A_DEAD:
             return  # an actor that ended with it held its last handle
         core.scheduler.release(worker)
@@ -476,7 +477,7 @@ class Actors:
         self.core.tasks.move(task, PENDING_RESOURCES, cause)
         actor.backlog.appendleft(task)
 
-    def _end_children(self, worker: Worker) -> None:
+    def end_children(self, worker: Worker) -> None:
         """Actors that an actor made die with its process, unless they are detached."""
         for child in [a for a in self.table.values() if a.client == worker.peer]:
             if not child.detached and child.state != A_DEAD:

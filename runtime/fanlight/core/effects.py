@@ -17,9 +17,13 @@ class SpawnWorker(NamedTuple):
 
 
 class KillWorker(NamedTuple):
-    """End a worker's process at once; answered by WorkerExited."""
+    """End a worker's process at once; answered by WorkerExited.
+
+    With a ``task``: only if that is the last one that the process has begun.
+    """
 
     number: int
+    task: bytes = b""
 
 
 class DeleteSegment(NamedTuple):
@@ -87,11 +91,12 @@ class Disconnected(NamedTuple):
 
 
 class WorkerExited(NamedTuple):
-    """A worker's process is gone. Comes after Disconnected if it had connected."""
+    """A worker's process is gone; all that it had sent has been handled."""
 
     number: int
     how: str  # for people: "killed by SIGKILL", "exit code 1"
     log: str = ""  # the last lines it wrote
+    begun: bytes | None = None  # the last task that it began, b"" for none; None: not known
 
 
 class EnvironmentPrepared(NamedTuple):

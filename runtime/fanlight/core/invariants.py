@@ -238,6 +238,7 @@ class _Check:
             expected = ["environment"] if held else _place(task)
             self.that(found == expected, task.id, f"is in {found}, should be in {expected}")
             self.arguments(task)
+            self.that(task.cancel or not task.doom, task.id, "is doomed and not cancelled")
             sent = task.state in _SENT
             self.that((task.worker is not None) == sent, task.id, "its worker is not as its state")
 

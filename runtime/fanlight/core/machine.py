@@ -44,6 +44,7 @@ from fanlight.core.model import (
     Worker,
 )
 from fanlight.core.objects import Objects
+from fanlight.core.owners import owner_died
 from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
@@ -274,6 +275,7 @@ class Core:
 
     def workers_retired(self, worker: Worker) -> None:
         """An idle worker is told to end."""
+        worker.graceful = True
         self.effects.out[worker.peer].append(m.Exit(worker.retiring))
         self.move_worker(worker, W_DEAD, worker.retiring)
 
@@ -293,6 +295,8 @@ class Core:
         else:
             self.scheduler.release(worker)
             self._fail_tasks_of(worker, x)
+        if not worker.graceful:
+            owner_died(self, worker, worker.retiring or x.how)
         if was == W_STARTING and self.scheduler.failed_starts == 3:
             for job in range(1, self.jobs + 1):
                 self.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")
@@ -302,12 +306,13 @@ class Core:
         queue = list(worker.queue)
         how = worker.retiring or x.how
         worker.queue.clear()
+        exact = x.begun is not None  # else the first one that was not reported is blamed
         for position, task in reversed(list(enumerate(queue))):
             if task.cancel:
                 self.tasks.fail_cancelled(task)
-            elif position > 0:
-                task.solo = True
-                self.tasks.requeue(task, "its worker died before it started", again=False)
+            elif task.id != x.begun if exact else position > 0:
+                task.solo = task.solo or not exact
+                self.tasks.requeue(task, "its worker died while it ran another", again=False)
             elif self.tasks.should_retry(task) and self.placement.ended(task):
                 self.placement.fail_removed(task)
             elif self.tasks.should_retry(task):

@@ -169,7 +169,8 @@ class Spec:
 
 class Task:
     __slots__ = (
-        "actor", "args", "attempt", "cancel", "client", "code", "deps", "error", "finished", "gpus",
+        "actor", "args", "attempt", "cancel", "client", "code", "deps", "doom", "error", "finished",
+        "gpus",
         "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "submitted", "worker",
     )  # fmt: skip
 
@@ -188,6 +189,7 @@ class Task:
         self.worker: Worker | None = None
         self.attempt = 0
         self.cancel = False
+        self.doom = b""  # the Failure that a cancelled task ends with, if not the usual one
         # Never queue it with others: a worker died while it ran, or ends after it.
         self.solo = bool(spec.spec.max_calls)
         self.gpus: list[int] | None = None
@@ -243,9 +245,9 @@ class Segment:
 
 class Worker:
     __slots__ = (
-        "actor", "blocked", "calls", "created", "env", "finished", "functions", "gpus", "held", "id",
-        "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed", "retiring", "since",
-        "specs", "spent", "state",
+        "actor", "blocked", "calls", "created", "env", "finished", "functions", "gpus", "graceful",
+        "held", "id", "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed",
+        "retiring", "since", "specs", "spent", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, wid: bytes, now: float, env: str = "") -> None:
@@ -271,6 +273,7 @@ class Worker:
         self.retiring = ""  # why it was told to end
         self.calls: dict[bytes, int] = {}  # runs of functions that bound them
         self.spent = False  # one of them ran as often as it may: the process ends when it is free
+        self.graceful = False  # it ends in good order: what it submitted goes on
 
 
 class Actor:

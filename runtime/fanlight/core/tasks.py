@@ -9,6 +9,7 @@ import msgspec
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model
+from fanlight.core.effects import KillWorker
 from fanlight.core.model import (
     CANCELLED,
     FAILED,
@@ -224,7 +225,9 @@ class Tasks:
         self._complete_all(task, m.FAILURE, failure, None)
 
     def fail_cancelled(self, task: Task) -> None:
-        failure = self.core.failure("cancelled", f"Task {task.name} was cancelled.", task=task)
+        failure = task.doom or self.core.failure(
+            "cancelled", f"Task {task.name} was cancelled.", task=task
+        )
         self.fail(task, failure, CANCELLED, "cancelled")
 
     def finish(self, task: Task, state: int, cause: str) -> None:
@@ -281,10 +284,14 @@ class Tasks:
         worker = task.worker
         if worker is None:
             return
-        if force and task.actor is None and task.state == RUNNING:
+        if not force or task.actor is not None:
+            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id))
+        elif len(worker.queue) == 1:
             self.core.kill_worker(worker, "cancelled with force=True")
         else:
+            # It may have ended, or not begun: only the process knows which of them it runs.
             self.core.effects.out[worker.peer].append(m.CancelRunning(task.id))
+            self.core.effects.actions.append(KillWorker(worker.number, task.id))
 
     def withdraw_job(self, job: int) -> None:
         """A driver is gone: nothing of its work goes on."""

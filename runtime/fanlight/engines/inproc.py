@@ -313,7 +313,7 @@ class InprocNode:
                 connected = fx.Connected("worker", worker.client.id, os.getpid(), {}, action.number)
                 self._inbox.append((peer, connected))
             elif isinstance(action, fx.KillWorker):
-                self._end_worker(action.number, "killed")
+                self._end_worker(action.number, "killed", action.task)
         for peer, messages in effects.out.items():
             client = self.clients.get(peer)
             if client is not None:
@@ -326,9 +326,10 @@ class InprocNode:
                 self._end_worker(worker.number, worker.executor.exiting)
                 assert peer not in self.workers
 
-    def _end_worker(self, number: int, how: str) -> None:
+    def _end_worker(self, number: int, how: str, task: bytes = b"") -> None:
+        """With a ``task``: only if that is what it runs."""
         for peer, worker in list(self.workers.items()):
-            if worker.number == number:
+            if worker.number == number and task in (b"", worker.executor.running):
                 del self.workers[peer]
                 del self.clients[peer]
                 worker.client.link.close()  # what it still says is of no use

@@ -161,7 +161,11 @@ class Node:
         *lines, self.zygote_pending = self.zygote_pending.split(b"\n")
         words = [line.decode().split() for line in lines]
         self.workers_exited(
-            [(int(w[1]), zygote.describe_status(w[2])) for w in words if w[0] == "exited"]
+            [
+                (int(w[1]), zygote.describe_status(w[2]), zygote.begun_task(w))
+                for w in words
+                if w[0] == "exited"
+            ]
         )
         heard = [self.preparations.heard(w) for w in words if w[0].startswith("prepar")]
         if any(heard):
@@ -180,22 +184,22 @@ class Node:
         if self.stop_reason:
             return
         self.adopt_zygote(*zygote.fork(self.boot))
-        lost = []
+        lost: list[tuple[int, str, bytes | None]] = []
         for worker in self.core.workers.values():
             if not worker.pid:  # it was to be started, or had just been
                 self.tell_zygote(f"spawn {worker.number} {worker.id.hex()} {worker.env}")
                 continue
-            lost.append((worker.number, "its parent process (the zygote) died"))
+            lost.append((worker.number, "its parent process (the zygote) died", None))
             for kill in (os.killpg, os.kill):  # it is dead on Linux; what it started is not
                 with contextlib.suppress(OSError):
                     kill(worker.pid, signal.SIGKILL)
         self.workers_exited(lost)
         self.preparations.zygote_died()
 
-    def workers_exited(self, dead: list[tuple[int, str]]) -> None:
+    def workers_exited(self, dead: list[tuple[int, str, bytes | None]]) -> None:
         """Handle what workers still sent, then their ends: all in one step, so that the work of
         one dead worker is not given to another."""
-        connections = [self.worker_peers.pop(number, None) for number, _ in dead]
+        connections = [self.worker_peers.pop(number, None) for number, _, _ in dead]
         stimuli: list[tuple[int, Any]] = []
         for connection in connections:
             while connection is not None and connection.peer in self.peers:
@@ -203,7 +207,7 @@ class Node:
                 if not got:
                     break
                 stimuli += got
-        stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n))) for n, how in dead]
+        stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n), task)) for n, how, task in dead]
         self.step(stimuli)
         for connection in connections:
             if connection is not None:
@@ -423,7 +427,7 @@ class Node:
             if isinstance(action, fx.SpawnWorker):
                 self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()} {action.env}")
             elif isinstance(action, fx.KillWorker):
-                self.tell_zygote(f"kill {action.number}")
+                self.tell_zygote(f"kill {action.number} {action.task.hex()}")
             elif isinstance(action, fx.PrepareEnvironment):
                 answer = self.preparations.start(action)
                 if answer is not None:

@@ -3,8 +3,11 @@
 It is the workers' parent: it reports how each one ended, and when the node goes away, in whatever
 way, it kills them all and removes the session's files.
 
-Node -> zygote: lines ``spawn NUMBER HEXID [ENVIRONMENT]``, ``kill NUMBER``, ``stop``.
-Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS``.
+Each worker shares a page with it, in which it notes the task that it begins: so the one that killed
+its process is known, and a task can be killed without hitting the next one.
+
+Node -> zygote: lines ``spawn NUMBER HEXID [ENVIRONMENT]``, ``kill NUMBER [TASK]``, ``stop``.
+Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS [TASK]``; ``-`` for no task.
 Both: lines about the helpers that prepare runtime environments (:mod:`fanlight.node.environments`).
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import select
 import signal
@@ -21,11 +25,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from fanlight import ids
+
 if TYPE_CHECKING:
     from fanlight.node.boot import BootConfig
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_STOP_SECONDS = 0.2  # for a process to be seen stopped; it may sleep in the kernel
 
 
 def _prctl(option: int, value: int) -> None:
@@ -90,6 +97,7 @@ class _Zygote:
         self.pid = os.getpid()
         self.children: dict[int, int] = {}  # pid -> number
         self.helpers: dict[int, int] = {}  # pid -> number of the preparation
+        self.pages: dict[int, mmap.mmap] = {}  # by pid
         self.wake_r, wake_w = os.pipe()
         os.set_blocking(self.wake_r, False)
         os.set_blocking(wake_w, False)
@@ -126,7 +134,7 @@ class _Zygote:
             self.spawn(int(words[1]), words[2], words[3] if len(words) > 3 else "")
         elif words[0] == "kill":
             for pid, number in self.children.items():
-                if number == int(words[1]):
+                if number == int(words[1]) and self.may_kill(pid, words[2:]):
                     _kill_group(pid)
         elif words[0] == "prepare":
             self.prepare(int(words[1]))
@@ -173,21 +181,50 @@ class _Zygote:
             os.chdir(self.boot.cwd)
         os.execv(sys.executable, [sys.executable, "-c", code])
 
+    def may_kill(self, pid: int, task: list[str]) -> bool:
+        """Whether the task, if one is named, is the last one that the process has begun.
+
+        Looked at while the process is stopped, so that no other task can begin meanwhile; when it
+        is not to be killed, it goes on.
+        """
+        if not task or self.begun(pid) != task[0]:
+            return not task
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGSTOP)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while hasattr(os, "waitid") and time.monotonic() < deadline:
+                if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    break
+                time.sleep(0.0005)
+        if self.begun(pid) == task[0]:
+            return True
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
+        return False
+
+    def begun(self, pid: int) -> str:
+        """The last task that a worker has begun; "" for none."""
+        task = self.pages[pid][: ids.TASK_LEN]
+        return task.hex() if any(task) else ""
+
     def spawn(self, number: int, worker_id: str, env: str) -> None:
+        page = mmap.mmap(-1, ids.TASK_LEN)
         try:
             pid = os.fork()
         except OSError as e:
+            page.close()
             self.tell(f"exited {number} fork:{e.errno}")
             return
         if pid:
             self.children[pid] = number
+            self.pages[pid] = page
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
             self.tell(f"spawned {number} {pid}")
             return
         code = 1
         try:
-            self.become_worker(number, worker_id, env)
+            self.become_worker(number, worker_id, env, page)
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
@@ -200,11 +237,11 @@ class _Zygote:
                 sys.stderr.flush()
             os._exit(code)
 
-    def become_worker(self, number: int, worker_id: str, env: str) -> None:
+    def become_worker(self, number: int, worker_id: str, env: str, page: mmap.mmap) -> None:
         self.leave(os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"))
         from fanlight.worker import main
 
-        main.run(self.boot, number, bytes.fromhex(worker_id), env)
+        main.run(self.boot, number, bytes.fromhex(worker_id), env, page)
 
     def leave(self, log: str) -> None:
         """In a fresh fork: nothing of the zygote's stays but its warmth; output goes to ``log``."""
@@ -231,7 +268,8 @@ class _Zygote:
                 return
             number = self.children.pop(pid, None)
             if number is not None:
-                self.tell(f"exited {number} {status}")
+                self.tell(f"exited {number} {status} {self.begun(pid) or '-'}")
+                self.pages.pop(pid).close()
                 continue
             number = self.helpers.pop(pid, None)
             if number is not None:
@@ -304,6 +342,17 @@ def request_path(session_dir: str, number: int) -> str:
 def log_path(session_dir: str, number: int) -> str:
     """What a helper writes."""
     return os.path.join(session_dir, "logs", f"environment-{number}.log")
+
+
+def begun_task(words: list[str]) -> bytes | None:
+    """The task in a line ``exited …``; None where it names none.
+
+    >>> begun_task("exited 3 9 -".split()), begun_task("exited 3 fork:12".split())
+    (b'', None)
+    """
+    if len(words) < 4:
+        return None
+    return b"" if words[3] == "-" else bytes.fromhex(words[3])
 
 
 def describe_status(status: str) -> str:

@@ -315,6 +315,8 @@ class SimulatedWorker(SimulatedClient):
         self.actor = b""
         self.blocked = False
         self.exiting = ""
+        self.begun = b""  # the task that began last
+        self.watched = True  # whether anybody knows, when it is dead
 
     def handle(self, message: Any) -> None:
         match message:
@@ -358,6 +360,7 @@ class SimulatedWorker(SimulatedClient):
         while free and self.queue and len(self.running) < self.concurrency:
             execute = self.queue.popleft()
             self.running[execute.task] = execute
+            self.begun = execute.task
         if self.exiting and not self.running:
             self.crash("exit code 0")
 
@@ -466,4 +469,5 @@ class SimulatedWorker(SimulatedClient):
         """The second half of ``crash``, after ``disconnect``."""
         if self.node.workers.pop(self.number, None) is not None:
             self.node.dying.pop(self.number, None)
-            self.node.post([(0, fx.WorkerExited(self.number, how, log))])
+            begun = self.begun if self.watched else None
+            self.node.post([(0, fx.WorkerExited(self.number, how, log, begun))])

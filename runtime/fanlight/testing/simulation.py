@@ -107,9 +107,7 @@ class SimulatedNode:
                 if self.prompt:
                     self.answer_spawn()
             elif isinstance(action, fx.KillWorker):
-                self.dying[action.number] = "killed by SIGKILL"
-                if self.prompt:
-                    self.reap(action.number)
+                self._kill(action)
             elif isinstance(action, fx.PrepareEnvironment):
                 self.preparing[action.number] = action
             elif isinstance(action, fx.CancelPreparation):
@@ -123,6 +121,16 @@ class SimulatedNode:
                     client.disconnect()
             elif isinstance(action, fx.Stop):
                 self.stopped = self.stopped or action.reason
+
+    def _kill(self, action: fx.KillWorker) -> None:
+        worker = self.workers.get(action.number)
+        if action.task:
+            if worker is not None and worker.begun == action.task:
+                worker.crash("killed by SIGKILL")  # at once: nothing else begins
+            return
+        self.dying[action.number] = "killed by SIGKILL"
+        if self.prompt:
+            self.reap(action.number)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; the core gets one tick at the end."""

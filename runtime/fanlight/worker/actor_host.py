@@ -178,8 +178,9 @@ def _terminate() -> None:
 
 
 async def _construct(cls: type, args: Any, kwargs: Any) -> Any:
-    if not inspect.iscoroutinefunction(cls.__init__):
+    initialize: Any = inspect.getattr_static(cls, "__init__")
+    if not inspect.iscoroutinefunction(initialize):
         return cls(*args, **kwargs)
     instance = cls.__new__(cls, *args, **kwargs)
-    await cls.__init__(instance, *args, **kwargs)
+    await initialize(instance, *args, **kwargs)
     return instance

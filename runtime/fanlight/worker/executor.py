@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fanlight import context, errors
+from fanlight import context, errors, ids
 from fanlight import messages as m
 from fanlight.client.client import Client, decode_args
 from fanlight.config import UNITS
@@ -51,11 +51,18 @@ class Executor:
     host_class = ActorHost
 
     def __init__(
-        self, client: Client, streams: list[Any], gpu_tokens: list[str] | None = None
+        self,
+        client: Client,
+        streams: list[Any],
+        gpu_tokens: list[str] | None = None,
+        begun: Any = None,
     ) -> None:
+        """``begun`` is where the id of the task that began last is written, 24 bytes: memory
+        shared with the parent process, who looks when this one is dead."""
         self.client = client
         self.gpu_tokens = gpu_tokens or []
         self.streams = streams
+        self._begun = begun if begun is not None else bytearray(ids.TASK_LEN)
         self.functions: dict[bytes, Any] = {}
         self.blobs: dict[bytes, bytes] = {}
         self.specs: dict[int, m.TaskSpec] = {}
@@ -202,7 +209,7 @@ class Executor:
                 self.flush()
             if self.threads and spec.kind != m.ACTOR_CALL:
                 self._show_threads(spec)
-            self.running = execute.task
+            self.running = self._begun[: ids.TASK_LEN] = execute.task
             self.run(execute, spec, main=True)
             self.running = b""
 
@@ -243,6 +250,8 @@ class Executor:
             # The node must know of a segment before we give it back, and of the refs in a result
             # before we drop ours.
             alone = any(v.kind == m.STORED or v.contained for v in done.values)
+            # Nor may a result be lost whose task is not to run twice.
+            alone = alone or not self.specs[execute.spec].max_retries
             if alone or not (quick and self.queue) or len(self._done) >= _BATCH:
                 self.flush()
         else:

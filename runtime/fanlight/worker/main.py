@@ -23,11 +23,16 @@ from fanlight.worker.logfile import LogFile
 from fanlight.worker.output import TaskStream
 
 if TYPE_CHECKING:
+    import mmap
+
     from fanlight.node.boot import BootConfig
 
 
-def run(boot: BootConfig, number: int, worker_id: bytes, env: str = "") -> None:
-    """Connect to the node and run tasks until told to end; returns normally at a graceful end."""
+def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.mmap) -> None:
+    """Connect to the node and run tasks until told to end; returns normally at a graceful end.
+
+    ``begun``: see :class:`Executor`.
+    """
     with contextlib.suppress(OSError):
         os.chdir(boot.cwd)
     sys.path[:] = boot.sys_path
@@ -48,7 +53,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str = "") -> None:
     base = os.path.join(boot.session_dir, "logs", f"worker-{worker_id.hex()}-{os.getpid()}")
     out.log, err.log = LogFile(base + ".out"), LogFile(base + ".err")
     sys.stdout, sys.stderr = out, err
-    executor = Executor(client, [out, err], boot.gpu_tokens)
+    executor = Executor(client, [out, err], boot.gpu_tokens, begun)
     executor.threads = 1 if boot.set_threads else 0
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
