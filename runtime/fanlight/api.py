@@ -397,8 +397,11 @@ def available_resources() -> dict[str, float]:
     return {**free, "object_store_memory": float(facts["capacity"] - facts["used"])}
 
 
-def get_gpu_ids() -> list[int]:
-    """The GPUs of the task or actor that calls this; [] without one."""
+def get_gpu_ids() -> list[Any]:
+    """The GPUs of the task or actor that calls this; [] without one.
+
+    Numbers; or, where CUDA_VISIBLE_DEVICES was set when the runtime started, the names from there.
+    """
     sessions.ensure()
     running = context.current.get()
     return list(running.gpus) if running is not None else []

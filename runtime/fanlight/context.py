@@ -27,7 +27,7 @@ class TaskContext:
         self.namespace = ""
         self.attempt = 0
         self.job = 0
-        self.gpus: list[int] = []
+        self.gpus: list[Any] = []
         self.resources: dict[str, float] = {}
         self.cancelled = False
         self.on_loop = False  # a method of an async actor

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fanlight.engines.base import Subscription
     from fanlight.node.boot import BootConfig
     from fanlight.observe.discover import ConnectionInfo
+    from fanlight.observe.gpu import Gpu
     from fanlight.refs import ObjectRef
 
 _current: Session | None = None
@@ -221,8 +222,17 @@ def _totals(
     num_cpus: float | None, num_gpus: float | None, resources: dict[str, float] | None
 ) -> dict[str, int]:
     """Resources of a new node, in units of 1/10000."""
+    from fanlight.observe.gpu import accelerator_type
+
+    devices = _gpus() if num_gpus is None or num_gpus > 0 else []
+    names = _gpu_tokens(devices)
     if num_gpus is None:
-        num_gpus = len(_gpu_tokens())
+        num_gpus = len(devices)
+    elif num_gpus > len(names) and _gpus_preset():
+        raise ValueError(
+            f"num_gpus={num_gpus:g}, but CUDA_VISIBLE_DEVICES names only {len(names)}: "
+            f"{os.environ['CUDA_VISIBLE_DEVICES']!r}."
+        )
     amounts: dict[str, float] = {
         "CPU": config.cpu_count() if num_cpus is None else num_cpus,
         "memory": float(int(config.memory_bytes() * 0.7)),
@@ -231,15 +241,28 @@ def _totals(
     }
     if num_gpus:
         amounts["GPU"] = num_gpus
+        kinds = {accelerator_type(g.name) for g in devices} - {""}
+        amounts |= {f"accelerator_type:{kind}": 1.0 for kind in sorted(kinds)}
     amounts.update(resources or {})
     return {key: round(value * config.UNITS) for key, value in amounts.items() if value}
 
 
-def _gpu_tokens() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use."""
+def _gpus() -> list[Gpu]:
     from fanlight.observe.gpu import detect_gpus
 
-    return [g.uuid if g.uuid.startswith("MIG-") else str(g.index) for g in detect_gpus()]
+    return detect_gpus()
+
+
+def _gpus_preset() -> bool:
+    """Whether the environment chose the GPUs that we may use."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1", "NoDevFiles")
+
+
+def _gpu_tokens(devices: list[Gpu]) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use."""
+    if not devices and _gpus_preset():  # GPUs that NVML cannot see, or that are made up
+        return [part.strip() for part in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
+    return [g.uuid if g.uuid.startswith("MIG-") else str(g.index) for g in devices]
 
 
 def _make_engine(
@@ -251,15 +274,22 @@ def _make_engine(
     name: str,
 ) -> Any:
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id()}
+    tokens = _gpu_tokens(_gpus()) if "GPU" in totals else []
     if engine == "inproc":
         from fanlight.engines.inproc import InprocEngine
 
-        return InprocEngine(resources=totals, labels=labels, capacity=capacity, info=info)
+        return InprocEngine(
+            resources=totals,
+            labels=labels,
+            capacity=capacity,
+            info=info,
+            gpu_tokens=tokens,
+            gpus_preset=_gpus_preset(),
+        )
     from fanlight.engines.local import LocalEngine
     from fanlight.observe import discover
 
     if address in (None, "local"):
-        tokens = _gpu_tokens() if "GPU" in totals else []
         return LocalEngine.start(
             resources=totals,
             labels=labels,
@@ -267,6 +297,7 @@ def _make_engine(
             name=name,
             info=info,
             gpu_tokens=tokens,
+            gpus_preset=_gpus_preset(),
         )
     found = discover.runtimes()
     if address != "auto":

@@ -36,6 +36,7 @@ from fanlight.observe.discover import ConnectionInfo
 from fanlight.worker.actor_host import ActorHost
 from fanlight.worker.environment import Overlay
 from fanlight.worker.executor import Executor, threads_of
+from fanlight.worker.gpus import VisibleGpus
 from fanlight.worker.output import TaskStream
 
 _DRIVER = 1
@@ -87,7 +88,7 @@ class _InprocWorker:
         self.peer = peer
         self.client = Client(ids.new_client_id(), None)
         self.client.link = _Link(node, peer)
-        self.executor = _InprocExecutor(self.client, node.client)
+        self.executor = _InprocExecutor(self.client, node.client, VisibleGpus(*node.gpus))
 
     def ready(self) -> bool:
         """Whether it has a task that it may run now; a plain actor runs one call at a time."""
@@ -141,9 +142,11 @@ class _InprocExecutor(Executor):
     own_process = False
     host_class = _InprocActor
 
-    def __init__(self, client: Client, driver: Client) -> None:
+    def __init__(self, client: Client, driver: Client, gpus: VisibleGpus) -> None:
         super().__init__(
-            client, [_InprocStream(client, "stdout", None), _InprocStream(client, "stderr", None)]
+            client,
+            [_InprocStream(client, "stdout", None), _InprocStream(client, "stderr", None)],
+            gpus,
         )
         self.running_groups: list[str] = []  # of the calls under way, each within the next
         # Nested calls are the driver's client's business: it is the same process.
@@ -235,7 +238,9 @@ class InprocNode:
         labels: dict[str, str],
         capacity: int,
         info: dict[str, str],
+        gpus: tuple[list[str], bool],
     ) -> None:
+        self.gpus = gpus  # of VisibleGpus
         self.runtime_id = secrets.token_hex(8)
         self.now = time.time()
         cpus = resources.get("CPU", 0) // config.UNITS
@@ -428,8 +433,11 @@ class InprocEngine(NativeEngine):
         labels: dict[str, str],
         capacity: int | None,
         info: dict[str, str],
+        gpu_tokens: list[str],
+        gpus_preset: bool,
     ) -> None:
-        self.node = InprocNode(resources, labels, capacity or 1 << 30, info)
+        gpus = (gpu_tokens, gpus_preset)
+        self.node = InprocNode(resources, labels, capacity or 1 << 30, info, gpus)
         super().__init__(self.node.client)
         self.runtime_id = self.node.runtime_id
         self.node_pid = os.getpid()

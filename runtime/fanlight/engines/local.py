@@ -62,6 +62,7 @@ class LocalEngine(NativeEngine):
         name: str,
         info: dict[str, str],
         gpu_tokens: list[str],
+        gpus_preset: bool,
     ) -> LocalEngine:
         """Start a node process and connect to it. Raises RuntimeLostError if it does not come."""
         runtime_id = secrets.token_hex(8)
@@ -85,6 +86,7 @@ class LocalEngine(NativeEngine):
             driver_info=info,
             driver_client=client_id,
             gpu_tokens=gpu_tokens,
+            gpus_preset=gpus_preset,
             labels=labels,
         )
         log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine

@@ -37,6 +37,7 @@ class BootConfig(msgspec.Struct):
     driver_info: dict[str, str]
     driver_client: bytes
     gpu_tokens: list[str] = []  # what CUDA_VISIBLE_DEVICES calls each GPU, by our number
+    gpus_preset: bool = False  # the environment chose them
     persistent: bool = False
     set_threads: bool = True  # set by the zygote: OMP_NUM_THREADS is ours to choose
     labels: dict[str, str] = {}

@@ -95,6 +95,25 @@ def detect_gpus() -> list[Gpu]:
         sampler.close()
 
 
+def accelerator_type(name: str) -> str:
+    """What ``accelerator_type=`` calls a GPU of this name; "" if that cannot be told.
+
+    >>> [accelerator_type(name) for name in ("NVIDIA A100-SXM4-80GB", "Tesla V100-SXM2-16GB")]
+    ['A100', 'V100']
+    >>> [accelerator_type(name) for name in ("NVIDIA H200 MIG 1g.18gb", "NVIDIA L40S")]
+    ['H200', 'L40S']
+    >>> accelerator_type("NVIDIA GeForce RTX 4090"), accelerator_type("NVIDIA RTX A6000")
+    ('RTX-4090', 'A6000')
+    """
+    words = [w for w in name.replace("-", " ").split() if w not in ("NVIDIA", "Tesla", "GeForce")]
+    for i, word in enumerate(words):
+        if word.isdecimal() and i:
+            return f"{words[i - 1]}-{word}"
+        if word[0].isalpha() and any(c.isdecimal() for c in word):
+            return word
+    return ""
+
+
 def _hidden() -> bool:
     """Whether CUDA_VISIBLE_DEVICES says: none."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "NoDevFiles")

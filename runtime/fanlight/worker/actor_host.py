@@ -41,7 +41,7 @@ class ActorHost:
         self.name = spec.method
         self.namespace = spec.namespace
         self.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
-        self.gpus = execute.gpus or []
+        self.gpus: list[Any] = []  # as the context of its constructor has them
         self.where = spec.where
         self.limits = {"": spec.max_concurrency, **spec.groups}
         self.is_async = False

@@ -26,6 +26,7 @@ from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
 from fanlight.worker import values
 from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
+from fanlight.worker.gpus import VisibleGpus
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,13 +55,13 @@ class Executor:
         self,
         client: Client,
         streams: list[Any],
-        gpu_tokens: list[str] | None = None,
+        gpus: VisibleGpus,
         begun: Any = None,
     ) -> None:
         """``begun`` is where the id of the task that began last is written, 24 bytes: memory
         shared with the parent process, who looks when this one is dead."""
         self.client = client
-        self.gpu_tokens = gpu_tokens or []
+        self.gpus = gpus
         self.streams = streams
         self._begun = begun if begun is not None else bytearray(ids.TASK_LEN)
         self.functions: dict[bytes, Any] = {}
@@ -75,8 +76,6 @@ class Executor:
         self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
         self.threads = 0  # OMP_NUM_THREADS as it is now; 0 if it is the user's, not ours
         self._quick: dict[int, bool] = {}
-        self._cuda: str | None = None  # CUDA_VISIBLE_DEVICES as it was before a task with GPUs
-        self._cuda_was_set = False
         self._done: deque[m.Done] = deque()  # results held back
         self._sending = threading.RLock()  # whoever flushed knows that they are sent
         self._active: dict[bytes, context.TaskContext] = {}
@@ -270,7 +269,7 @@ class Executor:
         task = context.TaskContext(execute.task, spec.name, spec.origin)
         task.attempt = execute.attempt
         task.job = execute.job
-        task.gpus = execute.gpus or []
+        task.gpus = self.gpus.ids(execute.gpus)
         task.blocking = spec.kind == m.TASK
         task.namespace = spec.namespace
         task.where = spec.where
@@ -299,7 +298,7 @@ class Executor:
                 if execute.task in self.cancelled:
                     raise _Cancelled
                 if execute.gpus is not None:
-                    self._show_gpus(execute.gpus)
+                    self.gpus.show(execute.gpus)
                 function, args, kwargs = self._prepare(execute, spec)
                 prepared = time.perf_counter()
                 try:
@@ -334,7 +333,7 @@ class Executor:
         finally:
             self._release_arguments(execute)
             if execute.gpus is not None and not (self.actor is not None and self.own_process):
-                self._show_gpus(None)  # an actor keeps its GPUs for life
+                self.gpus.restore()  # an actor keeps its GPUs for life
             del self._active[execute.task]
             context.current.reset(token)
             if lane is not None and lane.ended():
@@ -379,23 +378,6 @@ class Executor:
             if begun and actor.ended():
                 self._leave(actor)
 
-    def _show_gpus(self, gpus: list[int] | None) -> None:
-        """Let CUDA see just these GPUs; None restores what it saw before."""
-        if gpus is not None:
-            if self._cuda is None:
-                self._cuda = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-                self._cuda_was_set = "CUDA_VISIBLE_DEVICES" in os.environ
-            names = self.gpu_tokens
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
-                names[i] if i < len(names) else str(i) for i in gpus
-            )
-        elif self._cuda is not None:
-            if self._cuda_was_set:
-                os.environ["CUDA_VISIBLE_DEVICES"] = self._cuda
-            else:
-                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-            self._cuda = None
-
     def _settle(self, result: Any) -> Any:
         """What a function returned; a coroutine has nobody to run it."""
         if inspect.iscoroutine(result):
@@ -414,6 +396,7 @@ class Executor:
             return method, args, kwargs
         cls = self.function(spec.function)
         self.actor = self.host_class(execute, spec, self.run, self._run_async)
+        self.actor.gpus = self.gpus.ids(execute.gpus)
         running = context.current.get()
         if running is not None:
             self.actor.describe(running)

@@ -19,6 +19,7 @@ from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire.failures import ConnectionLost
 from fanlight.worker.executor import Executor
+from fanlight.worker.gpus import VisibleGpus
 from fanlight.worker.logfile import LogFile
 from fanlight.worker.output import TaskStream
 
@@ -53,7 +54,8 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     base = os.path.join(boot.session_dir, "logs", f"worker-{worker_id.hex()}-{os.getpid()}")
     out.log, err.log = LogFile(base + ".out"), LogFile(base + ".err")
     sys.stdout, sys.stderr = out, err
-    executor = Executor(client, [out, err], boot.gpu_tokens, begun)
+    gpus = VisibleGpus(boot.gpu_tokens, boot.gpus_preset)
+    executor = Executor(client, [out, err], gpus, begun)
     executor.threads = 1 if boot.set_threads else 0
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
