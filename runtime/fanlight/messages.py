@@ -28,6 +28,11 @@ TASK = 0
 ACTOR_CREATE = 1
 ACTOR_CALL = 2
 
+# Kinds of metrics --------------------------------------------------------------------------------
+COUNTER = 0
+GAUGE = 1
+HISTOGRAM = 2
+
 
 class Value(Struct, array_like=True, gc=False):
     """The value of one object as it travels: where it is, or what went wrong."""
@@ -246,6 +251,22 @@ class GroupReady(Struct, array_like=True, tag=42):
     data: bytes
 
 
+class MetricChange(Struct, array_like=True):
+    """What one process recorded for one metric and set of tags since it last told."""
+
+    name: str
+    kind: int
+    text: str  # what it measures, for people
+    tags: dict[str, str]
+    value: float  # counters: to add; gauges: the latest; histograms: the sum of the observed
+    boundaries: list[float] = []  # histograms: the upper bounds of all buckets but the last
+    counts: list[int] = []  # histograms: how many observed values fell into each bucket
+
+
+class Metrics(Struct, array_like=True, tag=29):
+    changes: list[MetricChange]
+
+
 # Worker -> node ----------------------------------------------------------------------------------
 class Done(Struct, array_like=True, tag=30):
     task: bytes
@@ -375,6 +396,7 @@ FromClient = (
     | Shutdown
     | Unmapped
     | CallSite
+    | Metrics
     | Done
     | Blocked
     | Unblocked

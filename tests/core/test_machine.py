@@ -376,6 +376,17 @@ class CoreMachine(RuleBasedStateMachine):
         """Workers that come from now on cannot enter it; or can again."""
         self.node.broken ^= {key}
 
+    @rule(
+        who=pick,
+        name=st.sampled_from(["a", "b"]),
+        kind=st.sampled_from([m.COUNTER, m.GAUGE, m.HISTOGRAM]),
+        tag=st.sampled_from(["x", "y"]),
+    )
+    def measures(self, who: int, name: str, kind: int, tag: str) -> None:
+        bounds, counts = ([1.0, 2.0], [0, 1, 2]) if kind == m.HISTOGRAM else ([], [])
+        change = m.MetricChange(name, kind, "", {"tag": tag}, 1.0, bounds, counts)
+        self.client(who).send(m.Metrics([change]))
+
     @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 30.0, 90.0]))
     def tick(self, seconds: float) -> None:
         self.node.advance(seconds)

@@ -72,6 +72,8 @@ class Client:
         )
         self.on_output: Callable[[m.Output], None] = lambda output: None
         self.on_notice: Callable[[str], None] = lambda text: None
+        # Called before a task's end is reported, so that what it recorded is known by then.
+        self.before_report: Callable[[], None] | None = None
         self.before_block: Callable[[], Callable[[], None] | None] = lambda: None
         self.handlers: dict[type, Callable[[Any], None]] = {
             m.Objects: self._objects,

@@ -17,6 +17,7 @@ from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model, placement
 from fanlight.core.environments import E_PREPARING
+from fanlight.core.metrics import MOST_SERIES
 from fanlight.core.model import Actor, Object, Task, Worker
 from fanlight.core.resources import Pool
 from fanlight.ids import ACTOR_SUFFIX, handle_oid
@@ -54,6 +55,17 @@ class _Check:
         self.actors()
         self.objects()
         self.segments()
+        self.metrics()
+
+    # --- metrics -----------------------------------------------------------------------------
+
+    def metrics(self) -> None:
+        metrics = self.core.metrics
+        found = [(metric, s) for metric in metrics.table.values() for s in metric.series.values()]
+        self.that(metrics.count == len(found) <= MOST_SERIES, b"", f"{metrics.count} series")
+        for metric, series in found:
+            buckets = len(metric.boundaries) + 1 if metric.kind == m.HISTOGRAM else 0
+            self.that(len(series.counts) == buckets, b"", "a histogram has other buckets")
 
     # --- resources ---------------------------------------------------------------------------
 

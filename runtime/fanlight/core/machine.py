@@ -30,6 +30,7 @@ from fanlight.core.effects import (
     WorkerExited,
 )
 from fanlight.core.environments import Environments
+from fanlight.core.metrics import Metrics
 from fanlight.core.model import (
     W_DEAD,
     W_STARTING,
@@ -102,6 +103,7 @@ class Core:
         self.scheduler = Scheduler(self, config.pool_size)
         self.placement = Placement(self)
         self.actors: Actors = Actors(self)
+        self.metrics = Metrics(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
         self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
         self.dead_actors: deque[bytes] = deque()
@@ -131,6 +133,7 @@ class Core:
             m.KillActor: lambda _, x: self.actors.kill(x.actor, x.no_restart),
             m.Reserve: self._reserve,
             m.Query: self._query,
+            m.Metrics: self.metrics.record,
             m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
             m.CallSite: lambda _, x: self.objects.note_site(x.oids, x.site),
             m.Blocked: self._blocked,

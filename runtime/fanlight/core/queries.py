@@ -70,6 +70,10 @@ def _named_actors(core: Core, client: Client, args: Args) -> Any:
     ]
 
 
+def _prometheus(core: Core, client: Client, args: Args) -> Any:
+    return core.metrics.text()
+
+
 def why(core: Core, task: Task) -> str:
     """One sentence on what an unfinished task waits for."""
     if task.state == model.PENDING_ARGS:
@@ -244,4 +248,5 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "state": state.listing,
     "state_summary": state.summary,
     "timeline": timeline.query,
+    "prometheus": _prometheus,
 }

@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fanlight.util.placement_group import placement_group
 
 if TYPE_CHECKING:
-    from fanlight.util import accelerators, multiprocessing, queue, scheduling_strategies, state
+    from fanlight.util import (
+        accelerators,
+        metrics,
+        multiprocessing,
+        queue,
+        scheduling_strategies,
+        state,
+    )
     from fanlight.util.actor_pool import ActorPool
     from fanlight.util.check_serialize import inspect_serializability
     from fanlight.util.helpers import (
@@ -57,7 +64,9 @@ _HOME = {
     "register_serializer": "serialization",
     "remove_placement_group": "placement_group",
 }
-_MODULES = ("accelerators", "multiprocessing", "queue", "scheduling_strategies", "state")
+_MODULES = (
+    "accelerators", "metrics", "multiprocessing", "queue", "scheduling_strategies", "state",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +107,7 @@ __all__ = [
     "inspect_serializability",
     "list_named_actors",
     "map_unordered",
+    "metrics",
     "multiprocessing",
     "placement_group",
     "placement_group_table",

@@ -237,7 +237,12 @@ class Executor:
         with self._sending:
             done = self._take_done()
             if done:
-                self.client.link.send(done)
+                self._send(done)
+
+    def _send(self, done: list[m.Done]) -> None:
+        if self.client.before_report is not None:
+            self.client.before_report()
+        self.client.link.send(done)
 
     def _report(self, execute: m.Execute, done: m.Done, main: bool) -> None:
         done.started = time.time() - done.duration
@@ -254,7 +259,7 @@ class Executor:
             if alone or not (quick and self.queue) or len(self._done) >= _BATCH:
                 self.flush()
         else:
-            self.client.link.send([done])
+            self._send([done])
         for value in done.values:
             self.client.release(value)
 
