@@ -216,3 +216,37 @@ def test_the_task_of_a_ref(rt):
 
     ref = me.remote()
     assert rt.get(ref) == ref.task_id().hex()
+
+
+@line("ARG.10", "ARG.13")
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_what_arguments_share_is_shared_in_the_task(rt, size):
+    """Better than the reference, which pickles each argument by itself."""
+
+    @rt.remote
+    def look(a, b, ref, *, inside):
+        a.append(1)
+        return b is a, inside["a"] is a, len(inside["a"]) == len(b), ref
+
+    shared = [bytes(size)]
+    ref = rt.put("from a ref")
+    assert rt.get(look.remote(shared, shared, ref, inside={"a": shared})) == (
+        True,
+        True,
+        True,
+        "from a ref",
+    )
+    assert len(shared) == 1
+
+
+@line("ARG.7", "ARG.13", "GC.4")
+def test_refs_in_large_arguments(rt):
+    @rt.remote
+    def look(parts, ref, *, more):
+        return rt.get(parts["refs"]), ref, rt.get(more[1]), len(more[0])
+
+    refs = [rt.put(i) for i in range(3)]
+    more = [bytes(300_000), rt.put("more")]
+    pending = look.remote({"data": bytes(200_000), "refs": refs}, rt.put("top"), more=more)
+    del refs, more
+    assert rt.get(pending) == ([0, 1, 2], "top", "more", 300_000)

@@ -221,7 +221,7 @@ class Client:
     ) -> tuple[bytes, list[bytes], list[bytes]]:
         """Pickle arguments: bytes, objects to fill in at the top level, refs nested deeper.
 
-        Large arguments are stored first, each as an object of its own.
+        Large ones are stored first, as an object, which is the last of those to fill in.
         """
         deps: list[bytes] = []
         slots: list[int | str] = []
@@ -241,28 +241,12 @@ class Client:
             raise failures.cannot_serialize_arguments(what, args, kwargs, e) from e
         if packed.size <= config.INLINE_LIMIT or self.writer is None:
             return packed.to_bytes(), deps, packed.contained
-        return self._encode_large(args, kwargs, slots, deps)
-
-    def _encode_large(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        slots: list[int | str],
-        deps: list[bytes],
-    ) -> tuple[bytes, list[bytes], list[bytes]]:
-        extra: list[int | str] = []
-        parts: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-        for key, value in parts:
-            part = serialization.dumps(value)
-            if part.size > config.INLINE_LIMIT // 4:
-                ref = self._put(part)
-                self._keep_until_sent.append(ref)
-                deps.append(ref._id)
-                extra.append(key)
-        slots = slots + extra
-        args, kwargs = _cleared(args, kwargs, extra)
-        packed = serialization.dumps((args, kwargs, slots))
-        return packed.to_bytes(), deps, packed.contained
+        # As one object: what arguments share is shared in the task too, and pickled once. Whoever
+        # keeps a view of one of them keeps the memory of all, though.
+        ref = self._put(packed)
+        self._keep_until_sent.append(ref)
+        deps.append(ref._id)
+        return b"", deps, []
 
     @property
     def _keep_until_sent(self) -> list[ObjectRef[Any]]:
@@ -583,11 +567,14 @@ def _cleared(
     )
 
 
-def decode_args(client: Client, blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+def decode_args(blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """The worker's side of ``encode_args``: arguments with ``values`` filled in."""
-    if not blob:
+    if blob:
+        args, kwargs, slots = serialization.loads(blob)
+    elif values:
+        args, kwargs, slots = values.pop()
+    else:
         return [], {}
-    args, kwargs, slots = serialization.loads(blob)
     args = list(args)
     for slot, value in zip(slots, values, strict=True):
         if type(slot) is int:

@@ -392,7 +392,7 @@ class Executor:
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
         deps = [self.client.decode(v) for v in execute.deps]
-        args, kwargs = decode_args(self.client, execute.args, deps)
+        args, kwargs = decode_args(execute.args, deps)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs
         if spec.kind == m.ACTOR_CALL:
