@@ -51,13 +51,16 @@ if TYPE_CHECKING:
         shutdown,
         wait,
     )
+    from fanlight.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.trace import timeline
 
 _HOME = {
     "ActorHandle": "actor",
+    "DynamicObjectRefGenerator": "generators",
     "ObjectRef": "refs",
+    "ObjectRefGenerator": "generators",
     "available_resources": "api",
     "cancel": "api",
     "cluster_resources": "api",
@@ -145,7 +148,9 @@ def unload_ipython_extension(ipython: Any) -> None:
 
 __all__ = [
     "ActorHandle",
+    "DynamicObjectRefGenerator",
     "ObjectRef",
+    "ObjectRefGenerator",
     "__version__",
     "actor",
     "available_resources",

@@ -106,7 +106,7 @@ def describe_methods(cls: type) -> dict[str, dict[str, Any]]:
         own = parameters if static else parameters[1:]
         methods[name] = {
             "parameters": [(p.name, int(p.kind), p.default is not p.empty) for p in own],
-            "options": getattr(member, "__fanlight_method__", {}),
+            "options": _generator_default(member) | getattr(member, "__fanlight_method__", {}),
             "async": inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member),
         }
     return methods
@@ -120,6 +120,11 @@ def check_group(group: str | None, groups: dict[str, int], label: str) -> None:
             f"{label} is to run in the concurrency group {group!r}; the groups of its class are: "
             f"{known} (concurrency_groups= of @remote)."
         )
+
+
+def _generator_default(member: Any) -> dict[str, Any]:
+    generator = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member)
+    return {"num_returns": "streaming"} if generator else {}
 
 
 def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -13,6 +13,7 @@ from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle
 from fanlight.client.waiting import Rest
+from fanlight.generators import ObjectRefGenerator
 from fanlight.labels import check_labels
 from fanlight.refs import ObjectRef
 from fanlight.remote_function import RemoteFunction
@@ -306,7 +307,7 @@ def put(value: Any) -> ObjectRef[Any]:
 
 
 def wait(
-    refs: list[ObjectRef[Any]],
+    refs: list[Any],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
@@ -314,16 +315,21 @@ def wait(
 ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
     """Wait until ``num_returns`` refs are ready; returns (ready, not ready), in input order.
 
-    A failed task counts as ready. After ``timeout`` seconds returns what is ready by then.
+    A failed task counts as ready. After ``timeout`` seconds returns what is ready by then. The list
+    may hold ObjectRefGenerators: one is ready when its ``next`` would not wait.
     """
     if not isinstance(refs, list):
         raise TypeError(f"wait() takes a list of ObjectRefs, not a {type(refs).__name__}.")
     session = sessions._current
     rest = None
+    mixed = False
     if session is not None and not session.client.link.lost:
         rest = session.client.known_rest(refs)  # in a loop over the same refs
     if rest is None:
-        _check_refs(refs, "wait()")
+        mixed = ObjectRefGenerator in set(map(type, refs))
+        _check_refs(
+            [r for r in refs if type(r) is not ObjectRefGenerator] if mixed else refs, "wait()"
+        )
     if timeout is not None and timeout < 0:
         raise ValueError(f"The timeout of wait() cannot be negative, got {timeout}.")
     if rest is None:
@@ -332,7 +338,11 @@ def wait(
     if not refs:
         return [], []
     if rest is None:
-        oids = [r._id for r in refs]
+        oids: list[Any]
+        if mixed:
+            oids = [r._stream if type(r) is ObjectRefGenerator else r._id for r in refs]
+        else:
+            oids = [r._id for r in refs]
         if len(set(oids)) != len(oids):
             raise ValueError("wait() takes a list of unique ObjectRefs.")
     else:
@@ -342,6 +352,10 @@ def wait(
             f"num_returns of wait() must be between 1 and the number of refs ({len(refs)}), got "
             f"{num_returns}."
         )
+    if mixed:
+        found = session.client.streams.wait(oids, num_returns, timeout)
+        chosen = set(found)
+        return [refs[i] for i in found], [r for i, r in enumerate(refs) if i not in chosen]
     if rest is None:
         positions = session.engine.wait(oids, num_returns, timeout)
         rest = Rest(refs, oids)
@@ -354,13 +368,17 @@ def wait(
     return ready, left
 
 
-def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     """Cancel the task that makes ``ref``; ``get`` of it then raises TaskCancelledError.
+
+    ``ref`` may be an ObjectRefGenerator: its next item raises the error, and it ends.
 
     A task that has not started never runs. One that runs gets a KeyboardInterrupt, or, with
     ``force=True``, its process is killed. Finished tasks are left alone. Tasks that it submitted
     are cancelled too, unless ``recursive=False``.
     """
+    if type(ref) is ObjectRefGenerator:
+        ref = ref.completed()
     if type(ref) is not ObjectRef:
         raise TypeError(f"cancel() takes an ObjectRef, not a {type(ref).__name__}.")
     sessions.ensure().engine.cancel(ref._id, force, recursive)

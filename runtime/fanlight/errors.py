@@ -141,6 +141,10 @@ class PendingCallsLimitExceeded(FanlightError):
     pass
 
 
+class StreamingGeneratorReplayInconsistentError(FanlightError):
+    """A generator that was run again yielded fewer items than it had delivered before."""
+
+
 class TaskUnschedulableError(FanlightError):
     pass
 
@@ -298,6 +302,7 @@ FAILURES: dict[str, type[FanlightError]] = {
     "owner_died": OwnerDiedError,
     "store_full": ObjectStoreFullError,
     "out_of_memory": OutOfMemoryError,
+    "replay_inconsistent": StreamingGeneratorReplayInconsistentError,
     "task_unschedulable": TaskUnschedulableError,
     "actor_unschedulable": ActorUnschedulableError,
     "task_group_removed": TaskPlacementGroupRemoved,

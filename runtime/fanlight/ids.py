@@ -72,3 +72,8 @@ def handle_oid(actor_id: bytes) -> bytes:
 def task_of(oid: bytes) -> bytes:
     """The id of the task that makes the object ``oid``."""
     return oid[:TASK_LEN]
+
+
+def index_of(oid: bytes) -> int:
+    """Which of its task's objects ``oid`` is."""
+    return int.from_bytes(oid[TASK_LEN:], "little")

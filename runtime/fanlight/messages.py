@@ -33,6 +33,10 @@ COUNTER = 0
 GAUGE = 1
 HISTOGRAM = 2
 
+# Numbers of returns that are none: the function is a generator -----------------------------------
+STREAMING = -1  # object 0 is its end (value None), objects 1, 2, ... are its items
+DYNAMIC = -2  # object 0 holds the refs of all its items
+
 
 class Value(Struct, array_like=True, gc=False):
     """The value of one object as it travels: where it is, or what went wrong."""
@@ -92,6 +96,7 @@ class TaskSpec(Struct, array_like=True):
     max_calls: int = 0  # its worker ends after so many runs of the function; 0: no limit
     label: str = ""  # the function's own name, where ``name`` is one that was given
     where: Where | None = None
+    backpressure: int = 0  # generators: items that may wait for the consumer; 0 for any number
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------
@@ -271,7 +276,8 @@ class Metrics(Struct, array_like=True, tag=29):
 class Done(Struct, array_like=True, tag=30):
     task: bytes
     ok: bool
-    values: list[Value]  # one for each return; on failure one ERROR for all of them
+    # One for each return. On failure one ERROR for all of them, but those named after it.
+    values: list[Value]
     duration: float = 0.0
     error: str = ""  # last line of the traceback, for people
     traceback: str = ""
@@ -321,7 +327,34 @@ class EnvironmentBroken(Struct, array_like=True, tag=38):
     text: str
 
 
+class Yield(Struct, array_like=True, tag=70):
+    """Items of a running generator, in order; their ids say which."""
+
+    task: bytes
+    values: list[Value]
+    paused: bool = False  # nothing more comes before the node answers with Consumed
+
+
+class Consumed(Struct, array_like=True, tag=71):
+    """How many items of a generator were taken; client -> node and node -> worker.
+
+    A client tells it only of generators with back-pressure, and when it dropped the generator. A
+    worker is told when it paused and may go on.
+    """
+
+    task: bytes
+    count: int
+    closed: bool = False  # nobody wants further items
+
+
 # Node -> client ----------------------------------------------------------------------------------
+class StreamEnd(Struct, array_like=True, tag=72):
+    """A generator has ended; all its ``count`` items were sent before this."""
+
+    task: bytes
+    count: int
+
+
 class Objects(Struct, array_like=True, tag=50):
     values: list[Value]
 
@@ -408,6 +441,8 @@ FromClient = (
     | CreateGroup
     | RemoveGroup
     | GroupReady
+    | Yield
+    | Consumed
 )
 FromNode = (
     DefineFunction
@@ -424,5 +459,7 @@ FromNode = (
     | Notice
     | Events
     | Output
+    | Consumed
+    | StreamEnd
 )
 __all__ = [name for name in dir() if name[0].isupper()]

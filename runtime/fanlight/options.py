@@ -76,13 +76,25 @@ def _calls(name: str, value: int) -> None:
 
 def _num_returns(name: str, value: Any) -> None:
     if isinstance(value, str):
-        if value in ("dynamic", "streaming"):
-            raise UnsupportedError(
-                f"num_returns={value!r} (streaming generators) is not in this version of Fanlight."
+        if value == "dynamic":
+            warnings.warn(
+                'num_returns="dynamic" is deprecated: a generator function needs no num_returns, '
+                "and its items arrive while it runs.",
+                DeprecationWarning,
+                stacklevel=6,
             )
-        raise TypeError(f"num_returns must be a whole number, got {value!r}.")
+        elif value != "streaming":
+            raise TypeError(
+                f"num_returns must be a whole number, 'streaming' or 'dynamic', got {value!r}."
+            )
+        return
     if value < 0:
         raise ValueError(f"num_returns cannot be negative, got {value}.")
+
+
+def _backpressure(name: str, value: int) -> None:
+    if value < 1 and value != -1:
+        raise ValueError(f"{name} must be at least 1, or -1 (no limit), got {value}.")
 
 
 def _retry_exceptions(name: str, value: Any) -> None:
@@ -157,6 +169,9 @@ OPTIONS: dict[str, Option] = {
     "resources": Option((dict,), None, True, True, "custom resources, name to amount", _custom),
     "name": Option((str,), None, True, True, "what it is called in the panel; actors: its name"),
     "num_returns": Option((int, str), 1, True, False, "how many objects it returns", _num_returns),
+    "_generator_backpressure_num_objects": Option(
+        (int,), -1, True, False, "items a generator may be ahead of its consumer", _backpressure
+    ),
     "max_retries": Option(
         (int,), 3, True, False, "runs again this often if its worker dies", _count
     ),
@@ -196,6 +211,7 @@ OPTIONS: dict[str, Option] = {
 }
 METHOD_OPTIONS = (
     "name", "num_returns", "max_task_retries", "retry_exceptions", "concurrency_group",
+    "_generator_backpressure_num_objects",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fanlight import errors, refs
+from fanlight.generators import ObjectRefGenerator
 
 
 class OutstandingCalls:
@@ -38,7 +39,9 @@ class OutstandingCalls:
                         "of them, or raise the limit."
                     )
                 made = call(args, kwargs)
-                if made is not None:
+                if isinstance(made, ObjectRefGenerator):
+                    self._refs.append(made.completed())
+                elif made is not None:
                     self._refs.append(made[0] if isinstance(made, list | tuple) else made)
             return made
 

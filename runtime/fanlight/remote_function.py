@@ -59,7 +59,8 @@ class Bindable:
         self._calls: dict[str, Any] = {}  # of that session, by origin
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``)."""
+        """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``); an
+        ObjectRefGenerator when the function is a generator."""
         session, origin, call = self._bound
         current = sessions._current
         if session is not current or current is None or origin != context.origin():

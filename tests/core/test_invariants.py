@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.invariants import validate
 from fanlight.core.machine import Core
@@ -27,6 +28,8 @@ def full_core() -> Core:
     for _ in range(3):
         driver.submit(method_spec(), actor=actor)
     driver.submit(method_spec(), deps=[slow], actor=actor)
+    driver.submit(task_spec("items", cpus=0, returns=m.STREAMING, backpressure=1))
+    node.runs("items").yields(8, paused=True)
     driver.adopt(child)
     driver.subscribe(child)
     return node.core
@@ -46,6 +49,12 @@ def leased(core: Core) -> model.Worker:
 
 def pending(core: Core) -> model.Object:
     return next(o for o in core.objects.table.values() if o.subscribers)
+
+
+def stream(core: Core) -> model.Stream:
+    found = next(iter(core.streams.table.values())).stream
+    assert found is not None
+    return found
 
 
 def ready(core: Core) -> model.Object:
@@ -69,6 +78,9 @@ BREAKS: dict[str, Callable[[Core], object]] = {
     ),
     "missing arguments": lambda c: setattr(task(c, model.PENDING_ARGS), "missing", 2),
     "counts of a group": lambda c: c.groups[0].counts.__setitem__(model.RUNNING, 7),
+    "a generator without its stream": lambda c: c.streams.table.clear(),
+    "items that nobody delivered": lambda c: setattr(stream(c), "seen", 9),
+    "a generator paused for nothing": lambda c: setattr(stream(c), "consumed", 1),
     "children": lambda c: c.tasks.children.clear(),
     "a call in flight that is not in the table": lambda c: c.tasks.table.pop(
         next(iter(actor(c).flight))

@@ -38,6 +38,8 @@ specs = st.sampled_from(
         task_spec("vars", env="vars", retries=1, gpus=0.5, calls=2),
         task_spec("pip", env="pip a"),
         task_spec("pip2", env="pip b", cpus=0),
+        task_spec("items", returns=m.STREAMING, retries=1, retry_exceptions=True),
+        task_spec("few", returns=m.STREAMING, backpressure=1, retries=-1),
     ]
 )
 actor_specs = st.sampled_from(
@@ -51,7 +53,11 @@ actor_specs = st.sampled_from(
     ]
 )
 method_specs = st.sampled_from(
-    [method_spec("A.m"), method_spec("A.r", retries=1, retry_exceptions=True)]
+    [
+        method_spec("A.m"),
+        method_spec("A.r", retries=1, retry_exceptions=True),
+        method_spec("A.g", returns=m.STREAMING, retries=1),
+    ]
 )
 
 
@@ -108,11 +114,26 @@ class CoreMachine(RuleBasedStateMachine):
         return [oid[:16] for oid in client.values if oid.endswith(ACTOR_SUFFIX)]
 
     def running(self, index: int) -> tuple[SimulatedWorker, bytes]:
-        pairs = [(w, t) for w in self.node.busy() for t in w.running if not w.blocked]
-        return one(pairs, index)
+        return one(self.runners(), index)
+
+    def runners(self) -> list[tuple[SimulatedWorker, bytes]]:
+        """Tasks that may do something, and their workers."""
+        return [
+            (w, t)
+            for w in self.node.busy()
+            for t in w.running
+            if not w.blocked and t not in w.paused
+        ]
 
     def some_run(self) -> bool:
-        return any(not w.blocked for w in self.node.busy())
+        return bool(self.runners())
+
+    def generators(self) -> list[tuple[SimulatedWorker, bytes]]:
+        return [
+            (w, t)
+            for w, t in self.runners()
+            if w.specs[w.running[t].spec].num_returns == m.STREAMING
+        ]
 
     def some_plain(self) -> bool:
         return bool(self.plain())
@@ -122,7 +143,9 @@ class CoreMachine(RuleBasedStateMachine):
         return [
             w
             for w in self.node.busy()
-            if not w.blocked and w.specs[w.running[w.current].spec].kind == m.TASK
+            if not w.blocked
+            and w.current not in w.paused
+            and w.specs[w.running[w.current].spec].kind == m.TASK
         ]
 
     # --- clients -----------------------------------------------------------------------------
@@ -268,6 +291,17 @@ class CoreMachine(RuleBasedStateMachine):
         for oid in self.refs(client, [which]):
             client.cancel(oid, force, recursive)
 
+    @precondition(lambda self: any(c.received for c in self.node.clients.values()))
+    @rule(who=pick, which=pick, count=st.integers(0, 9), close=st.integers(0, 3))
+    def take_items(self, who: int, which: int, count: int, close: int) -> None:
+        """A consumer takes items of a generator, or drops it."""
+        client = one([c for c in self.node.clients.values() if c.received], who)
+        task = one(client.received, which)
+        if close:
+            client.consume(task, min(count, client.received[task]))
+        else:
+            client.close_stream(task)
+
     @rule(who=pick, which=pick, no_restart=st.booleans())
     def kill(self, who: int, which: int, no_restart: bool) -> None:
         client = self.client(who)
@@ -307,11 +341,36 @@ class CoreMachine(RuleBasedStateMachine):
             duration=0.0001 if quick else 1.0,
         )
 
+    @rule(who=pick, few=st.booleans(), retries=st.sampled_from([0, 1, -1]))
+    def generate(self, who: int, few: bool, retries: int) -> None:
+        """A generator that needs no CPU: one of them is likely to run."""
+        spec = task_spec(
+            "generator", cpus=0, returns=m.STREAMING, retries=retries, backpressure=2 * few
+        )
+        self.client(who).submit(spec)
+        for worker, task in self.generators():
+            limited = worker.specs[worker.running[task].spec].backpressure
+            worker.yields(*[8, 300][: limited or None], task=task, paused=limited in (1, 2))
+
+    @precondition(lambda self: bool(self.generators()))
+    @rule(
+        which=pick, some=st.lists(sizes, min_size=1, max_size=3), inside=st.lists(pick, max_size=1)
+    )
+    def yields(self, which: int, some: list[int], inside: list[int]) -> None:
+        worker, task = one(self.generators(), which)
+        limited = worker.specs[worker.running[task].spec].backpressure
+        worker.yields(
+            *some[: limited or None],
+            task=task,
+            contained=self.inside(worker, inside, ids.object_id(task, 0)),
+            paused=bool(limited),
+        )
+
     @precondition(some_run)
-    @rule(which=pick, retriable=st.booleans())
-    def fail(self, which: int, retriable: bool) -> None:
+    @rule(which=pick, retriable=st.booleans(), kept=st.integers(0, 2), size=sizes)
+    def fail(self, which: int, retriable: bool, kept: int, size: int) -> None:
         worker, task = self.running(which)
-        worker.finish(task, error="ValueError: no", retriable=retriable)
+        worker.finish(task, error="ValueError: no", retriable=retriable, kept=kept, sizes=[size])
 
     @precondition(some_plain)
     @rule(which=pick)

@@ -22,6 +22,7 @@ from fanlight import config, context, errors, ids, refs, serialization
 from fanlight import messages as m
 from fanlight.client import call_sites, failures, waiting
 from fanlight.client.counts import Counts
+from fanlight.client.streams import Streams
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
@@ -83,6 +84,7 @@ class Client:
             m.Recycle: self._recycle,
             m.Discard: self._discard,
         }
+        self.streams = Streams(self)
 
     def handle(self, message: Any) -> None:
         """Take one message of the node; called by the link."""
@@ -106,12 +108,16 @@ class Client:
                     self._failed += 1
                 if self._callbacks:
                     self._call_back(oid)
+            elif self.streams.open:
+                self.streams.arrived(value)
 
     def _arrived_stored(self, value: m.Value) -> None:
         name = value.data.decode()
         assert self.reader is not None
         with self._lock:
             self.reader.got(name)
+            if value.oid not in self.entries and self.streams.arrived(value):
+                return
             if value.oid not in self.entries or self.entries[value.oid] is not None:
                 self.reader.done(name)  # dropped meanwhile, or known already
                 self.link.wake()
@@ -148,6 +154,7 @@ class Client:
         """Everything that waits is told; called by the link."""
         for oid in list(self._callbacks):
             self._call_back(oid)
+        self.streams.connection_lost()
 
     # --- references --------------------------------------------------------------------------
 
@@ -177,8 +184,10 @@ class Client:
         self._rests.clear()  # they hold refs
         refs.arm()
         with self._lock:
+            messages: list[Any] = []
+            self.streams.flush(messages)
             self._count_drops()
-            messages: list[Any] = self._counts.news()
+            messages += self._counts.news()
             if self.reader is not None and self.reader.pending:
                 self.reader.settle()
                 returned = self.reader.returned
@@ -191,7 +200,7 @@ class Client:
     @property
     def owes_drops(self) -> bool:
         """Whether ``flush_drops`` has anything to do."""
-        return bool(refs.dropped) or self._counts.owes
+        return bool(refs.dropped) or self._counts.owes or self.streams.owes
 
     def _count_drops(self) -> None:
         """Take notice of refs that are gone. With the lock."""

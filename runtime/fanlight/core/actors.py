@@ -233,6 +233,7 @@ class Actors:
         tasks = self.core.tasks
         retry = not message.ok and message.retriable and not task.cancel
         if retry and self._call_retries_left(actor, task):
+            self.core.objects.discard(message.values[1:], peer)
             actor.flight.pop(task.id, None)
             self._start_next(actor)
             self._resend(actor, task, f"retried after {message.error}", RAISED)

@@ -20,6 +20,7 @@ from fanlight.core.environments import E_PREPARING
 from fanlight.core.metrics import MOST_SERIES
 from fanlight.core.model import Actor, Object, Task, Worker
 from fanlight.core.resources import Pool
+from fanlight.core.streams import may_go_on
 from fanlight.ids import ACTOR_SUFFIX, handle_oid
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _Check:
         self.workers()
         self.tasks()
         self.environments()
+        self.streams()
         self.groups()
         self.children()
         self.actors()
@@ -288,6 +290,24 @@ class _Check:
         self.that(missing == task.missing, task.id, f"{missing} missing, not {task.missing}")
         if task.actor is None or task.spec.spec.kind == m.ACTOR_CREATE:
             self.that(missing, task.id, "its arguments are ready")
+
+    def streams(self) -> None:
+        core = self.core
+        expected = {
+            key: task
+            for key, task in core.tasks.table.items()
+            if task.spec.spec.num_returns == m.STREAMING
+        }
+        assert core.streams.table == expected, "generators and their streams do not match"
+        for key, task in expected.items():
+            stream = task.stream
+            self.that(stream is not None, key, "has no stream")
+            assert stream is not None
+            self.that(stream.seen <= stream.delivered, key, "has items that were not delivered")
+            gone = task.client not in core.clients
+            self.that(stream.closed or not gone, key, "yields to a client that is gone")
+            if stream.paused and task.worker is not None:
+                self.that(not may_go_on(task, stream), key, "is paused for nothing")
 
     def groups(self) -> None:
         counted = Counter((t.spec.group.number, t.state) for t in self.core.tasks.table.values())

@@ -50,6 +50,7 @@ from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.state import RAISED, History
+from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline
 
@@ -100,6 +101,7 @@ class Core:
         self.objects = Objects(self, config.capacity)
         self.tasks = Tasks(self)
         self.environments = Environments(self)
+        self.streams = Streams(self)
         self.scheduler = Scheduler(self, config.pool_size)
         self.placement = Placement(self)
         self.actors: Actors = Actors(self)
@@ -146,6 +148,8 @@ class Core:
             m.CreateGroup: self.placement.create,
             m.RemoveGroup: lambda _, x: self.placement.remove(x.group),
             m.GroupReady: self.placement.ready,
+            m.Yield: self.streams.items,
+            m.Consumed: self.streams.consumed,
             m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
             Connected: self._connected,
             Disconnected: self._disconnected,
@@ -170,6 +174,7 @@ class Core:
                 self.effects.actions.append(DropClient(peer, str(e)))
         self.scheduler.run()
         self.objects.flush()
+        self.streams.flush()
         effects, self.effects = self.effects, Effects()
         return effects
 
@@ -220,6 +225,7 @@ class Core:
             self.scheduler.disconnected(worker)
         self.objects.client_gone(peer)
         self.scheduler.client_gone(peer)
+        self.streams.client_gone(peer)
         del self.clients[peer]
         if client.role == "driver":
             self._drivers_changed()
@@ -347,9 +353,7 @@ class Core:
             raise model.ProtocolViolation("only workers report results")
         if task is None or task.worker is not worker:
             # Failed meanwhile (its actor died, its driver left): the values are of no use.
-            for value in x.values:
-                if value.kind == m.STORED:
-                    self.objects.complete(value.oid, value, peer)
+            self.objects.discard(x.values, peer)
             return
         worker.finished += 1
         if task.spec.spec.max_calls:
@@ -374,6 +378,7 @@ class Core:
         else:
             queue.remove(task)
         if not x.ok and x.retriable and self.tasks.should_retry(task):
+            self.objects.discard(x.values[1:], peer)
             self.tasks.requeue(task, f"retried after {x.error}", again=True, code=RAISED)
         else:
             self.tasks.done(task, x, peer)

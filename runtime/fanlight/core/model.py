@@ -150,7 +150,7 @@ class Group:
 class Spec:
     """A TaskSpec as the node knows it."""
 
-    __slots__ = ("client", "group", "number", "shape", "spec", "where")
+    __slots__ = ("client", "group", "number", "returns", "shape", "spec", "where")
 
     def __init__(
         self, number: int, spec: m.TaskSpec, group: Group, client: int, where: m.Where | None
@@ -165,13 +165,15 @@ class Spec:
         if where is not None:
             labels = tuple((k, *v) for k, v in sorted(where.labels.items()))
             self.shape += (where.group, where.bundle, labels)
+        # Objects that exist from submission on: of a generator, its end or the list of its items.
+        self.returns = spec.num_returns if spec.num_returns >= 0 else 1
 
 
 class Task:
     __slots__ = (
         "actor", "args", "attempt", "cancel", "client", "code", "deps", "doom", "error", "finished",
-        "gpus",
-        "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "submitted", "worker",
+        "gpus", "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "stream",
+        "submitted", "worker",
     )  # fmt: skip
 
     def __init__(self, message: Any, spec: Spec, client: int, job: int, now: float) -> None:
@@ -198,10 +200,24 @@ class Task:
         self.finished = 0.0
         self.error = ""  # last line of its traceback
         self.code = ""  # what kind of failure it was, see core.state
+        self.stream: Stream | None = None  # of a generator
 
     @property
     def name(self) -> str:
         return self.spec.spec.name
+
+
+class Stream:
+    """How far a generator task is, and its consumer."""
+
+    __slots__ = ("closed", "consumed", "delivered", "paused", "seen")
+
+    def __init__(self) -> None:
+        self.delivered = 0  # items that exist, or existed; those of earlier attempts count
+        self.seen = 0  # items of this attempt
+        self.consumed = 0  # items that the consumer took, as far as it told
+        self.paused = False  # this attempt waits for the consumer
+        self.closed = False  # nobody wants further items
 
 
 class Object:

@@ -72,6 +72,13 @@ class Objects:
         if not obj.owner and not obj.others and not obj.pins:
             self._free(obj)
 
+    def discard(self, values: Iterable[m.Value], maker: int) -> None:
+        """Values came that nobody waits for: their segments are their maker's again."""
+        for value in values:
+            if value.kind == m.STORED:
+                self._adopt_segment(value, maker)
+                self._release_segment(value.data.decode())
+
     def _tell_waiters(self) -> None:
         """Tell tasks of their arguments; what that completes in turn joins the same loop."""
         if self._telling:
@@ -86,9 +93,7 @@ class Objects:
 
     def put(self, peer: int, value: m.Value) -> None:
         if value.oid in self.table:
-            if value.kind == m.STORED:  # not wanted; its segment is its maker's again
-                self._adopt_segment(value, peer)
-                self._release_segment(value.data.decode())
+            self.discard([value], peer)
             return
         self.create(value.oid, peer, None)
         self.complete(value.oid, value, peer, tell_owner=False)

@@ -238,6 +238,8 @@ class Scheduler:
             out.append(m.DefineSpec(spec.number, spec.spec))
         task.worker = worker
         task.gpus = worker.gpus
+        if task.stream is not None:
+            core.streams.start_over(task)
         if running:
             task.started = core.now
         core.tasks.move(task, RUNNING if running else SUBMITTED, "handed to a worker")

@@ -78,9 +78,10 @@ class Tasks:
         task = Task(message, spec, peer, client.job if worker is None else worker.job, core.now)
         self.table[task.id] = task
         objects = core.objects
-        count = spec.spec.num_returns
-        for i in range(count):
+        for i in range(spec.returns):
             objects.create(_object_id(task.id, i), peer, spec.group)
+        if spec.spec.num_returns == m.STREAMING:
+            core.streams.begin(task)
         self.move(task, PENDING_ARGS, "submitted")
         if task.parent:
             self.children.setdefault(task.parent, {})[task.id] = None
@@ -185,17 +186,22 @@ class Tasks:
             group.average += _SMOOTHING * (message.duration - group.average)
         objects = self.core.objects
         if message.ok:
+            if task.stream is not None and self.core.streams.fell_short(task):
+                return
             self.finish(task, FINISHED, "done")
             for value in message.values:
                 objects.complete(value.oid, value, peer)
             return
         if task.cancel:
+            objects.discard(message.values[1:], peer)
             self.fail_cancelled(task)
             return
         self.core.record_error(task, message.error, message.traceback)
         task.code = RAISED
         value = message.values[0]
         self.finish(task, FAILED, message.error or "raised")
+        for good in message.values[1:]:
+            objects.complete(good.oid, good, peer)
         self._complete_all(task, value.kind, value.data, value.contained)
 
     def should_retry(self, task: Task) -> bool:
@@ -248,6 +254,8 @@ class Tasks:
             core.objects.unpin(task.deps)
         if task.pins:
             core.objects.unpin(task.pins)
+        if task.stream is not None:
+            core.streams.end(task)
         if task.actor is not None:
             core.actors.call_ended(task)
         if len(task.deps) > _DEPS_KEPT or task.pins:  # the newest tasks stay visible: not all this
@@ -256,7 +264,9 @@ class Tasks:
     def _complete_all(
         self, task: Task, kind: int, data: bytes, contained: list[bytes] | None
     ) -> None:
-        for i in range(task.spec.spec.num_returns):
+        if task.stream is not None:
+            self.core.streams.add_failure(task, kind, data, contained)
+        for i in range(task.spec.returns):
             oid = ids.object_id(task.id, i)
             value = m.Value(oid, kind, data, len(data), contained)
             self.core.objects.complete(oid, value, 0)

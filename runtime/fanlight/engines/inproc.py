@@ -16,9 +16,9 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import msgspec
@@ -36,6 +36,7 @@ from fanlight.observe.discover import ConnectionInfo
 from fanlight.worker.actor_host import ActorHost
 from fanlight.worker.environment import Overlay
 from fanlight.worker.executor import Executor, threads_of
+from fanlight.worker.generators import Production
 from fanlight.worker.gpus import VisibleGpus
 from fanlight.worker.output import TaskStream
 
@@ -92,15 +93,19 @@ class _InprocWorker:
 
     def ready(self) -> bool:
         """Whether it has a task that it may run now; a plain actor runs one call at a time."""
-        return self.executor.next_call() >= 0
+        return self.executor.next_call() >= 0 or self.executor.next_production() is not None
 
     def step(self) -> None:
-        """Run one task."""
+        """Run one task, or one step of a generator."""
         executor = self.executor
         position = executor.next_call()
-        execute = executor.queue[position]
-        del executor.queue[position]
-        executor.dispatch(execute)
+        production = executor.next_production()
+        if position >= 0:
+            execute = executor.queue[position]
+            del executor.queue[position]
+            executor.dispatch(execute)
+        elif production is not None:
+            executor.advance(production)
         executor.flush()
 
 
@@ -153,8 +158,6 @@ class _InprocExecutor(Executor):
         self._driver = driver
         driver.before_block = self._before_block_of_driver
 
-    _blocked_worker: Any = None
-
     def _before_block_of_driver(self) -> Callable[[], None] | None:
         running = context.current.get()
         if running is None or not running.blocking:
@@ -174,21 +177,73 @@ class _InprocExecutor(Executor):
 
     def next_call(self) -> int:
         """Which task of the queue may run now, while others of it may be waiting; -1 for none."""
-        if self.actor is None or not self.queue:
-            return 0 if self.queue else -1
-        if self.actor.leaving:
+        if self.actor is None:  # a generator that stands between two items is not done
+            return 0 if self.queue and not self.productions else -1
+        if self.actor.leaving or not self.queue:
             return -1
         running = Counter(self.running_groups)
+        running.update(p.spec.group for p in self.productions.values())
         for i, execute in enumerate(self.queue):
             group = self.specs[execute.spec].group
             if running[group] < self.actor.limits.get(group, 1):
                 return i
         return -1
 
+    def next_production(self) -> Production | None:
+        """A generator that can make an item now."""
+        found = (p for p in self.productions.values() if not (p.full or p.stepping))
+        return next(found, None)
+
+    def advance(self, production: Production) -> None:
+        """Let a generator make one item; its turn comes again after the others'."""
+        task = production.context.task_id
+        self.productions[task] = self.productions.pop(task)
+        token = context.current.set(production.context)
+        try:
+            with self._under_way(task, production.spec):
+                if production.gpus is not None:
+                    self.gpus.show(production.gpus)
+                production.step()
+        finally:
+            if production.gpus is not None:
+                self.gpus.restore()
+            context.current.reset(token)
+        self._leave_if_done()
+        if production.full:
+            self._pause(production)
+
+    def _pause(self, production: Production) -> None:
+        """What a worker's process does when it waits: give its CPU to others meanwhile."""
+        if not production.context.blocking:
+            return
+        task = production.context.task_id
+        self.client.link.send([m.Blocked(task, self._take_unstarted())])
+        production.on_consumed = lambda: self.client.link.send([m.Unblocked(task)])
+
+    def close_generators(self) -> None:
+        """The worker ends: what stands between two items is closed, not finished."""
+        for production in list(self.productions.values()):
+            if not production.stepping:
+                production.close()
+                production.leave()
+
     def dispatch(self, execute: m.Execute) -> None:
         spec = self.specs[execute.spec]
-        running, self.running = self.running, execute.task
+        if spec.num_returns == m.STREAMING:
+            Production(self, execute, spec)  # steps follow
+            return
         self.running_groups.append(spec.group)
+        try:
+            with self._under_way(execute.task, spec):
+                self.run(execute, spec, main=True)
+        finally:
+            self.running_groups.pop()
+        self._leave_if_done()
+
+    @contextmanager
+    def _under_way(self, task: bytes, spec: m.TaskSpec) -> Iterator[None]:
+        """Around user code: what a process of its own would have to itself."""
+        running, self.running = self.running, task
         out, err = self.streams
         node: InprocNode = self._driver.link.node  # type: ignore[attr-defined]
         outside, node.environment = node.environment, self.environment
@@ -198,14 +253,16 @@ class _InprocExecutor(Executor):
                 redirect_stderr(err),
                 node.variables.put(self._variables(spec, node.set_threads)),
             ):
-                self.run(execute, spec, main=True)
+                yield
         finally:
             self.running = running
             node.environment = outside
-            self.running_groups.pop()
-            actor = self.actor
-            if actor is not None and actor.leaving and not (self.exiting or self.running_groups):
-                self._leave(actor)
+
+    def _leave_if_done(self) -> None:
+        actor = self.actor
+        busy = self.exiting or self.running_groups or self.productions
+        if actor is not None and actor.leaving and not busy:
+            self._leave(actor)
 
     def _variables(self, spec: m.TaskSpec, set_threads: bool) -> dict[str, str]:
         """Environment variables of a task; an actor's methods have its constructor's."""
@@ -339,6 +396,7 @@ class InprocNode:
                 del self.clients[peer]
                 worker.client.link.close()  # what it still says is of no use
                 worker.executor.queue.clear()
+                worker.executor.close_generators()
                 self._inbox.append((peer, fx.Disconnected()))
                 self._inbox.append((0, fx.WorkerExited(number, how)))
 
@@ -389,8 +447,12 @@ class InprocNode:
         return " ".join(f"{t.name}: {why(self.core, t)}" for t in waiting)
 
     def finish(self) -> None:
-        while self.run_one():
-            pass
+        """Run what was submitted; generators, which may have no end, are closed."""
+        while True:
+            for worker in list(self.workers.values()):
+                worker.executor.close_generators()
+            if not self.run_one():
+                break
 
     # --- watching ----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import pickle
 from typing import Any
 
@@ -13,6 +14,7 @@ from fanlight.client.client import Client
 from fanlight.config import UNITS
 from fanlight.engines import where
 from fanlight.engines.base import Call, FunctionSpec, shape_returns
+from fanlight.generators import ObjectRefGenerator
 from fanlight.ids import handle_oid
 from fanlight.refs import ObjectRef
 
@@ -73,7 +75,8 @@ class NativeEngine:
     def bind_task(self, spec: FunctionSpec) -> Call:
         client, opts = self.client, spec.options
         name = opts.get("name") or spec.name
-        num_returns = opts.get("num_returns", 1)
+        generator = inspect.isgeneratorfunction(spec.target)
+        num_returns = _returns(opts.get("num_returns", "streaming" if generator else 1))
         retry = opts.get("retry_exceptions", False)
         demand = options.demand(opts, default_cpus=1)
         key = self._define(spec.target, spec.name)
@@ -96,11 +99,13 @@ class NativeEngine:
                     max_calls=options.max_calls(opts),
                     label=spec.name if name != spec.name else "",
                     where=where.of(opts, demand, 0, name, around, self._bundles),
+                    backpressure=_backpressure(opts),
                 )
             )
 
         number = define(None)
         encode, submit = client.encode_args, client.submit
+        limited = _backpressure(opts) > 0
         outer = where.outer if where.depends_on_outer(opts) else _nowhere
         inside: dict[bytes, int] = {}  # specs for calls from within a placement group, by group
 
@@ -110,10 +115,25 @@ class NativeEngine:
             chosen = number
             if around is not None:
                 chosen = inside.get(around.group) or inside.setdefault(around.group, define(around))
+            if num_returns < 0:
+                return self._call_generator(chosen, num_returns, encoded, b"", limited)
             refs = submit(chosen, num_returns, encoded)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
         return call
+
+    def _call_generator(
+        self,
+        number: int,
+        num_returns: int,
+        encoded: tuple[bytes, list[bytes], list[bytes]],
+        actor: bytes,
+        limited: bool,
+    ) -> Any:
+        """An ObjectRefGenerator, or the one ref of ``num_returns="dynamic"``."""
+        if num_returns == m.DYNAMIC:
+            return self.client.submit(number, 1, encoded, actor)[0]
+        return self.client.streams.submit(number, encoded, actor, limited, ObjectRefGenerator)
 
     # --- actors ------------------------------------------------------------------------------
 
@@ -197,7 +217,7 @@ class NativeEngine:
     ) -> Call:
         """``label`` is what people see: ``Counter.inc``."""
         client = self.client
-        num_returns = options.get("num_returns", 1)
+        num_returns = _returns(options.get("num_returns", 1))
         retry = options.get("retry_exceptions", False)
         name = options.get("name") or label
         number = client.define_spec(
@@ -214,12 +234,16 @@ class NativeEngine:
                 method,
                 group=options.get("concurrency_group", ""),
                 label=label if name != label else "",
+                backpressure=_backpressure(options),
             )
         )
+        limited = _backpressure(options) > 0
         encode, submit = client.encode_args, client.submit
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
+            if num_returns < 0:
+                return self._call_generator(number, num_returns, encoded, actor_id, limited)
             refs = submit(number, num_returns, encoded, actor_id)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
@@ -287,6 +311,15 @@ class NativeEngine:
 
 def _nowhere() -> None:
     """For calls that go to the same place wherever they are made."""
+
+
+def _returns(num_returns: int | str) -> int:
+    special = {"streaming": m.STREAMING, "dynamic": m.DYNAMIC}
+    return special[num_returns] if isinstance(num_returns, str) else num_returns
+
+
+def _backpressure(opts: dict[str, Any]) -> int:
+    return max(0, opts.get("_generator_backpressure_num_objects", 0))
 
 
 def _retry_types(retry: Any) -> bytes:

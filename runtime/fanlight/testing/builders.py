@@ -56,6 +56,7 @@ def task_spec(
     env: str = "",
     calls: int = 0,
     where: m.Where | None = None,
+    backpressure: int = 0,
     **others: float,
 ) -> m.TaskSpec:
     return m.TaskSpec(
@@ -70,6 +71,7 @@ def task_spec(
         env=env,
         max_calls=calls,
         where=where,
+        backpressure=backpressure,
     )
 
 

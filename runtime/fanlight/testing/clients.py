@@ -7,6 +7,7 @@ A client that is *deaf* has messages on the way that it has not read; so tests m
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,6 +45,9 @@ class SimulatedClient:
         self.inbox: deque[Any] = deque()
         self.deaf = False
         self.replies: dict[int, m.Reply] = {}
+        self.received: dict[bytes, int] = {}  # items of each generator that has not ended
+        self.unwanted: set[bytes] = set()  # generators among them that were dropped
+        self.ended: dict[bytes, int] = {}  # generators that have ended: items that they had
         self.notices: list[str] = []
         self.outputs: list[m.Output] = []
         self._specs: dict[bytes, int] = {}
@@ -79,6 +83,12 @@ class SimulatedClient:
                 for value in message.values:
                     self._arrived(value)
                 self._return_segments()
+            case m.StreamEnd():
+                received = self.received.pop(message.task)
+                assert received == message.count or message.task in self.unwanted
+                assert message.count >= received
+                self.unwanted.discard(message.task)
+                self.ended[message.task] = message.count
             case m.Reply():
                 self.replies[message.request] = message
             case m.Recycle():
@@ -96,6 +106,17 @@ class SimulatedClient:
                 raise AssertionError(f"a driver got {message}")
 
     def _arrived(self, value: m.Value) -> None:
+        task = ids.task_of(value.oid)
+        if task in self.received and ids.index_of(value.oid):
+            self.received[task] += 1
+            assert self.received[task] == ids.index_of(value.oid), "items out of order, or twice"
+            self._new(value.oid, None)
+            if task in self.unwanted:
+                if value.kind == m.STORED:
+                    self.reader.got(value.data.decode())
+                self.values[value.oid] = value
+                self.drop(value.oid)
+                return
         wanted = value.oid in self.values and self.values[value.oid] is None
         if value.kind == m.STORED:
             self.reader.got(value.data.decode())
@@ -170,7 +191,10 @@ class SimulatedClient:
         """Call a function, or a method of ``actor``; returns the ids of its results."""
         number = self.spec(spec)
         task = self.next_task_id()
-        refs = [ids.object_id(task, i) for i in range(spec.num_returns)]
+        if spec.num_returns == m.STREAMING:
+            self.received[task] = 0
+        count = spec.num_returns if spec.num_returns >= 0 else 1
+        refs = [ids.object_id(task, i) for i in range(count)]
         for ref in refs:
             self._new(ref, None)
         self.send(m.Submit(task, number, b"", [*deps], [*pins], self.current, actor))
@@ -206,6 +230,16 @@ class SimulatedClient:
         if handle_oid(found) not in self.values:
             self._new(handle_oid(found), None)
         return found
+
+    def consume(self, task: bytes, count: int) -> None:
+        """Tell how many items of a generator were taken."""
+        self.send(m.Consumed(task, count))
+
+    def close_stream(self, task: bytes) -> None:
+        """Drop a generator, and those of its items that nobody took out of it."""
+        if task in self.received:
+            self.unwanted.add(task)
+        self.send(m.Consumed(task, 0, True))
 
     def cancel(self, ref: bytes, force: bool = False, recursive: bool = True) -> None:
         self.send(m.Cancel(ids.task_of(ref), force, recursive))
@@ -311,6 +345,8 @@ class SimulatedWorker(SimulatedClient):
         self.queue: deque[m.Execute] = deque()  # not started
         self.running: dict[bytes, m.Execute] = {}
         self.cancelled: set[bytes] = set()
+        self.produced: dict[bytes, int] = {}  # items of running generators
+        self.paused: set[bytes] = set()  # generators that wait for their consumer
         self.concurrency = 1
         self.actor = b""
         self.blocked = False
@@ -342,6 +378,8 @@ class SimulatedWorker(SimulatedClient):
                         self.reader.got(value.data.decode())
                 self.queue.append(message)
                 self._start()
+            case m.Consumed():
+                self.paused.discard(message.task)
             case m.CancelRunning():
                 self.cancelled.add(message.task)
             case m.Reclaim():
@@ -383,6 +421,30 @@ class SimulatedWorker(SimulatedClient):
 
     # --- what the test makes it do -----------------------------------------------------------
 
+    def yields(
+        self,
+        *sizes: int,
+        task: bytes = b"",
+        contained: Sequence[bytes] = (),
+        paused: bool = False,
+    ) -> None:
+        """A running generator yields items of these sizes; ``contained`` refs are in the first."""
+        execute = self.running[task or self.current]
+        values: list[m.Value] = []
+        for size in sizes:
+            index = self.produced.get(execute.task, 0) + 1
+            oid = ids.object_id(execute.task, index)
+            try:
+                values.append(self.value(oid, size, () if values else contained))
+            except StoreFull:
+                break
+            self.produced[execute.task] = index
+        if paused:
+            self.paused.add(execute.task)
+        self.send(m.Yield(execute.task, values, paused))
+        self._release(values)
+        self._return_segments()
+
     def finish(
         self,
         task: bytes = b"",
@@ -392,10 +454,12 @@ class SimulatedWorker(SimulatedClient):
         error: str = "",
         retriable: bool = False,
         duration: float = 1.0,
+        kept: int = 0,
     ) -> None:
         """Report the end of a running task (the first one, unless named).
 
         ``sizes`` of the results (8 bytes where missing); ``contained`` refs are in the first one.
+        ``kept`` results have a value though the task failed.
         """
         execute = self.running[task or self.current]
         spec = self.specs[execute.spec]
@@ -404,7 +468,7 @@ class SimulatedWorker(SimulatedClient):
         values: list[m.Value] = []
         if not error:
             try:
-                for i in range(spec.num_returns):
+                for i in range(spec.num_returns if spec.num_returns >= 0 else 1):
                     size = sizes[i] if i < len(sizes) else 8
                     oid = ids.object_id(execute.task, i)
                     values.append(self.value(oid, size, contained if i == 0 else ()))
@@ -414,9 +478,17 @@ class SimulatedWorker(SimulatedClient):
         if error:
             oid = ids.object_id(execute.task, 0)
             values = [m.Value(oid, m.ERROR, b"error", 5, [*contained] or None)]
+            if spec.num_returns == m.STREAMING:
+                values.append(m.Value(oid, m.INLINE, b"none", 4))
+            for i in range(min(kept, spec.num_returns)):
+                size = sizes[i] if i < len(sizes) else 8
+                with contextlib.suppress(StoreFull):
+                    values.append(self.value(ids.object_id(execute.task, i), size))
         if execute.task not in self.running or self.peer not in self.node.clients:
             return  # it was killed while it waited for room
         del self.running[execute.task]
+        self.produced.pop(execute.task, None)
+        self.paused.discard(execute.task)
         self.cancelled.discard(execute.task)
         if spec.kind == m.ACTOR_CREATE:
             self.actor = execute.actor

@@ -212,6 +212,10 @@ class SimulatedNode:
         for worker in self.busy():
             if worker.blocked:
                 worker.unblock()
+            elif worker.current in worker.paused:
+                consumer = next(c for c in self.clients.values() if worker.current in c.received)
+                consumer.consume(worker.current, consumer.received[worker.current])
+                assert worker.current not in worker.paused
             else:
                 worker.finish()
             return True

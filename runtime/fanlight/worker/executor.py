@@ -24,8 +24,9 @@ from fanlight import messages as m
 from fanlight.client.client import Client, decode_args
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
-from fanlight.worker import values
+from fanlight.worker import generators, values
 from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
+from fanlight.worker.generators import Cancelled as _Cancelled
 from fanlight.worker.gpus import VisibleGpus
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent sev
 _BATCH = 32
 _LABEL = 100  # characters of an actor's repr in front of what it prints
 _PHASE = 0.0002  # seconds of reading arguments or storing results that are worth reporting
-
-
-class _Cancelled(Exception):
-    """The task was cancelled before it began."""
 
 
 def threads_of(spec: m.TaskSpec) -> int:
@@ -79,6 +76,7 @@ class Executor:
         self._done: deque[m.Done] = deque()  # results held back
         self._sending = threading.RLock()  # whoever flushed knows that they are sent
         self._active: dict[bytes, context.TaskContext] = {}
+        self.productions: dict[bytes, generators.Production] = {}  # generators that run
         client.before_block = self.before_block
         client.handlers.update(
             {
@@ -89,6 +87,7 @@ class Executor:
                 m.CancelRunning: self._cancel,
                 m.Reclaim: self._reclaim,
                 m.Exit: self._exit,
+                m.Consumed: self._consumed,
             }
         )
 
@@ -137,6 +136,11 @@ class Executor:
         elif x.task == self.running:
             # A signal, so that a sleeping system call returns at once.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def _consumed(self, x: m.Consumed) -> None:
+        production = self.productions.get(x.task)
+        if production is not None:
+            production.consumed(x)
 
     def on_sigint(self, number: int, frame: Any) -> None:
         """SIGINT in a worker means: cancel the task that runs."""
@@ -292,6 +296,11 @@ class Executor:
         if lane is not None and not lane.begins():
             self._active.pop(execute.task, None)  # the node answers for all that never began
             return
+        if spec.num_returns == m.STREAMING:
+            generators.Production(self, execute, spec, main).run()
+            if lane is not None and lane.ended():
+                self._leave(lane)
+            return
         token = context.current.set(task)
         self._active[execute.task] = task
         started = time.perf_counter()
@@ -311,6 +320,8 @@ class Executor:
                     if execute.task in self.cancelled:  # while its arguments were unpickled
                         raise _Cancelled
                     result = function(*args, **kwargs)
+                    if generators.gathers(function, spec, result):
+                        result = generators.gather(self, execute, spec, result)
                 finally:
                     self.in_user_code = False
                 del args, kwargs
@@ -348,6 +359,9 @@ class Executor:
         self, execute: m.Execute, spec: m.TaskSpec, slots: asyncio.Semaphore
     ) -> None:
         """One method of an async actor, on its loop."""
+        if spec.num_returns == m.STREAMING:
+            await generators.Production(self, execute, spec).run_async(slots)
+            return
         actor = self.actor
         assert actor is not None
         context.current.set(self._active[execute.task])  # each asyncio task has its own
@@ -367,6 +381,8 @@ class Executor:
                 result = function(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result
+                if generators.gathers(function, spec, result):
+                    result = await generators.gather_async(self, execute, spec, result)
                 if execute.task in self.cancelled:
                     raise _Cancelled
                 packed = values.results(self.client, execute, spec, result)
@@ -449,7 +465,14 @@ class Executor:
             return self._exits(execute, spec, error, duration)
         if isinstance(error, _Cancelled):
             error = errors.TaskCancelledError(f"{spec.name} was cancelled.", execute.task.hex())
-        return values.failed(execute, spec, error, duration, self.actor)
+        partial = error
+        if isinstance(partial, generators.Partial):
+            assert partial.__cause__ is not None
+            error = partial.__cause__
+        done = values.failed(execute, spec, error, duration, self.actor)
+        if isinstance(partial, generators.Partial):
+            done.values += generators.kept(self.client, execute, partial)
+        return done
 
     def _exits(
         self, execute: m.Execute, spec: m.TaskSpec, error: BaseException, duration: float

@@ -20,7 +20,7 @@ def results(client: Client, execute: m.Execute, spec: m.TaskSpec, result: Any) -
     """The values of what a function returned; raises what pickling raises, and TypeError or
     ValueError when it is not ``num_returns`` results."""
     count = spec.num_returns
-    if count == 1:
+    if count in (1, m.DYNAMIC):
         items: tuple[Any, ...] = (result,)
     elif count == 0:
         return []
