@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from fanlight import context, errors, options
+from fanlight import context, errors, ids, options
 from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle
@@ -376,11 +376,20 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     A task that has not started never runs. One that runs gets a KeyboardInterrupt, or, with
     ``force=True``, its process is killed. Finished tasks are left alone. Tasks that it submitted
     are cancelled too, unless ``recursive=False``.
+
+    A call of an actor that waits is skipped. One that runs is not interrupted, unless it is async
+    (``asyncio.CancelledError``); ``get`` raises TaskCancelledError all the same. ``force=True`` raises
+    ValueError for calls: it would end the actor.
     """
     if type(ref) is ObjectRefGenerator:
         ref = ref.completed()
     if type(ref) is not ObjectRef:
         raise TypeError(f"cancel() takes an ObjectRef, not a {type(ref).__name__}.")
+    if force and ids.is_call(ref._id):
+        raise ValueError(
+            "force=True would end the actor's process. Leave it out to cancel the call alone, or use "
+            "kill() on the actor's handle."
+        )
     sessions.ensure().engine.cancel(ref._id, force, recursive)
 
 

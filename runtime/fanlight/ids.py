@@ -59,6 +59,22 @@ def task_id_factory(client_id: bytes) -> Callable[[], bytes]:
     return next_task_id
 
 
+def call_id_factory(client_id: bytes) -> Callable[[], bytes]:
+    """The same for calls of actors: ``is_call`` tells them from tasks, wherever a ref goes."""
+    count = itertools.count(1).__next__
+    prefix = client_id + b"\x40"
+
+    def next_call_id() -> bytes:
+        return prefix + count().to_bytes(7, "big")
+
+    return next_call_id
+
+
+def is_call(task_id: bytes) -> bool:
+    """Whether the task is a call of an actor's method: its counter begins with a mark."""
+    return task_id[CLIENT_LEN] >= 0x40
+
+
 def object_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th return value of a task."""
     return task_id + (_INDEX_CACHE[index] if index < 64 else index.to_bytes(4, "little"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import gc
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -310,3 +313,213 @@ def test_an_argument_keeps_an_actor_alive(rt, Actor):
     ref = use.remote([Actor.remote(7)], first)
     gc.collect()
     assert rt.get(ref) == 8
+
+
+@line("LIF.8")
+@needs("processes")
+@pytest.mark.parametrize("how", ["scope", "terminate", "exit"])
+@pytest.mark.parametrize("kind", ["plain", "async", "threaded"])
+def test_the_order_of_a_graceful_end(rt, tmp_path, note, eventually, how, kind):
+    path = str(tmp_path / "end")
+
+    class Base:
+        def __init__(self):
+            self.me = self  # a cycle: __del__ is called all the same
+            atexit.register(note, path, "atexit")
+
+        def __ray_shutdown__(self):
+            note(path, "shutdown")
+
+        def __del__(self):
+            note(path, "del")
+
+        def call(self):
+            return 1
+
+        def leave(self):
+            rt.actor.exit_actor()
+
+    class Coroutines(Base):
+        async def __ray_shutdown__(self):
+            await asyncio.sleep(0)
+            note(path, "shutdown")
+
+    cls, options = (Coroutines, {}) if kind == "async" else (Base, {})
+    if kind == "threaded":
+        options = {"max_concurrency": 2}
+    actor = rt.remote(cls).options(num_cpus=1, **options).remote()
+    assert rt.get(actor.call.remote()) == 1
+    if how == "scope":
+        del actor
+        gc.collect()
+    else:
+        call = actor.leave if how == "exit" else actor.__ray_terminate__
+        with pytest.raises(rt.exceptions.ActorDiedError):
+            rt.get(call.remote())
+    assert poll(lambda: os.path.exists(path) and "atexit" in Path(path).read_text())
+    assert Path(path).read_text().split() == ["shutdown", "del", "atexit"]
+
+
+@line("LIF.8")
+def test_shutdown_then_del(rt, tmp_path, note, eventually):
+    path = str(tmp_path / "end")
+
+    @rt.remote
+    class Actor:
+        def __ray_shutdown__(self):
+            note(path, "shutdown")
+            raise ValueError("is printed, and changes nothing")
+
+        def __del__(self):
+            note(path, "del")
+
+    actor = Actor.remote()
+    assert rt.get(actor.__ray_ready__.remote()) is True
+    del actor
+    gc.collect()
+    eventually(lambda: os.path.exists(path) and "del" in Path(path).read_text())
+    assert Path(path).read_text().split() == ["shutdown", "del"]
+
+
+@line("LIF.3", "LIF.8")
+@needs("processes")
+def test_kill_runs_nothing_of_the_actor(rt, tmp_path, note, pid_gone):
+    path = str(tmp_path / "end")
+
+    @rt.remote
+    class Actor:
+        def __init__(self):
+            atexit.register(note, path, "atexit")
+
+        def __ray_shutdown__(self):
+            note(path, "shutdown")
+
+        def __del__(self):
+            note(path, "del")
+
+        def pid(self):
+            return os.getpid()
+
+    actor = Actor.remote()
+    pid = rt.get(actor.pid.remote())
+    rt.kill(actor)
+    assert poll(lambda: pid_gone(pid))
+    assert not os.path.exists(path)
+
+
+@line("LIF.9")
+@needs("processes")
+def test_sys_exit_and_restarts(rt):
+    """0 is an intended exit, which is final; another code is a crash, which restarts."""
+
+    @rt.remote(max_restarts=1)
+    class Leaver:
+        def leave(self, code):
+            sys.exit(code)
+
+        def ping(self):
+            return "pong"
+
+    crashed, left = Leaver.remote(), Leaver.remote()
+    with pytest.raises(rt.exceptions.RayActorError, match="exit code 3"):
+        rt.get(crashed.leave.remote(3))
+    with pytest.raises(rt.exceptions.ActorDiedError, match=r"sys\.exit\(0\)"):
+        rt.get(left.leave.remote(0))
+
+    def answers():
+        try:
+            return rt.get(crashed.ping.remote()) == "pong"
+        except rt.exceptions.ActorUnavailableError:
+            return False
+
+    assert poll(answers)
+    with pytest.raises(rt.exceptions.ActorDiedError):
+        rt.get(left.ping.remote())
+
+
+@line("LIF.6")
+def test_exit_in_the_constructor(rt):
+    @rt.remote(max_restarts=3)
+    class Actor:
+        def __init__(self):
+            rt.actor.exit_actor()
+
+        def ping(self):
+            pass
+
+    actor = Actor.remote()
+    for _ in range(2):
+        with pytest.raises(rt.exceptions.ActorDiedError, match="exit_actor"):
+            rt.get(actor.ping.remote())
+
+
+@line("ACT.11")
+def test_the_constructor_knows_its_actor(rt):
+    @rt.remote
+    class Actor:
+        def __init__(self):
+            context = rt.get_runtime_context()
+            self.seen = context.get_actor_id(), context.current_actor == context.current_actor
+
+        def look(self):
+            return self.seen, rt.get_runtime_context().get_actor_id()
+
+    (first, same), later = rt.get(Actor.remote().look.remote())
+    assert first == later and same
+
+
+@line("LIF.22")
+@needs("processes")
+def test_an_actor_outlives_the_task_that_made_it(rt, Actor):
+    """Also when the worker that ran the task does other things meanwhile."""
+
+    @rt.remote
+    def make():
+        return Actor.remote(3), os.getpid()
+
+    actor, _ = rt.get(make.remote())
+    gc.collect()
+    for i in range(20):
+        assert rt.get(rt.remote(lambda x: x).remote(i)) == i
+    assert rt.get(actor.inc.remote()) == 4
+
+
+@line("ERR.20")
+def test_what_actor_errors_tell(rt):
+    @rt.remote
+    class Actor:
+        def __init__(self, fails):
+            if fails:
+                raise ValueError("no")
+
+        def ping(self):
+            pass
+
+    failed, killed = Actor.remote(True), Actor.remote(False)
+    rt.kill(killed)
+    for actor, init_failed in ((failed, True), (killed, False)):
+        with pytest.raises(rt.exceptions.RayActorError) as info:
+            rt.get(actor.ping.remote())
+        error = info.value
+        assert error.actor_id == actor._actor_id.hex()
+        assert error.error_msg == str(error)
+        assert error.actor_init_failed is init_failed
+        assert error.preempted is False
+    for name in ("ActorAlreadyExistsError", "ActorHandleNotFoundError"):
+        assert issubclass(getattr(rt.exceptions, name), ValueError)
+
+
+@line("ERR.16")
+@needs("processes")
+@pytest.mark.parametrize("code", [0, 3])
+def test_sys_exit_in_a_task_is_a_death(rt, tmp_path, note, code):
+    path = str(tmp_path / "attempts")
+
+    @rt.remote
+    def leave():
+        note(path)
+        sys.exit(code)
+
+    with pytest.raises(rt.exceptions.WorkerCrashedError, match="Attempts: 4"):
+        rt.get(leave.remote())
+    assert len(Path(path).read_text().split()) == 4

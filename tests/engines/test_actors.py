@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
@@ -378,3 +379,67 @@ def test_actors_that_call_each_other(rt):
     for _ in range(4):
         last = Ping.remote(last)
     assert rt.get(last.hit.remote(0)) == 4
+
+
+@line("ACT.7")
+@needs("processes")
+def test_another_caller_may_overtake(rt, Counter, never):
+    """One whose call waits for its argument holds only its own later calls back."""
+
+    @rt.remote
+    def call(handles):
+        return rt.get(handles[0].inc.remote(5))
+
+    counter, pending = Counter.remote(), never()
+    blocked = [counter.inc.remote(pending), counter.inc.remote(1)]
+    assert rt.get(call.remote([counter])) == 5
+    assert rt.wait(blocked, timeout=0)[0] == []
+    rt.cancel(pending)
+    assert rt.get(blocked[1]) == 6
+
+
+@line("ACT.18")
+@needs("processes")
+def test_methods_run_in_the_main_thread(rt):
+    @rt.remote
+    class Actor:
+        def __init__(self):
+            self.made = threading.get_ident()
+
+        def look(self):
+            main = threading.main_thread().ident
+            return self.made == main, threading.get_ident() == main
+
+    assert rt.get(Actor.remote().look.remote()) == (True, True)
+
+
+@line("ACT.21")
+def test_a_retried_call_may_run_after_later_ones(rt):
+    """Each runs as often as it is to; nothing is lost, whatever the order."""
+
+    @rt.remote
+    class Actor:
+        def __init__(self):
+            self.failures = 0
+            self.calls = []
+
+        @rt.method(max_task_retries=2, retry_exceptions=True)
+        def flaky(self):
+            self.calls.append("flaky")
+            if self.calls.count("flaky") < 3:
+                raise ValueError("not yet")
+            return "done"
+
+        def call(self, i):
+            self.calls.append(i)
+
+        def look(self):
+            return self.calls
+
+    actor = Actor.remote()
+    first = actor.flaky.remote()
+    rt.get([actor.call.remote(i) for i in range(5)])
+    assert rt.get(first) == "done"
+    calls = rt.get(actor.look.remote())
+    assert calls.count("flaky") == 3
+    assert [c for c in calls if c != "flaky"] == list(range(5))

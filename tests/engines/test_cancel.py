@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 
 import pytest
 
-from tests.engines.support import DEADLINE, line, needs
+from tests.engines.support import DEADLINE, line, needs, raises_task_error
 
 
 @pytest.fixture
@@ -301,3 +302,235 @@ def test_any_holder_may_cancel(rt, never, cancelled):
 
     rt.get(stop.remote([ref]))
     cancelled(ref)
+
+
+@line("CAN.4")
+@needs("background")
+def test_a_body_in_one_c_call_is_interrupted_at_once(rt, cancelled, tmp_path, wait_for, note):
+    """Better than the reference, where it goes on until the call returns."""
+    started = str(tmp_path / "started")
+
+    @rt.remote
+    def sleep():
+        note(started)
+        time.sleep(1000)
+
+    ref = sleep.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+
+
+@line("CAN.10")
+def test_a_call_that_waits_for_an_argument(rt, never, cancelled):
+    """In the reference the calls behind it stand still for a while, and then fail."""
+
+    @rt.remote
+    class Actor:
+        def call(self, x):
+            return x
+
+    actor, pending = Actor.remote(), never()
+    refs = [actor.call.remote(0), actor.call.remote(pending), actor.call.remote(2)]
+    assert rt.get(refs[0]) == 0
+    rt.cancel(refs[1])
+    cancelled(refs[1])
+    assert rt.get(refs[2]) == 2
+    rt.cancel(pending)
+
+
+@pytest.fixture(params=["async", "threaded"])
+def Full(request, rt, wait_for, note):
+    """An actor that runs one call at a time in another thread than the main one."""
+
+    class Base:
+        def __init__(self):
+            self.calls = []
+
+        def block(self, started, gate):
+            note(started)
+            wait_for(gate)
+            return rt.get_runtime_context().get_task_id()
+
+        def call(self, i):
+            self.calls.append(i)
+            return list(self.calls)
+
+    if request.param == "threaded":
+        return rt.remote(max_concurrency=1, concurrency_groups={"spare": 1})(Base)
+
+    class Coroutines(Base):
+        async def block(self, started, gate):
+            note(started)
+            while not os.path.exists(gate):
+                await asyncio.sleep(0.004)
+
+        async def call(self, i):
+            return super().call(i)
+
+    return rt.remote(max_concurrency=1)(Coroutines)
+
+
+@line("CAN.10")
+@needs("overlap")
+def test_a_queued_call_of_a_concurrent_actor(rt, Full, cancelled, tmp_path, wait_for, note):
+    started, gate = str(tmp_path / "started"), str(tmp_path / "gate")
+    actor = Full.remote()
+    blocked = actor.block.remote(started, gate)
+    refs = [actor.call.remote(i) for i in range(4)]
+    wait_for(started)
+    rt.cancel(refs[1])
+    rt.cancel(refs[2])
+    note(gate)
+    rt.get(blocked)
+    for ref in refs[1:3]:
+        cancelled(ref)
+    assert rt.get([refs[0], refs[3]]) == [[0], [0, 3]]
+
+
+@line("CAN.11")
+@needs("background")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_running_call_is_told_and_not_interrupted(
+    rt, cancelled, tmp_path, wait_for, note, threads
+):
+    started, seen = str(tmp_path / "started"), str(tmp_path / "seen")
+
+    @rt.remote(max_concurrency=threads)
+    class Actor:
+        def run(self):
+            context = rt.get_runtime_context()
+            before = context.is_canceled()
+            note(started)
+            end = time.monotonic() + DEADLINE
+            while not context.is_canceled() and time.monotonic() < end:
+                time.sleep(0.004)
+            note(seen, f"{before} {context.is_canceled()}")
+            return "completed"
+
+        def ping(self):
+            return rt.get_runtime_context().is_canceled()
+
+    actor = Actor.remote()
+    ref = actor.run.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+    with open(seen) as f:
+        assert f.read().split() == ["False", "True"]
+    assert rt.get(actor.ping.remote()) is False
+
+
+@line("CAN.11")
+def test_is_canceled_outside_of_sync_methods(rt):
+    @rt.remote
+    class Actor:
+        async def ask(self):
+            return rt.get_runtime_context().is_canceled()
+
+    with pytest.raises(RuntimeError):
+        rt.get_runtime_context().is_canceled()
+    with pytest.raises(RuntimeError):
+        rt.get(Actor.remote().ask.remote())
+
+
+@line("CAN.12")
+@needs("overlap")
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_running_async_call(rt, cancelled, tmp_path, wait_for, note, swallow):
+    started, caught = str(tmp_path / "started"), str(tmp_path / "caught")
+
+    @rt.remote
+    class Actor:
+        async def run(self):
+            note(started)
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                note(caught)
+                if not swallow:
+                    raise
+            return "completed"
+
+        async def ping(self):
+            return "pong"
+
+    actor = Actor.remote()
+    ref = actor.run.remote()
+    wait_for(started)
+    rt.cancel(ref)
+    cancelled(ref)
+    wait_for(caught)
+    assert rt.get(actor.ping.remote()) == "pong"
+
+
+@line("CAN.12", "ACC.4")
+def test_a_cancelled_error_of_its_own_is_no_cancellation(rt):
+    @rt.remote
+    class Actor:
+        async def run(self):
+            other = asyncio.ensure_future(asyncio.sleep(1000))
+            other.cancel()
+            await other
+
+    with pytest.raises(rt.exceptions.RayTaskError) as info:
+        rt.get(Actor.remote().run.remote())
+    assert not isinstance(info.value, rt.exceptions.TaskCancelledError)
+    assert isinstance(info.value.cause, asyncio.CancelledError)
+
+
+@line("CAN.13")
+def test_force_is_for_tasks(rt):
+    @rt.remote
+    class Actor:
+        def call(self):
+            return 1
+
+    actor = Actor.remote()
+    ref = actor.call.remote()
+    with pytest.raises(ValueError, match=r"force=True.*kill\(\)"):
+        rt.cancel(ref, force=True)
+    assert rt.get(ref) == 1
+
+    @rt.remote
+    def stop(refs):
+        rt.cancel(refs[0], force=True)
+
+    with pytest.raises(ValueError, match="force=True"):
+        rt.get(stop.remote([ref]))
+
+
+@line("CAN.8")
+def test_dependents_of_a_cancelled_call(rt, never):
+    @rt.remote
+    class Actor:
+        def call(self, x):
+            return x
+
+    actor, pending = Actor.remote(), never()
+    ref = actor.call.remote(pending)
+    use = rt.remote(lambda x: x)
+    chain = [use.remote(ref), actor.call.remote(ref)]
+    chain.append(use.remote(chain[0]))
+    rt.cancel(ref)
+    for dependent in chain:
+        with raises_task_error(rt, rt.exceptions.TaskCancelledError):
+            rt.get(dependent)
+    rt.cancel(pending)
+
+
+@line("CAN.1")
+@needs("background")
+def test_cancellations_that_come_too_late_hit_nobody(rt):
+    """Of tasks that are over when the worker hears of it; the next ones are untouched."""
+    quick = rt.remote(lambda x: x)
+    for _ in range(5):
+        refs = [quick.remote(i) for i in range(40)]
+        for ref in refs:
+            rt.cancel(ref)
+        for i, ref in enumerate(refs):
+            try:
+                assert rt.get(ref) == i
+            except rt.exceptions.TaskCancelledError:
+                pass
+    assert rt.get([quick.remote(i) for i in range(100)]) == list(range(100))

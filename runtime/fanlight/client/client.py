@@ -52,6 +52,7 @@ class Client:
         self.id = client_id
         self.link: Link
         self.next_task_id = ids.task_id_factory(client_id)
+        self.next_call_id = ids.call_id_factory(client_id)
         # What this process knows of objects it holds refs to: None while pending.
         self.entries: dict[bytes, m.Value | None] = {}
         self._counts = Counts()  # refs in this process
@@ -270,7 +271,7 @@ class Client:
         actor: bytes = b"",
     ) -> list[ObjectRef[Any]]:
         """Send one call; returns its refs."""
-        task_id = self.next_task_id()
+        task_id = self.next_call_id() if actor else self.next_task_id()
         out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
         running = context.current.get()
         parent = running.task_id if running is not None else b""

@@ -279,7 +279,7 @@ class _InprocExecutor(Executor):
     def _exits(
         self, execute: Any, spec: Any, error: BaseException, duration: float
     ) -> m.Done | None:
-        if spec.kind != m.ACTOR_CALL:
+        if spec.kind != m.ACTOR_CALL and isinstance(error, SystemExit):
             code = getattr(error, "code", None)
             wrapped = errors.WorkerCrashedError(f"{spec.name} called sys.exit({code!r}).")
             return self._failed(execute, spec, wrapped, duration)

@@ -496,7 +496,7 @@ class Executor:
 
     def _leave(self, actor: ActorHost) -> None:
         """The actor ends itself; the node answers for the calls that are not reported."""
-        self.exiting = actor.leaving
         self.flush()
         self.client.link.send([m.ActorExit(actor.id, actor.leaving)])
+        self.exiting = actor.leaving  # not before: the main thread ends the process then
         self.client.link.wake()
