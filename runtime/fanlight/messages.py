@@ -45,7 +45,9 @@ class Value(Struct, array_like=True, gc=False):
     kind: int
     data: bytes
     size: int = 0  # bytes of the serialized value
-    contained: list[bytes] | None = None  # object ids serialized inside it
+    # Object ids serialized inside it. On its way to a client [] marks a failure that also went to
+    # a task or into another object: theirs to report.
+    contained: list[bytes] | None = None
 
 
 class Failure(Struct):

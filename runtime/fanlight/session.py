@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanlight import config, context, errors, refs
 from fanlight import messages as m
+from fanlight.driver_log import DriverLog
 
 if TYPE_CHECKING:
     from fanlight import events
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _current: Session | None = None
 _lock = threading.RLock()
 _listeners: list[Callable[[TaskOutput], bool | None]] = []
+_PREFIXES = ("FANLIGHT", "RAY")  # of environment variables
 _ended_clients: set[bytes] = set()  # ids of this process's former clients
 
 
@@ -51,12 +53,15 @@ class TaskOutput(NamedTuple):
 class Session:
     """This process's runtime, from ``init`` to ``shutdown``."""
 
-    def __init__(self, engine: Any, namespace: str, role: str = "driver") -> None:
+    def __init__(
+        self, engine: Any, namespace: str, role: str = "driver", log: DriverLog | None = None
+    ) -> None:
         self.engine = engine
         self.client: Client = engine.client
         self.namespace = namespace
         self.role = role
         self.log_to_driver = True
+        self.log = log or DriverLog(environ={})
         self.runtime_id: str = engine.runtime_id
         self.node_pid: int = engine.node_pid
         self.info: dict[str, Any] = engine.info
@@ -114,27 +119,16 @@ class Session:
             except Exception:  # its own fault, and nothing that get() should raise
                 traceback.print_exc()
         if self.log_to_driver:
-            _print(item)
+            self.log.output(item)
 
     def on_notice(self, text: str) -> None:
         if self.log_to_driver:
-            print(f"(fanlight) {text}", file=sys.stderr)
+            self.log.notice(text)
 
-
-def _print(item: TaskOutput) -> None:
-    """The default way to show a task's output: each line with its source in front."""
-    if item.stream == "display":
-        text = str((item.data or {}).get("text/plain", ""))
-    else:
-        text = item.text
-    stream = sys.stderr if item.stream == "stderr" else sys.stdout
-    prefix = f"({item.name or 'worker'} pid={item.pid}) "
-    if getattr(stream, "isatty", lambda: False)() and os.environ.get("RAY_COLOR_PREFIX") != "0":
-        prefix = f"\033[36m{prefix}\033[0m"
-    lines = text.replace("\r", "\n").splitlines()
-    with contextlib.suppress(ValueError, OSError):  # a closed stdout is no reason to fail
-        stream.write("".join(f"{prefix}{line}\n" for line in lines if line or len(lines) > 1))
-        stream.flush()
+    def on_unhandled(self, text: str, pattern: str) -> None:
+        """A task failed, and nobody will ask for its result."""
+        how = "suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'"
+        self.log.notice(f"Unhandled error ({how}): {text}", f"Unhandled error in {pattern}")
 
 
 # --- the current session -------------------------------------------------------------------------
@@ -200,9 +194,10 @@ def start(
             if current() is not None:
                 return _current
             stop()  # the node died: clear up what is left of that session
+        log = DriverLog()
         totals = _totals(num_cpus, num_gpus, resources)
         made = _make_engine(address, engine, totals, labels or {}, object_store_memory, name)
-        session = Session(made, namespace or str(uuid.uuid4()))
+        session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
         if runtime_env:
             try:
@@ -212,6 +207,8 @@ def start(
                 raise
         session.client.on_output = session.on_output
         session.client.on_notice = session.on_notice
+        if not any(os.environ.get(f"{x}_IGNORE_UNHANDLED_ERRORS") == "1" for x in _PREFIXES):
+            session.client.unhandled.report = session.on_unhandled
         refs.dropped.clear()
         refs.attach(session.client)
         _current = session
@@ -329,7 +326,11 @@ def stop() -> None:
             return
         refs.attach(None)
         _ended_clients.add(session.client.id)
-        session.engine.close()
+        try:
+            session.engine.close()
+        finally:
+            session.client.unhandled.report = None
+            session.log.close()
 
 
 def attach_worker(client: Client, boot: BootConfig, worker_id: bytes) -> None:
@@ -441,7 +442,7 @@ def publish_display(data: dict[str, Any], metadata: dict[str, Any] | None = None
         for listener in (*_listeners,):
             if listener(output):
                 return
-        _print(output)
+        session.log.output(output)
         return
     from fanlight.worker.output import send_display
 

@@ -158,3 +158,129 @@ def test_reports_of_workers_are_recorded():
     assert (started, duration) == (1234.5, 0.5)
     assert (reading, storing) == (pytest.approx(0.1), pytest.approx(0.2))
     assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
+
+
+# --- sentences for drivers -----------------------------------------------------------------------
+
+
+def test_deaths_and_retries_are_told():
+    node = SimulatedNode()
+    driver, other = node.driver(), node.driver()
+    driver.submit(task_spec("f", retries=1))
+    node.busy()[0].exited("killed by SIGKILL")
+    died, again = driver.notices
+    assert "while it ran the task f" in died and "killed by SIGKILL" in died
+    assert "exit type: SYSTEM_ERROR" in died and "Worker ID: " in died
+    assert again.startswith("f is run again") and "There are 0 retries remaining." in again
+    node.busy()[0].exited("exit code 3")
+    assert "exit type: USER_ERROR" in driver.notices[2] and len(driver.notices) == 3
+    assert not other.notices, "another driver's work"
+
+
+def test_retried_exceptions_are_told():
+    node = SimulatedNode()
+    driver = node.driver()
+    driver.submit(task_spec("f", retries=-1, retry_exceptions=True))
+    node.busy()[0].finish(error="ValueError: no", retriable=True)
+    assert driver.notices == ["f is run again: ValueError: no. There is no limit to its retries."]
+    actor = driver.create_actor(actor_spec())
+    driver.submit(method_spec(retries=2, retry_exceptions=True), actor=actor)
+    node.runs("Actor").finish()
+    node.runs("Actor.method").finish(error="ValueError: no", retriable=True)
+    assert "There are 1 retries remaining." in driver.notices[1]
+
+
+def test_a_worker_that_is_told_to_end_is_not_told_of():
+    node = SimulatedNode()
+    driver = node.driver()
+    [ref] = driver.submit(task_spec("f"))
+    driver.cancel(ref, force=True)
+    actor = driver.create_actor(actor_spec())
+    node.settle()
+    driver.send(m.KillActor(actor))
+    node.settle()
+    assert driver.notices == []
+
+
+def test_a_constructor_that_raises_is_told_if_nobody_calls():
+    node = SimulatedNode()
+    driver = node.driver()
+    driver.create_actor(actor_spec("Quiet"))
+    node.runs("Quiet").finish(error="ValueError: in init")
+    (notice,) = driver.notices
+    assert "Quiet" in notice and "ValueError: in init" in notice
+    actor = driver.create_actor(actor_spec("Called"))
+    driver.submit(method_spec(), actor=actor)
+    node.runs("Called").finish(error="ValueError: in init")
+    assert len(driver.notices) == 1, "the call tells"
+
+
+def test_work_that_can_never_run_is_told_once_for_each_demand():
+    node = SimulatedNode(cpus=2)
+    driver = node.driver()
+    for _ in range(3):
+        driver.submit(task_spec("huge", cpus=5))
+    driver.create_actor(actor_spec("Gpu", gpus=1))
+    node.advance(4)
+    assert driver.notices == []
+    node.advance(2)
+    node.advance(60)
+    assert sorted(n.split("The ")[1].split(" waits")[0] for n in driver.notices) == [
+        "actor Gpu",
+        "task huge",
+    ]
+    assert "5 CPU" in driver.notices[0] and "1 GPU" in driver.notices[1]
+
+
+def test_work_that_actors_keep_waiting_is_told():
+    node = SimulatedNode(cpus=2)
+    driver = node.driver()
+    driver.create_actor(actor_spec("Holder", cpus=2))
+    node.settle()
+    driver.submit(task_spec("waits"))
+    node.advance(29)
+    assert driver.notices == []
+    node.advance(2)
+    (notice,) = driver.notices
+    assert "The task waits has waited for 31 s" in notice and "Holder" in notice
+
+
+def test_work_that_waits_for_tasks_is_not_told_of():
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    driver.submit(task_spec("slow"))
+    driver.submit(task_spec("next", retries=1))
+    node.advance(100)
+    assert driver.notices == []
+
+
+# --- failures that nobody holds ------------------------------------------------------------------
+
+
+def test_the_submitter_hears_of_a_failure_whose_ref_it_dropped():
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    told = []
+    driver._arrived = told.append
+    [ref] = driver.submit(task_spec("f"))
+    driver.drop(ref)
+    node.busy()[0].finish(error="ValueError: no")
+    (value,) = told
+    assert value.oid == ref and value.kind == m.ERROR and value.contained is None
+    [ref] = driver.submit(task_spec("f"))
+    driver.drop(ref)
+    node.busy()[0].finish()
+    [ref] = driver.submit(task_spec("f"))
+    driver.drop(ref)
+    driver.cancel(ref)
+    node.settle()
+    assert len(told) == 1, "neither values nor cancellations"
+
+
+def test_a_failure_that_goes_on_into_a_task_says_so():
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    [ref] = driver.submit(task_spec("f"))
+    [other] = driver.submit(task_spec("g"), deps=[ref])
+    node.busy()[0].finish(error="ValueError: no")
+    assert driver.values[ref].contained == [] and driver.values[other].contained is None

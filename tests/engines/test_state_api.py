@@ -259,6 +259,19 @@ def test_rows_of_nodes_workers_and_jobs(rt, state):
     assert job.driver_info["pid"] == str(os.getpid()) and job.start_time
 
 
+@line("OBS.7")
+def test_rows_of_placement_groups(rt, state):
+    from fanlight.util.placement_group import placement_group, remove_placement_group
+
+    group = placement_group([{"CPU": 1}], strategy="PACK", name="mine")
+    rt.get(group.ready())
+    (row,) = state.list_placement_groups(filters=[("name", "=", "mine")], detail=True)
+    assert row.placement_group_id == group.id.hex() and row.state == "CREATED"
+    assert row.bundles[0]["unit_resources"] == {"CPU": 1.0} and not row.is_detached
+    remove_placement_group(group)
+    assert poll(lambda: state.get_placement_group(group.id.hex()).state == "REMOVED")
+
+
 @line("OBS.10")
 @pytest.mark.runtime(num_cpus=1)
 def test_summaries(rt, fresh):

@@ -23,6 +23,7 @@ from fanlight import messages as m
 from fanlight.client import call_sites, failures, waiting
 from fanlight.client.counts import Counts
 from fanlight.client.streams import Streams
+from fanlight.client.unhandled import Unhandled
 from fanlight.refs import ObjectRef
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
@@ -65,6 +66,7 @@ class Client:
         self._specs = itertools.count(1).__next__
         self._failed = 0  # failed objects that arrived so far
         self._records_sites = call_sites.enabled()
+        self.unhandled = Unhandled(client_id)
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
         self.reader = SegmentReader(folder) if folder is not None else None
         self.writer = (
@@ -107,10 +109,14 @@ class Client:
                 entries[oid] = value
                 if value.kind >= m.ERROR:
                     self._failed += 1
+                    self.unhandled.arrived(value, True)
                 if self._callbacks:
                     self._call_back(oid)
-            elif self.streams.open:
-                self.streams.arrived(value)
+            elif self.streams.open and self.streams.arrived(value):
+                pass
+            elif value.kind >= m.ERROR:
+                self.unhandled.arrived(value, False)
+                self.unhandled.tell()
 
     def _arrived_stored(self, value: m.Value) -> None:
         name = value.data.decode()
@@ -197,6 +203,7 @@ class Client:
                     messages.append(m.Unmapped(names))
             if messages:
                 self.link.send(messages)
+        self.unhandled.tell()
 
     @property
     def owes_drops(self) -> bool:
@@ -213,6 +220,8 @@ class Client:
         for value in filter(None, map(self.entries.pop, gone, itertools.repeat(None))):
             if value.kind == m.STORED and self.reader is not None:
                 self.reader.done(value.data.decode())
+            elif value.kind >= m.ERROR:
+                self.unhandled.gone(value)
 
     # --- submitting --------------------------------------------------------------------------
 
@@ -278,6 +287,8 @@ class Client:
         self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor))
         if encoded[1]:
             self.sent()
+        if self.unhandled.waiting:
+            self.unhandled.seen(encoded[1] + encoded[2])
         if self._records_sites:
             self.link.send([m.CallSite([ref._id for ref in out], call_sites.here("task call"))])
         return out
@@ -374,6 +385,7 @@ class Client:
                 raise errors.ObjectLostError(
                     "The object's shared memory is gone.", value.oid.hex()
                 ) from None
+        self.unhandled.seen((value.oid,))
         raise failures.exception_of(value)
 
     def _want(self, oids: Sequence[bytes]) -> None:
@@ -423,7 +435,10 @@ class Client:
             for oid in oids:
                 value = entries.get(oid)
                 if value is not None and value.kind >= m.ERROR:
+                    self.unhandled.excuse(oids)
                     return [self.decode(value)]
+        if self.unhandled.waiting:
+            self.unhandled.seen(oids)
         return [self.decode(entries[oid]) for oid in oids]  # type: ignore[arg-type]
 
     def wait(self, oids: list[bytes], num_returns: int, timeout: float | None) -> list[int]:
@@ -442,6 +457,8 @@ class Client:
             else:
                 self._block(done, timeout, len(oids), raises=False)
             ready = waiting.ready(get, oids, number)
+        if self.unhandled.waiting:
+            self.unhandled.seen(oids[i] for i in ready)
         return ready
 
     def known_rest(self, refs: list[ObjectRef[Any]]) -> waiting.Rest | None:

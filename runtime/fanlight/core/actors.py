@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
-from fanlight.core import model
+from fanlight.core import model, notices
 from fanlight.core.model import (
     A_ALIVE,
     A_DEAD,
@@ -146,6 +146,11 @@ class Actors:
         self.core.record_error(task, message.error, message.traceback)
         self.core.tasks.finish(task, FAILED, message.error)
         actor.init_failed = True
+        if not (actor.backlog or actor.lines):  # else its calls will tell
+            name = actor.spec.spec.name
+            self.core.notice(
+                actor.job, f"The constructor of the actor {name} raised:\n{message.traceback}"
+            )
         self.die(
             actor,
             "The actor died because of an error raised in its creation task, "
@@ -236,6 +241,8 @@ class Actors:
             self.core.objects.discard(message.values[1:], peer)
             actor.flight.pop(task.id, None)
             self._start_next(actor)
+            limit = task.spec.spec.max_retries or actor.message.max_task_retries
+            notices.retried(self.core, task, limit, message.error)
             self._resend(actor, task, f"retried after {message.error}", RAISED)
             self._send(actor)
             return

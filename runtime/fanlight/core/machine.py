@@ -16,7 +16,7 @@ import msgspec
 
 from fanlight import messages as m
 from fanlight.config import UNITS
-from fanlight.core import model, queries
+from fanlight.core import model, notices, queries
 from fanlight.core.actors import Actors
 from fanlight.core.effects import (
     Connected,
@@ -111,6 +111,7 @@ class Core:
         self.dead_actors: deque[bytes] = deque()
         self.history: History = History()
         self.timeline = Timeline()
+        self.starved = notices.Starved(self)
         self.jobs = 0
         self._workers_made = 0
         self._had_driver = False
@@ -294,6 +295,7 @@ class Core:
             return
         was = worker.state
         self.history.worker_ended(worker, x.how, self.now)
+        notices.worker_died(self, worker, was, x)
         if was != W_DEAD:
             self.move_worker(worker, W_DEAD, x.how)
             self.scheduler.worker_lost(worker, was)
@@ -325,13 +327,8 @@ class Core:
             elif self.tasks.should_retry(task) and self.placement.ended(task):
                 self.placement.fail_removed(task)
             elif self.tasks.should_retry(task):
-                left = task.spec.spec.max_retries - task.attempt - 1
-                more = "no limit" if left < 0 else f"There are {left} retries remaining"
-                self.notice(
-                    task.job,
-                    f"Task {task.name} is run again: its worker (pid {worker.pid}) died, {how}. "
-                    f"{more}.",
-                )
+                lost = f"its worker (pid {worker.pid}) died, {how}"
+                notices.retried(self, task, task.spec.spec.max_retries, lost)
                 task.solo = True
                 self.tasks.requeue(task, f"its worker died, {how}", again=True)
             else:
@@ -379,6 +376,7 @@ class Core:
             queue.remove(task)
         if not x.ok and x.retriable and self.tasks.should_retry(task):
             self.objects.discard(x.values[1:], peer)
+            notices.retried(self, task, task.spec.spec.max_retries, x.error)
             self.tasks.requeue(task, f"retried after {x.error}", again=True, code=RAISED)
         else:
             self.tasks.done(task, x, peer)
@@ -409,6 +407,7 @@ class Core:
     def _tick(self, _peer: int, _tick: Tick) -> None:
         self.environments.tick()
         self.scheduler.tick()
+        self.starved.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)

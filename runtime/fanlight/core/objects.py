@@ -109,6 +109,8 @@ class Objects:
         if obj.kind == m.STORED and peer in self.core.clients:
             mapped = self.segments[obj.data.decode()].mapped
             mapped[peer] = mapped.get(peer, 0) + 1
+        elif obj.kind >= m.ERROR and obj.pins:
+            return m.Value(obj.id, obj.kind, obj.data, obj.size, [])
         return m.Value(obj.id, obj.kind, obj.data, obj.size)
 
     def flush(self) -> None:

@@ -18,7 +18,8 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model
-from fanlight.core.model import PENDING, Actor, Client, Group, Object, Task, Worker
+from fanlight.core.model import PENDING, Actor, Client, Group, Object, Spec, Task, Worker
+from fanlight.core.placement import GROUP_STATES, PlacementGroup
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -42,8 +43,12 @@ _ERROR_TYPES = {
     "object_lost": "OBJECT_LOST",
     "owner_died": "OWNER_DIED",
     "store_full": "OUT_OF_DISK_ERROR",
-    "unschedulable": "TASK_UNSCHEDULABLE_ERROR",
-    "runtime_env": "RUNTIME_ENV_SETUP_FAILED",
+    "out_of_memory": "OUT_OF_MEMORY",
+    "env_setup": "RUNTIME_ENV_SETUP_FAILED",
+    "task_unschedulable": "TASK_UNSCHEDULABLE_ERROR",
+    "actor_unschedulable": "ACTOR_UNSCHEDULABLE_ERROR",
+    "task_group_removed": "TASK_PLACEMENT_GROUP_REMOVED",
+    "actor_group_removed": "ACTOR_PLACEMENT_GROUP_REMOVED",
 }
 _TASK_STATES = (
     "PENDING_ARGS_AVAIL",
@@ -187,7 +192,7 @@ def _task_row(core: Core, item: Task | Attempt, detail: bool) -> Row:
         row |= {
             "language": "PYTHON",
             "required_resources": _amounts(spec.resources),
-            "placement_group_id": None,
+            "placement_group_id": _group_of(task.spec),
             "creation_time_ms": _ms(task.submitted),
             "start_time_ms": _ms(started),
             "end_time_ms": _ms(ended),
@@ -196,6 +201,10 @@ def _task_row(core: Core, item: Task | Attempt, detail: bool) -> Row:
             "cell": spec.origin or None,
         }
     return row
+
+
+def _group_of(spec: Spec) -> str | None:
+    return spec.where.group.hex() or None if spec.where is not None else None
 
 
 def _error_type(code: str) -> str | None:
@@ -224,7 +233,7 @@ def _actor_row(core: Core, actor: Actor, detail: bool) -> Row:
             "required_resources": _amounts(actor.spec.spec.resources),
             "death_cause": _cut(actor.exit_reason) if dead else None,
             "is_detached": actor.detached,
-            "placement_group_id": None,
+            "placement_group_id": _group_of(actor.spec),
             "repr_name": "",
             "num_restarts": actor.deaths,
             "end_time_ms": _ms(actor.ended),
@@ -306,7 +315,7 @@ def _node_row(core: Core, _: Any, detail: bool) -> Row:
         "state_message": None,
         "node_name": config.hostname,
         "resources_total": core.resources(core.pool.total),
-        "labels": {"ray.io/node-id": config.node_id.hex()},
+        "labels": core.placement.labels,
     }
     if detail:
         row |= {"start_time_ms": _ms(core.started), "end_time_ms": None}
@@ -369,6 +378,26 @@ def _job_row(_core: Core, job: _Job, _detail: bool) -> Row:
     }
 
 
+def _placement_group_row(_core: Core, group: PlacementGroup, detail: bool) -> Row:
+    state = GROUP_STATES[group.state]
+    row: Row = {
+        "placement_group_id": group.id.hex(),
+        "name": group.name,
+        "creator_job_id": _job(group.job),
+        "state": state,
+    }
+    if detail:
+        row |= {
+            "bundles": [
+                {"bundle_id": f"{group.id.hex()}:{i}", "unit_resources": _amounts(demand)}
+                for i, demand in enumerate(group.demands)
+            ],
+            "is_detached": group.detached,
+            "stats": {"strategy": group.strategy, "scheduling_state": state},
+        }
+    return row
+
+
 _LISTINGS: dict[str, tuple[Callable[[Core], Iterable[Any]], Callable[[Core, Any, bool], Row]]] = {
     "tasks": (_tasks, _task_row),
     "actors": (lambda core: core.actors.table.values(), _actor_row),
@@ -376,6 +405,7 @@ _LISTINGS: dict[str, tuple[Callable[[Core], Iterable[Any]], Callable[[Core, Any,
     "nodes": (lambda core: (None,), _node_row),
     "workers": (_workers, _worker_row),
     "jobs": (lambda core: core.history.jobs.values(), _job_row),
+    "placement_groups": (lambda core: core.placement.table.values(), _placement_group_row),
 }
 
 # --- questions -----------------------------------------------------------------------------------
@@ -423,6 +453,7 @@ _DETAILS = {
     "objects": ("stored", "creator", "pins"),
     "nodes": ("start_time_ms", "end_time_ms"),
     "workers": ("exit_detail", "start_time_ms", "end_time_ms"),
+    "placement_groups": ("bundles", "is_detached", "stats"),
 }  # fmt: skip
 
 

@@ -264,12 +264,25 @@ class Tasks:
     def _complete_all(
         self, task: Task, kind: int, data: bytes, contained: list[bytes] | None
     ) -> None:
+        self._tell_of_failure(task, kind, data)
         if task.stream is not None:
             self.core.streams.add_failure(task, kind, data, contained)
         for i in range(task.spec.returns):
             oid = ids.object_id(task.id, i)
             value = m.Value(oid, kind, data, len(data), contained)
             self.core.objects.complete(oid, value, 0)
+
+    def _tell_of_failure(self, task: Task, kind: int, data: bytes) -> None:
+        """The submitter hears of a failure even if it has dropped the ref, and nobody else has one:
+        it reports what nobody will ask for."""
+        obj = self.core.objects.table.get(ids.object_id(task.id, 0))
+        if obj is None or obj.holders or obj.pins or task.state != FAILED:
+            return
+        client = self.core.clients.get(task.client)
+        if client is not None and client.role == "driver":
+            self.core.effects.out[client.peer].append(
+                m.Objects([m.Value(obj.id, kind, data, len(data))])
+            )
 
     # --- cancellation ------------------------------------------------------------------------
 

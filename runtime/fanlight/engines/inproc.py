@@ -112,6 +112,11 @@ class _InprocWorker:
 class _InprocStream(TaskStream):
     """Where tasks print; what shows their output must print past it."""
 
+    @property
+    def behind(self) -> Any:
+        """The driver's own stream."""
+        return _real_streams[self._name == "stderr"]
+
     def _send(self, task: context.TaskContext | None, text: str) -> None:
         ours = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _real_streams

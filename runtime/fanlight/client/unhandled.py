@@ -1,0 +1,99 @@
+"""Failures that nobody looked at: their refs were dropped, and neither get nor wait saw them.
+
+A failure that was an argument of a task, or inside another object, when it happened is that one's to
+report. Cancelled tasks are no failures, and calls of an actor that died are told of its death.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from fanlight import messages as m
+
+_EXCUSED = 10_000  # objects, the newest
+_CANCELLED = ("TaskCancelledError", "KeyboardInterrupt")
+
+
+class Unhandled:
+    """Of one client. Whoever reads or drops refs calls it; failures are rare, so it may take time.
+
+    ``waiting`` is public so that callers can see at a glance that there is nothing to do.
+    """
+
+    def __init__(self, client_id: bytes) -> None:
+        self.waiting: dict[bytes, m.Value] = {}  # failed, here, and not seen yet
+        self.report: Callable[[str, str], None] | None = None  # takes a text and its pattern
+        self._client_id = client_id
+        self._excused: dict[bytes, None] = {}  # asked for together with one that failed
+        self._dropped: deque[m.Value] = deque()
+        self._lock = threading.Lock()
+
+    def arrived(self, value: m.Value, wanted: bool) -> None:
+        """A failure came; ``wanted``: there is a ref to it."""
+        if self.report is None or value.contained is not None or value.oid in self._excused:
+            return
+        if wanted:
+            self.waiting[value.oid] = value
+        elif value.oid.startswith(self._client_id):
+            self._dropped.append(value)
+
+    def seen(self, oids: Iterable[bytes]) -> None:
+        """Somebody gets, waits for or passes on these objects."""
+        if self.waiting:
+            for oid in oids:
+                self.waiting.pop(oid, None)
+
+    def excuse(self, oids: Iterable[bytes]) -> None:
+        """One of these failed and is raised; the others may fail, too, without a word."""
+        if self.report is not None:
+            oids = list(oids)
+            self.seen(oids)
+            self._excused.update(dict.fromkeys(oids))
+            for oid in list(self._excused)[: max(0, len(self._excused) - _EXCUSED)]:
+                del self._excused[oid]
+
+    def gone(self, value: m.Value) -> None:
+        """The last ref to a failure is dropped; told by the next ``tell``, since locks are held."""
+        if self.waiting.pop(value.oid, None) is not None:
+            self._dropped.append(value)
+
+    def tell(self) -> None:
+        """Report what was dropped; called without locks."""
+        while self._dropped and self.report is not None:
+            with self._lock:
+                batch = {v.data: v for v in self._dropped}  # one for all results of a task
+                self._dropped.clear()
+            for value in batch.values():
+                text, pattern = _describe(value)
+                if text:
+                    self.report(text, pattern)
+
+
+def _describe(value: m.Value) -> tuple[str, str]:
+    """The traceback of a failure, and the line that is the same for others like it.
+
+    Empty for what is not to be reported. Does not rebuild the user's exception.
+    """
+    if value.kind == m.ERROR:
+        _, text, name, type_name, _ = pickle.loads(value.data)
+        return ("", "") if type_name in _CANCELLED else (text, f"{name} {type_name}")
+    failure = msgspec.msgpack.decode(value.data, type=m.Failure)
+    if failure.code == "cancelled":
+        return "", ""
+    if failure.code in ("actor_died", "actor_unavailable") and not failure.detail.get(
+        "init_failed"
+    ):
+        return "", ""
+    text = failure.message
+    if "data" in failure.detail:
+        detail = failure.detail
+        inner, _ = _describe(m.Value(b"", detail["kind"], detail["data"]))
+        if not inner:
+            return "", ""
+        text = f"{text}\n{inner}"
+    return f"{failure.task_name}: {text}", f"{failure.task_name} {failure.code}"

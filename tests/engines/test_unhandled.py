@@ -1,0 +1,181 @@
+"""ERR.21: failures that nobody looked at are shown."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from fanlight.client.unhandled import Unhandled
+from tests.engines.support import line, needs
+
+WORDS = "Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1')"
+
+
+@pytest.fixture
+def shown(rt, capfd, eventually):
+    """``shown()``: what stands on stderr when the next task's result is there."""
+
+    @rt.remote
+    def fence():
+        pass
+
+    def shown(wanted=WORDS):
+        gc.collect()
+        seen = []
+        if wanted:
+            eventually(lambda: seen.append(capfd.readouterr().err) or wanted in "".join(seen))
+        for _ in range(2):  # dropped refs are told with the next messages
+            rt.get(fence.remote())
+            rt.session.current().client.flush_drops()
+        seen.append(capfd.readouterr().err)
+        return "".join(seen)
+
+    return shown
+
+
+@pytest.fixture
+def fails(rt):
+    @rt.remote(max_retries=0)
+    def fails(what="told"):
+        raise ValueError(what)
+
+    return fails
+
+
+@line("ERR.21")
+def test_a_ref_that_is_dropped_before_the_failure(rt, fails, shown):
+    fails.remote("dropped at once")
+    text = shown()
+    assert text.count(WORDS) == 1
+    assert "ValueError: dropped at once" in text and "fails" in text and "Traceback" in text
+
+
+@line("ERR.21")
+def test_a_ref_that_is_dropped_after_the_failure(rt, fails, shown):
+    ref = fails.options(name="later").remote("dropped later")  # of one name, they are counted
+    after = rt.remote(lambda: 1).remote()
+    rt.get(after)
+    while rt.session.current().client.entries.get(ref._id) is None:
+        rt.get(rt.remote(lambda: 1).remote())
+    assert WORDS not in shown("")
+    del ref
+    assert "ValueError: dropped later" in shown()
+
+
+@line("ERR.21")
+def test_what_was_seen_is_not_shown(rt, fails, shown):
+    with pytest.raises(ValueError):
+        rt.get(fails.remote())
+    ready, _ = rt.wait([fails.remote(), fails.remote()], num_returns=2)
+    del ready
+    with pytest.raises(ValueError):
+        rt.get([fails.remote(), fails.remote(), fails.remote()])
+    with pytest.raises(ValueError):
+        fails.remote().future().result()
+    assert WORDS not in shown("")
+
+
+@line("ERR.21")
+def test_a_failure_that_goes_on_is_reported_where_it_ends(rt, fails, shown):
+    @rt.remote
+    def use(x):
+        return x
+
+    with pytest.raises(ValueError):
+        rt.get(use.remote(fails.remote("handled")))
+    assert WORDS not in shown("")
+    use.remote(fails.remote("not handled"))
+    text = shown()
+    assert text.count(WORDS) == 1 and "not handled" in text and "use" in text
+
+
+@line("ERR.21")
+def test_cancelled_and_killed_work_is_not_shown(rt, shown, never):
+    ref = never()
+    rt.cancel(ref)
+    rt.get(rt.remote(lambda: 1).remote())
+    del ref
+
+    @rt.remote
+    class Actor:
+        def call(self):
+            pass
+
+    actor = Actor.remote()
+    rt.get(actor.call.remote())
+    rt.kill(actor)
+    actor.call.remote()
+    assert WORDS not in shown("")
+
+
+@line("ERR.21")
+@needs("processes")
+def test_several_of_a_kind_are_counted(script):
+    done = script(
+        """
+        @fanlight.remote
+        def fails(i):
+            raise ValueError(f"number {i}")
+        @fanlight.remote
+        def fence():
+            pass
+        for i in range(20):
+            fails.remote(i)
+        for i in range(20):
+            fanlight.get(fence.remote())
+        fanlight.shutdown()
+        """
+    )
+    assert done.stderr.count("Unhandled error") == 2, done.stderr
+    assert "[repeated 19x across cluster]" in done.stderr
+
+
+@line("ERR.21")
+@pytest.mark.parametrize("name", ["RAY", "FANLIGHT"])
+def test_it_can_be_suppressed(script, monkeypatch, name):
+    monkeypatch.setenv(f"{name}_IGNORE_UNHANDLED_ERRORS", "1")
+    done = script(
+        """
+        @fanlight.remote
+        def fails():
+            raise ValueError
+        fails.remote()
+        fanlight.wait([fanlight.remote(lambda: 1).remote()])
+        """
+    )
+    assert done.returncode == 0 and done.stderr == ""
+
+
+@line("ERR.21")
+def test_nothing_is_shown_of_refs_that_live_until_the_end(script):
+    done = script(
+        """
+        @fanlight.remote
+        def fails():
+            raise ValueError
+        refs = [fails.remote() for _ in range(3)]
+        fence = fanlight.remote(lambda: 1)
+        while fanlight.session.current().client.entries[refs[-1]._id] is None:
+            fanlight.get(fence.remote())
+        """
+    )
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_nothing_is_kept_of_what_is_seen():
+    from fanlight import messages as m
+
+    unhandled = Unhandled(b"me")
+    told = []
+    value = m.Value(b"me1", m.FAILURE, b"", 0)
+    unhandled.arrived(value, True)
+    assert not unhandled.waiting, "nobody to report to"
+    unhandled.report = lambda text, pattern: told.append(text)
+    unhandled.arrived(value, True)
+    unhandled.seen([b"other", b"me1"])
+    unhandled.gone(value)
+    unhandled.excuse([b"me2"])
+    unhandled.arrived(m.Value(b"me2", m.FAILURE, b"", 0), True)
+    unhandled.arrived(m.Value(b"you", m.FAILURE, b"", 0), False)
+    assert not unhandled.waiting and not unhandled._dropped and not told
