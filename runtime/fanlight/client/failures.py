@@ -20,6 +20,7 @@ __all__ = [
     "cannot_serialize_arguments",
     "culprits",
     "exception_of",
+    "own_error",
     "pack_error",
 ]
 
@@ -91,6 +92,15 @@ def exception_of(value: m.Value) -> BaseException:
     if failure.code == "cancelled":
         return errors.make_task_error(error, message, failure.task_name)
     return error
+
+
+def own_error(error: BaseException) -> BaseException:
+    """The user's exception, for interfaces that promise its own type; what ``get`` raised, with
+    the remote traceback, is its cause."""
+    own = errors.innermost(error)
+    if own is not error:
+        own.__cause__ = error
+    return own
 
 
 def cannot_serialize(what: str, value: Any, error: BaseException) -> TypeError:

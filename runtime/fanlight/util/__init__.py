@@ -26,6 +26,7 @@ from fanlight.util.placement_group import placement_group
 if TYPE_CHECKING:
     from fanlight.util import (
         accelerators,
+        joblib,
         metrics,
         multiprocessing,
         queue,
@@ -65,7 +66,7 @@ _HOME = {
     "remove_placement_group": "placement_group",
 }
 _MODULES = (
-    "accelerators", "metrics", "multiprocessing", "queue", "scheduling_strategies", "state",
+    "accelerators", "joblib", "metrics", "multiprocessing", "queue", "scheduling_strategies", "state",
 )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ __all__ = [
     "get_node_ip_address",
     "get_placement_group",
     "inspect_serializability",
+    "joblib",
     "list_named_actors",
     "map_unordered",
     "metrics",

@@ -362,13 +362,13 @@ class Workers:
             answer: Answer = self.session.engine.get(ref._id, None)
         except errors.TaskError as e:  # what it returned cannot be pickled
             answer = Answer([], {}, -1.0)
-            failed: dict[int, BaseException] = {-1: _own(e)}
+            failed: dict[int, BaseException] = {-1: failures.own_error(e)}
         except errors.ActorError as e:
             self._process_died(process, e)
             return
         else:
             failed = {
-                position: _own(failures.exception_of(m.Value(b"", m.ERROR, packed)))
+                position: failures.own_error(failures.exception_of(m.Value(b"", m.ERROR, packed)))
                 for position, (packed, _) in answer.errors.items()
             }
         batch = process.flight.pop(ref)
@@ -409,7 +409,7 @@ class Workers:
     def _process_died(self, process: _Process, error: errors.ActorError) -> None:
         """The call that it ran fails; the ones behind it are given to others."""
         if error.actor_init_failed:
-            self._broken = _own(error)
+            self._broken = failures.own_error(error)
             self._fail_all(self._broken)
             return
         lost: list[list[_Chunk]] = []
@@ -499,14 +499,6 @@ class _Feed:
 
 def _has_some(chunks: Any) -> bool:
     return chunks is not None and (not isinstance(chunks, _Feed) or chunks.some())
-
-
-def _own(error: BaseException) -> BaseException:
-    """The user's exception; what happened in the process is its cause."""
-    cause = errors.innermost(error)
-    if cause is not error:
-        cause.__cause__ = error
-    return cause
 
 
 def pickle_function(function: Any, initializer: Any) -> Function:
