@@ -91,7 +91,9 @@ def _install(tool: str, value: Any) -> dict[str, Any] | None:
     if isinstance(packages, str):
         lines = _requirements(packages)
     else:
-        lines = [line.strip() for line in packages if line.strip()]
+        # Where the installer runs is not where a path was meant from.
+        lines = [os.path.abspath(p) if os.path.exists(p) and os.sep in p else p for p in packages]
+        lines = [line.strip() for line in lines if line.strip()]
     return {"lines": lines, **options} if lines else None
 
 

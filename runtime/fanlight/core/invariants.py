@@ -354,6 +354,8 @@ class _Check:
         self.that(building != alive, actor.id, "its constructor is not as its state")
         if worker is not None:
             self.that(worker.actor is actor, actor.id, "its process is not its own")
+            own = worker.env == actor.spec.spec.env
+            self.that(own, actor.id, "its process is in another runtime environment")
             self.that(core.workers.get(worker.number) is worker, actor.id, "its process is gone")
         else:
             self.that(not alive, actor.id, "is alive without a process")

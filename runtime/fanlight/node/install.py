@@ -12,10 +12,13 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from fanlight.node.zygote import die_with_parent
 
 READY = "fanlight-ready"  # a file in a virtual environment that is complete
 _INSTALLERS = ("pip", "uv")
@@ -40,8 +43,14 @@ def packages_of(folder: Path) -> Path:
     return folder / "lib" / version / "site-packages"
 
 
-def main(request: str, sys_path: list[str]) -> int:
-    """Install what the environment in the file ``request`` asks for; returns the exit status."""
+def main(request: str, sys_path: list[str], parent: int) -> int:
+    """Install what the environment in the file ``request`` asks for; returns the exit status.
+
+    The process leads a group of its own; ``parent`` is the zygote, which ends the group when it is
+    told to, and whose death, in whatever way, ends it too.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    die_with_parent(parent, signal.SIGTERM)
     path = Path(request)
     env = json.loads(path.read_bytes())
     target = path.parent / site_name(env)
@@ -75,7 +84,7 @@ def _install(target: Path, tool: str, wanted: dict[str, Any], sys_path: list[str
         return 1
     install, check = found
     command = [*install, "-r", str(requirements), *wanted.get("options", ())]
-    print("$", *command, flush=True)
+    # (Not written to the log: options may hold a password for an index.)
     status = _run(command)
     if not status and wanted.get("check"):
         status = _run(check)
@@ -100,12 +109,4 @@ def _command(tool: str, python: str) -> tuple[list[str], list[str]] | None:
 
 
 def _run(command: list[str]) -> int:
-    from fanlight.node.zygote import die_with_parent
-
-    parent = os.getpid()
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        preexec_fn=lambda: die_with_parent(parent),
-    ).returncode
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode

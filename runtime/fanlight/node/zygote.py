@@ -41,9 +41,9 @@ def _prctl(option: int, value: int) -> None:
             ctypes.CDLL(None, use_errno=True).prctl(option, value)
 
 
-def die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """On Linux, have the kernel kill this process when ``parent`` dies, or has died."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -175,7 +175,7 @@ class _Zygote:
         request = request_path(self.boot.session_dir, number)
         code = (
             f"import sys; sys.path.append({root!r}); from fanlight.node.install import main; "
-            f"sys.exit(main({request!r}, {self.boot.sys_path!r}))"
+            f"sys.exit(main({request!r}, {self.boot.sys_path!r}, {self.pid}))"
         )
         with contextlib.suppress(OSError):
             os.chdir(self.boot.cwd)
