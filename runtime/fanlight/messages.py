@@ -323,10 +323,10 @@ class ActorExit(Struct, array_like=True, tag=35):
     reason: str
 
 
-class EnvironmentBroken(Struct, array_like=True, tag=38):
-    """The worker could not enter its runtime environment, and has run nothing."""
+class EnvironmentEntered(Struct, array_like=True, tag=38):
+    """The worker is in its runtime environment; or could not enter it, and has run nothing."""
 
-    text: str
+    problem: str = ""
 
 
 class Yield(Struct, array_like=True, tag=70):
@@ -439,7 +439,7 @@ FromClient = (
     | Output
     | ActorExit
     | DefineEnvironment
-    | EnvironmentBroken
+    | EnvironmentEntered
     | CreateGroup
     | RemoveGroup
     | GroupReady

@@ -12,7 +12,7 @@ from fanlight.core import environments as e
 from fanlight.core.invariants import validate
 from fanlight.core.model import NEW, IllegalTransition
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
-from fanlight.testing.clients import SimulatedClient
+from fanlight.testing.clients import SimulatedClient, SimulatedWorker
 from fanlight.testing.simulation import SimulatedNode
 
 VARS, PIP = "vars", "pip numpy"
@@ -45,6 +45,11 @@ def actions(node: SimulatedNode, kind: type) -> list[object]:
 
 def state(node: SimulatedNode, key: str) -> str:
     return e.ENVIRONMENT_STATES[node.core.environments.table[key].state]
+
+
+def entering(node: SimulatedNode) -> list[SimulatedWorker]:
+    """Workers that have not said yet that they are in their environment."""
+    return [w for w in node.workers.values() if w.env and not node.core.workers[w.number].entered]
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -266,11 +271,11 @@ def test_a_cancelled_task_of_a_broken_environment_is_cancelled(
     node: SimulatedNode, driver: SimulatedClient
 ) -> None:
     """It was with the worker when it was cancelled, and had not begun."""
+    node.entering.add(VARS)
     [ref] = driver.submit(task_spec("f", env=VARS))
-    [worker] = node.busy()
+    [worker] = entering(node)
     driver.cancel(ref)
-    worker.running.clear()
-    worker.send(m.EnvironmentBroken("no such module"))
+    worker.send(m.EnvironmentEntered("no such module"))
     node.settle()
     assert failure(driver, ref).code == "cancelled"
 
@@ -279,9 +284,39 @@ def test_a_plain_worker_has_no_environment_to_break(
     node: SimulatedNode, driver: SimulatedClient
 ) -> None:
     driver.submit(task_spec("f"))
-    node.busy()[0].send(m.EnvironmentBroken("?"))
-    assert "plain worker" in node.dropped[0].reason
+    node.busy()[0].send(m.EnvironmentEntered("?"))
+    assert "no environment to enter" in node.dropped[0].reason
     node.settle()
+
+
+def test_workers_that_die_while_they_enter(node: SimulatedNode, driver: SimulatedClient) -> None:
+    """Once is an accident: nothing is lost. Three times in a row is the environment's fault."""
+    node.entering.add(VARS)
+    [ref] = driver.submit(task_spec("f", env=VARS, retries=0))
+    actor = driver.create_actor(actor_spec("Counter", env=VARS), max_restarts=-1)
+    [call] = driver.submit(method_spec(), actor=actor)
+    for deaths in range(e.DEATHS):
+        assert driver.values[ref] is None and driver.values[call] is None, f"after {deaths} deaths"
+        entering(node)[0].crash("exit code 3")
+    for worker in entering(node):  # another that was on its way
+        worker.crash("exit code 3")
+    for each in (ref, call):
+        assert failure(driver, each).code == "env_setup"
+        assert "died 3 times in a row" in failure(driver, each).message
+
+
+def test_one_that_enters_clears_the_count(node: SimulatedNode, driver: SimulatedClient) -> None:
+    for _ in range(e.DEATHS):
+        node.entering.add(VARS)
+        [ref] = driver.submit(task_spec("f", env=VARS))
+        entering(node)[0].crash("exit code 3")
+        node.entering.clear()
+        entering(node)[0].crash("exit code 3")
+        node.runs("f").finish()
+        assert driver.values[ref] is not None
+        for worker in [w for w in node.workers.values() if w.env]:
+            worker.crash()
+    assert state(node, VARS) == "READY"
 
 
 # --- max_calls -----------------------------------------------------------------------------------

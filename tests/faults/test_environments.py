@@ -153,15 +153,22 @@ def test_a_killed_worker_of_an_environment(rt: Any, tmp_path: Path) -> None:
     assert rt.get(Actor.remote().dies_once.remote(str(tmp_path / "too")), timeout=60) == "yes"
 
 
-def test_a_hook_that_kills_its_worker(rt: Any) -> None:
-    def hook() -> None:
-        os._exit(3)
+@pytest.mark.parametrize("how", ["exit code 3", "killed by SIGKILL"])
+def test_a_hook_that_kills_its_worker(rt: Any, how: str) -> None:
+    """No endless row of processes: after three of them the environment is to blame."""
 
-    task = rt.remote(lambda: 1).options(
-        runtime_env={"worker_process_setup_hook": hook}, max_retries=1
-    )
-    with pytest.raises(rt.exceptions.WorkerCrashedError, match="exit code 3"):
-        rt.get(task.remote(), timeout=60)
+    def hook() -> None:
+        if how == "exit code 3":
+            os._exit(3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    env = {"worker_process_setup_hook": hook}
+    task = rt.remote(lambda: 1).options(runtime_env=env, max_retries=-1)
+    actor = rt.remote(type("Actor", (), {"method": lambda self: 1}))
+    handle = actor.options(runtime_env=env, max_restarts=-1).remote()
+    for ref in (task.remote(), handle.method.remote()):
+        with pytest.raises(rt.exceptions.RuntimeEnvSetupError, match=how):
+            rt.get(ref, timeout=60)
     assert rt.get(rt.remote(lambda: 2).remote(), timeout=60) == 2
 
 

@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING
 
 from fanlight import messages as m
 from fanlight.core import model
-from fanlight.core.effects import CancelPreparation, EnvironmentPrepared, PrepareEnvironment
+from fanlight.core.effects import (
+    CancelPreparation,
+    EnvironmentPrepared,
+    PrepareEnvironment,
+    WorkerExited,
+)
 from fanlight.core.model import FAILED as TASK_FAILED
 from fanlight.core.model import NEW, Task, Worker
 
@@ -39,13 +44,14 @@ ENVIRONMENT_MOVES: dict[int, frozenset[int]] = {
 # Work that is submitted sooner after a failure shares it; later work is worth another attempt (the
 # network may be back), and must not be, for each of a thousand tasks at once.
 RETRY_SECONDS = 5.0
+DEATHS = 3  # of workers that entered it, in a row, that are no accident
 
 
 class Environment:
     """One environment: what it is, how far it is, and which tasks wait for it."""
 
     __slots__ = (
-        "deadline", "eager", "failed", "failure", "key", "message", "number", "state", "waiting",
+        "deadline", "deaths", "eager", "failed", "failure", "key", "message", "number", "state", "waiting",
     )  # fmt: skip
 
     def __init__(self, message: m.DefineEnvironment) -> None:
@@ -56,6 +62,7 @@ class Environment:
         self.number = 0  # of the preparation under way, 0 if there is none
         self.deadline = 0.0  # when it is given up, 0 for never
         self.eager = False  # goes on though no task waits for it
+        self.deaths = 0  # of workers that were entering it, since one succeeded
         self.failure = ""
         self.failed = 0.0  # when
 
@@ -171,14 +178,18 @@ class Environments:
             self._stop(env)
             self._broke(env, f"It took longer than {env.message.timeout:g} s.")
 
-    def broken(self, worker: Worker, text: str) -> None:
-        """A worker could not enter its environment: its tasks fail, and so do those behind them."""
+    def entered(self, worker: Worker, problem: str) -> None:
+        """A worker is in its environment. Or it cannot enter it: its tasks fail, and those behind."""
         core = self.core
         env = self.table.get(worker.env)
-        if env is None:
-            raise model.ProtocolViolation("a plain worker has no environment that could fail")
+        if env is None or worker.entered:
+            raise model.ProtocolViolation("this worker has no environment to enter")
+        if not problem:
+            worker.entered = True
+            env.deaths = 0
+            return
         if env.state == E_READY:
-            self._broke(env, text)
+            self._broke(env, problem)
         actor = worker.actor
         if actor is not None:
             core.actors.environment_failed(actor, self._sentence(env))
@@ -186,6 +197,18 @@ class Environments:
         if worker.queue:  # all of it: nothing was started
             core.scheduler.give_back(worker, [task.id for task in worker.queue])
         core.scheduler.retire(worker, "its runtime environment cannot be entered")
+
+    def died(self, worker: Worker, x: WorkerExited) -> None:
+        """A process ended while it entered its environment; one may be bad luck (its tasks are not
+        to blame and stay), but not one after the other."""
+        env = self.table[worker.env]
+        env.deaths += 1
+        if env.deaths >= DEATHS and env.state == E_READY:
+            tail = f"\n{x.log}" if x.log else ""
+            self._broke(
+                env, f"Workers that entered it died {DEATHS} times in a row: {x.how}.{tail}"
+            )
+            env.deaths = 0
 
     def _broke(self, env: Environment, text: str) -> None:
         env.failure = text

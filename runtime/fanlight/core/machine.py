@@ -145,7 +145,7 @@ class Core:
             m.Output: self._output,
             m.ActorExit: self._actor_exit,
             m.DefineEnvironment: self.environments.define,
-            m.EnvironmentBroken: self._environment_broken,
+            m.EnvironmentEntered: self._environment_entered,
             m.CreateGroup: self.placement.create,
             m.RemoveGroup: lambda _, x: self.placement.remove(x.group),
             m.GroupReady: self.placement.ready,
@@ -299,6 +299,8 @@ class Core:
         if was != W_DEAD:
             self.move_worker(worker, W_DEAD, x.how)
             self.scheduler.worker_lost(worker, was)
+        if worker.peer and not worker.entered and not worker.retiring:
+            self.environments.died(worker, x)
         actor = worker.actor
         if actor is not None and actor.worker is worker:
             how = worker.retiring or x.how
@@ -317,7 +319,8 @@ class Core:
         queue = list(worker.queue)
         how = worker.retiring or x.how
         worker.queue.clear()
-        exact = x.begun is not None  # else the first one that was not reported is blamed
+        # Else the first one that was not reported is blamed.
+        exact = x.begun is not None or not worker.entered
         for position, task in reversed(list(enumerate(queue))):
             if task.cancel:
                 self.tasks.fail_cancelled(task)
@@ -399,10 +402,10 @@ class Core:
         if worker is not None:
             self.scheduler.give_back(worker, x.tasks)
 
-    def _environment_broken(self, peer: int, x: m.EnvironmentBroken) -> None:
+    def _environment_entered(self, peer: int, x: m.EnvironmentEntered) -> None:
         worker = self.clients[peer].worker
         if worker is not None and worker.state != W_DEAD:
-            self.environments.broken(worker, x.text)
+            self.environments.entered(worker, x.problem)
 
     def _tick(self, _peer: int, _tick: Tick) -> None:
         self.environments.tick()

@@ -261,7 +261,7 @@ class Segment:
 
 class Worker:
     __slots__ = (
-        "actor", "blocked", "calls", "created", "env", "finished", "functions", "gpus", "graceful",
+        "actor", "blocked", "calls", "created", "entered", "env", "finished", "functions", "gpus", "graceful",
         "held", "id", "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed",
         "retiring", "since", "specs", "spent", "state",
     )  # fmt: skip
@@ -270,6 +270,7 @@ class Worker:
         self.number = number
         self.id = wid
         self.env = env  # key of the runtime environment that it belongs to for life
+        self.entered = not env  # it is in it, and may have begun with work
         self.state = NEW
         self.peer = 0
         self.pid = 0

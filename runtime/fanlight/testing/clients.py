@@ -339,7 +339,7 @@ class SimulatedWorker(SimulatedClient):
         super().__init__(node, peer)
         self.number = number
         self.env = ""
-        self.broken = False  # it could not enter its environment, and waits to be ended
+        self.broken = False  # it has not entered its environment, and must run nothing
         self.functions: set[bytes] = set()
         self.specs: dict[int, m.TaskSpec] = {}
         self.queue: deque[m.Execute] = deque()  # not started
@@ -359,9 +359,9 @@ class SimulatedWorker(SimulatedClient):
             case m.DefineEnvironment():
                 assert not self.functions and not self.env, "an environment after work"
                 self.env = message.key
-                self.broken = message.key in self.node.broken
-                if self.broken:
-                    self.send(m.EnvironmentBroken("no such module"))
+                self.broken = message.key in self.node.broken | self.node.entering
+                if message.key not in self.node.entering:
+                    self.send(m.EnvironmentEntered("no such module" if self.broken else ""))
             case m.DefineFunction():
                 assert message.key not in self.functions, "a function was sent twice"
                 self.functions.add(message.key)

@@ -58,6 +58,7 @@ class SimulatedNode:
         self.dying: dict[int, str] = {}  # workers' numbers: processes killed and not reaped
         self.preparing: dict[int, fx.PrepareEnvironment] = {}  # by number, not answered
         self.broken: set[str] = set()  # environments that no worker can enter
+        self.entering: set[str] = set()  # environments that workers do not come to an end with
         self.files: set[str] = set()  # segments that exist
         self.born: dict[bytes, int] = {}  # objects and handles, by the order of their making
         self.stopped = ""

@@ -38,10 +38,11 @@ def receive(executor: Executor, session_dir: str) -> None:
         if "OMP_NUM_THREADS" in executor.environment.get("env_vars", {}):
             executor.threads = 0
         enter(executor.environment, session_dir)
+        link.send([m.EnvironmentEntered()])
     except BaseException as e:
         for stream in executor.streams:
             stream.flush()
-        link.send([m.EnvironmentBroken(f"A worker could not enter it: {_describe(e)}")])
+        link.send([m.EnvironmentEntered(f"A worker could not enter it: {_describe(e)}")])
         link.wait(lambda: executor.exiting)
 
 
