@@ -26,7 +26,8 @@ _warned = False
 class ActorHost:
     """One actor; made by the executor when the constructor is about to run.
 
-    ``run`` and ``run_async`` are the executor's: one call, in a thread or on a loop.
+    ``run`` and ``run_async`` are the executor's: one call, in a thread or on a loop. ``leave`` is
+    called when the actor asked to end and nothing of it runs any more.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ActorHost:
         spec: m.TaskSpec,
         run: Callable[[m.Execute, m.TaskSpec], None],
         run_async: Callable[..., Coroutine[Any, Any, None]],
+        leave: Callable[[ActorHost], None],
     ) -> None:
         self.id = execute.actor
         self.instance: Any = None
@@ -49,8 +51,10 @@ class ActorHost:
         self.leaving = ""  # why it ends as soon as the calls that run have ended
         self._run = run
         self._run_async = run_async
+        self._leave = leave
         self._lock = threading.Lock()
-        self._running = 0
+        self._inside = 0  # calls in lanes that began or wait for a slot
+        self._left = False
 
     @property
     def plain(self) -> bool:
@@ -92,9 +96,9 @@ class ActorHost:
     def start_lanes(self) -> None:
         for group, limit in self.limits.items():
             if self.is_async:
-                self.lanes[group] = LoopLane(limit, group, self._run_async)
+                self.lanes[group] = LoopLane(limit, group, self, self._run_async)
             else:
-                self.lanes[group] = ThreadLane(limit, group, self._run)
+                self.lanes[group] = ThreadLane(limit, group, self, self._run)
 
     def lane(self, group: str) -> Lane | None:
         """Where calls of a group run; None for the main thread. Unknown groups are checked by
@@ -127,17 +131,22 @@ class ActorHost:
 
     def begins(self) -> bool:
         """A call in a lane is about to start; False when the actor ends and it must not."""
-        with self._lock:
-            if self.leaving:
-                return False
-            self._running += 1
-            return True
+        return not self.leaving
 
-    def ended(self) -> bool:
-        """A call that began is over and reported. True when the actor is to end now."""
+    def enters(self) -> None:
+        """A lane takes up a call."""
         with self._lock:
-            self._running -= 1
-            return bool(self.leaving) and not self._running
+            self._inside += 1
+
+    def left(self) -> None:
+        """A call is over, its frames are gone. When the actor wants to end, the last one ends it:
+        so ``__del__`` finds nobody who still holds the instance."""
+        with self._lock:
+            self._inside -= 1
+            if not self.leaving or self._inside or self._left:
+                return
+            self._left = True
+        self._leave(self)
 
     def end(self) -> None:
         """A graceful end: ``__ray_shutdown__``, then ``__del__`` as the last reference goes."""

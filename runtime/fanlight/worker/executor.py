@@ -292,14 +292,11 @@ class Executor:
     def run(self, execute: m.Execute, spec: m.TaskSpec, main: bool = False) -> None:
         """Run one task or method in this thread and report its end."""
         task = self._active.get(execute.task) or self._context(execute, spec)
-        lane = None if main else self.actor
-        if lane is not None and not lane.begins():
+        if not main and self.actor is not None and not self.actor.begins():
             self._active.pop(execute.task, None)  # the node answers for all that never began
             return
         if spec.num_returns == m.STREAMING:
             generators.Production(self, execute, spec, main).run()
-            if lane is not None and lane.ended():
-                self._leave(lane)
             return
         token = context.current.set(task)
         self._active[execute.task] = task
@@ -352,8 +349,6 @@ class Executor:
                 self.gpus.restore()  # an actor keeps its GPUs for life
             del self._active[execute.task]
             context.current.reset(token)
-            if lane is not None and lane.ended():
-                self._leave(lane)
 
     async def _run_async(
         self, execute: m.Execute, spec: m.TaskSpec, slots: asyncio.Semaphore
@@ -367,14 +362,12 @@ class Executor:
         context.current.set(self._active[execute.task])  # each asyncio task has its own
         started = time.perf_counter()
         done: m.Done | None = None
-        begun = False
         self._take_arguments(execute)
         try:
             async with slots:
                 if execute.task in self.cancelled:
                     raise _Cancelled
-                begun = actor.begins()
-                if not begun:
+                if not actor.begins():
                     return  # the node answers for all that never began
                 started = time.perf_counter()
                 function, args, kwargs = self._prepare(execute, spec)
@@ -396,8 +389,6 @@ class Executor:
             if done is not None:
                 self._report(execute, done, main=False)
             del self._active[execute.task]
-            if begun and actor.ended():
-                self._leave(actor)
 
     def _settle(self, result: Any) -> Any:
         """What a function returned; a coroutine has nobody to run it."""
@@ -416,7 +407,7 @@ class Executor:
             method, args = self.actor.method(spec.method, args)
             return method, args, kwargs
         cls = self.function(spec.function)
-        self.actor = self.host_class(execute, spec, self.run, self._run_async)
+        self.actor = self.host_class(execute, spec, self.run, self._run_async, self._leave)
         self.actor.gpus = self.gpus.ids(execute.gpus)
         running = context.current.get()
         if running is not None:

@@ -171,13 +171,11 @@ class Production:
         self._progress = asyncio.Event()
         actor = self._executor.actor
         assert actor is not None
-        begun = False
         done: m.Done | None = None
         try:
             async with slots:
                 self._check_cancelled()
-                begun = actor.begins()
-                if not begun:
+                if not actor.begins():
                     return  # the node answers for all that never began
                 self._started = time.perf_counter()
                 result = self._call()
@@ -208,8 +206,6 @@ class Production:
                 with contextlib.suppress(BaseException):
                     await self._items.aclose()
             self._report(done)
-            if begun and actor.ended():
-                self._executor._leave(actor)
 
     # --- parts -------------------------------------------------------------------------------
 

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     import asyncio
 
 
+class Host(Protocol):
+    """Told of the calls that a lane takes up, and of those that are over."""
+
+    def enters(self) -> None: ...
+    def left(self) -> None: ...
+
+
 class Lane(Protocol):
     """What the executor knows of a group."""
 
@@ -28,14 +35,26 @@ class Lane(Protocol):
 class ThreadLane:
     """A pool of threads; ``run`` is called in one of them for each call."""
 
-    def __init__(self, limit: int, group: str, run: Callable[[m.Execute, m.TaskSpec], None]):
+    def __init__(
+        self, limit: int, group: str, host: Host, run: Callable[[m.Execute, m.TaskSpec], None]
+    ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
+        self._host = host
         self._pool = ThreadPoolExecutor(limit, f"fanlight-{group or 'actor'}")
         self._run = run
 
     def submit(self, execute: m.Execute, spec: m.TaskSpec) -> None:
-        self._pool.submit(self._run, execute, spec)
+        self._pool.submit(self._call, execute, spec)
+
+    def _call(self, execute: m.Execute, spec: m.TaskSpec) -> None:
+        self._host.enters()
+        try:
+            self._run(execute, spec)
+        except Exception:  # its own errors are its result; this one is the runtime's
+            sys.excepthook(*sys.exc_info())
+        finally:
+            self._host.left()
 
     def cancel(self, task: bytes) -> None:
         """A thread is not interrupted; a call that waits is skipped by ``run``."""
@@ -52,10 +71,12 @@ class LoopLane:
         self,
         limit: int,
         group: str,
+        host: Host,
         run: Callable[[m.Execute, m.TaskSpec, asyncio.Semaphore], Coroutine[Any, Any, None]],
     ) -> None:
         import asyncio  # costs a worker 20 ms and 3 MB; most never need it
 
+        self._host = host
         self.loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(limit)
         self._run = run
@@ -86,10 +107,12 @@ class LoopLane:
 
         # Not before it runs: a coroutine that is cancelled earlier would never report.
         self._calls[execute.task] = asyncio.current_task()  # type: ignore[assignment]
+        self._host.enters()
         try:
             await self._run(execute, spec, self._slots)
         finally:
             del self._calls[execute.task]
+            self._host.left()
 
     def cancel(self, task: bytes) -> None:
         """Cancel a call that waits or runs. Any thread may call it."""
