@@ -17,6 +17,7 @@ OBSERVE_SECONDS = 0.1  # between two deltas
 PREFETCH_SECONDS = 0.002  # work given to a worker ahead of what it runs
 PREFETCH_LIMIT = 64  # tasks
 RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
+WORKER_MEMORY = 64 << 20  # bytes, or 1 % of all: what must be free for one more process
 STORE_FRACTION = 0.3  # of the machine's memory
 
 
@@ -48,6 +49,30 @@ def memory_bytes() -> int:
     except (OSError, ValueError):
         pass
     return total
+
+
+def memory_available() -> int:
+    """Memory that can be used without swapping, and within the cgroup's limit; -1 if not known."""
+    try:
+        found = _field(Path("/proc/meminfo"), "MemAvailable:") * 1024
+    except (OSError, ValueError):
+        return -1
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        cache = _field(group / "memory.stat", "inactive_file")
+        found = min(found, max(0, limit - used + cache))
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    raise ValueError(name)
 
 
 def segment_root() -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fanlight import config
 from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.effects import SpawnWorker
-from fanlight.testing.builders import actor_spec, task_spec
+from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
 
@@ -414,3 +415,44 @@ def test_tasks_without_gpus_are_told_so() -> None:
     node = SimulatedNode(1, 1)
     node.driver().submit(task_spec("f"))
     assert gpus_of(node) == {"f": None}
+
+
+def test_actors_are_given_up_when_no_process_starts_for_a_while() -> None:
+    node = SimulatedNode(2, pool_size=1, prompt=False)
+    driver = node.driver()
+    node.answer_spawn()
+    here = driver.create_actor(actor_spec("Here"))
+    node.settle()
+    [hold] = driver.submit(task_spec("hold"))  # takes the process that is left
+    beyond = driver.create_actor(actor_spec("Beyond", 1))
+    big = driver.create_actor(actor_spec("Big", 2))  # waits for CPUs, not for a process
+    for _ in range(10):
+        while node.spawning:
+            node.answer_spawn(ok=False)
+        node.advance(max(0.0, node.core.scheduler.retry_at - node.now))
+    assert node.core.actors.table[beyond].state == model.A_DEAD
+    [call] = driver.submit(method_spec("Beyond.f"), actor=beyond)
+    value = driver.values[call]
+    assert value is not None
+    failure = msgspec.msgpack.decode(value.data, type=m.Failure)
+    assert "could not be made: no process could be started" in failure.message
+    assert "cannot fork" in failure.message and "1 actors are alive" in failure.message
+    assert node.core.actors.table[here].state == model.A_ALIVE
+    assert node.core.actors.table[big].state == model.A_PENDING_CREATION
+    assert driver.values[hold] is None
+    node.prompt = True
+    node.settle()  # it goes on as soon as there is room
+    assert driver.values[hold] is not None
+    assert node.core.actors.table[big].state == model.A_ALIVE
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_cancelled_task_leaves_its_place_in_the_queue(newest_first: bool) -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    refs = [driver.submit(task_spec("f"))[0] for _ in range(6)]
+    for ref in [refs[5], refs[3], refs[1]] if newest_first else [refs[1], refs[3], refs[5]]:
+        driver.cancel(ref)
+    node.settle()
+    kinds = [v.kind for v in map(driver.values.get, refs) if v is not None]
+    assert kinds == [m.INLINE, m.FAILURE] * 3

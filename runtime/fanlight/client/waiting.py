@@ -8,7 +8,7 @@ that very list comes in, unchanged, its ids are known, valid and on their way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import compress, count, islice
+from itertools import compress, count, filterfalse, islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ def enough(get: Look, oids: Sequence[bytes], number: int) -> Callable[[], bool]:
         nonlocal pending
         if len(pending) > spare and not any(map(get, pending)):
             return False
-        pending = [oid for oid in pending if get(oid) is None]
-        for oid in unseen:
-            if get(oid) is None:
-                pending.append(oid)
-                if len(pending) > spare:
-                    return False
+        pending = [*filterfalse(get, pending)]
+        pending += islice(filterfalse(get, unseen), spare + 1 - len(pending))
         return len(pending) <= spare
 
     return holds

@@ -25,6 +25,7 @@ from fanlight.core.model import (
     Actor,
     Task,
     Worker,
+    take_out,
 )
 from fanlight.core.state import RAISED, WORKER_DIED
 from fanlight.ids import handle_oid
@@ -51,6 +52,7 @@ class Actors:
         self.core = core
         self.table: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], Actor] = {}
+        self._makers: set[int] = set()  # clients that made actors
 
     def move(self, actor: Actor, new: int, cause: str) -> None:
         old = actor.state
@@ -86,6 +88,7 @@ class Actors:
         job = client.job if client.worker is None else client.worker.job
         actor = Actor(message, spec, peer, job)
         self.table[actor.id] = actor
+        self._makers.add(peer)
         self.move(actor, A_PENDING_ARGS, "created")
         if actor.name:
             self.names[(actor.namespace, actor.name)] = actor
@@ -290,14 +293,13 @@ class Actors:
         assert actor is not None
         key = _line_key(actor, task)
         line = actor.lines.get(key)
-        if line is not None and task in line:
-            line.remove(task)
+        if line is not None and take_out(line, task):
             if actor.state == A_ALIVE:
                 self._advance_line(actor, key)
             elif not line:
                 del actor.lines[key]
-        elif task in actor.backlog:
-            actor.backlog.remove(task)
+        else:
+            take_out(actor.backlog, task)
 
     # --- ends --------------------------------------------------------------------------------
 
@@ -413,6 +415,25 @@ class Actors:
         reason = actor.exit_reason or "The actor died."
         return self.core.failure(actor.death_code, reason, task=task, actor=actor, detail=detail)
 
+    def cannot_start(self, how: str, log: str) -> None:
+        """No process could be started for a while: actors that wait for one are given up.
+
+        Tasks go on waiting: they can run in the processes that there are.
+        """
+        core = self.core
+        alive = sum(1 for a in self.table.values() if a.state == A_ALIVE)
+        tail = f"\nIts last output:\n{log}" if log else ""
+        for task in list(core.scheduler.creations):
+            actor = task.actor
+            if actor is None or not core.pool.fits(actor.spec.spec.resources):
+                continue  # it waits for resources, not for a process
+            self.die(
+                actor,
+                f"The actor {actor.spec.spec.name} ({actor.id.hex()}) could not be made: no process "
+                f"could be started for it, {how}. {alive} actors are alive; each is a process of "
+                f"its own.{tail}",
+            )
+
     # --- restarts ----------------------------------------------------------------------------
 
     def process_lost(self, actor: Actor, how: str, log: str) -> None:
@@ -487,6 +508,9 @@ class Actors:
 
     def end_children(self, worker: Worker) -> None:
         """Actors that an actor made die with its process, unless they are detached."""
+        if worker.peer not in self._makers:  # else the end of each of n actors looks at all n
+            return
+        self._makers.remove(worker.peer)
         for child in [a for a in self.table.values() if a.client == worker.peer]:
             if not child.detached and child.state != A_DEAD:
                 self._end(child, "The actor that created it died.", kill=True)

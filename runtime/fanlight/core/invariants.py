@@ -183,6 +183,7 @@ class _Check:
             f"{scheduler.starting} starting workers are counted, not {starting}"
         )
         assert len(scheduler.idle) == states[model.W_IDLE], "idle list and states differ"
+        assert scheduler.actor_workers == states[model.W_ACTOR], "actors' processes are miscounted"
         for worker in scheduler.idle:
             self.that(worker.state == model.W_IDLE, worker.id, "is in the idle list")
             self.that(worker.peer in core.clients, worker.id, "is idle and not connected")
@@ -414,6 +415,8 @@ class _Check:
         peers = {*(obj.others or ()), *(obj.subscribers or ())} | ({obj.owner} - {0})
         gone = peers - core.clients.keys()
         self.that(not gone, obj.id, f"is held or awaited by clients that are gone: {gone}")
+        unknown = peers - core.objects.touched
+        self.that(not unknown, obj.id, f"is held by {unknown}, who would leave without a search")
 
     def segments(self) -> None:
         core, objects = self.core, self.core.objects

@@ -32,6 +32,7 @@ from fanlight.core.effects import (
 from fanlight.core.environments import Environments
 from fanlight.core.metrics import Metrics
 from fanlight.core.model import (
+    W_ACTOR,
     W_DEAD,
     W_STARTING,
     WORKER_MOVES,
@@ -57,6 +58,7 @@ from fanlight.core.timeline import Timeline
 _pack = msgspec.msgpack.encode
 ERRORS_KEPT = 200
 DEAD_KEPT = 200  # dead actors that stay visible
+START_TRIES = 5  # failed starts of processes in a row, after which actors are given up
 RECENT_KEPT = 2000  # finished tasks that stay visible one by one
 
 
@@ -275,6 +277,7 @@ class Core:
         if new not in WORKER_MOVES[old]:
             raise self.story.illegal(worker.id, WORKER_STATES, old, new, cause)
         self.story.note((worker.id, WORKER_STATES, old, new, cause))
+        self.scheduler.actor_workers += (new == W_ACTOR) - (old == W_ACTOR)
         worker.state = new
 
     def kill_worker(self, worker: Worker, reason: str) -> None:
@@ -313,6 +316,8 @@ class Core:
         if was == W_STARTING and self.scheduler.failed_starts == 3:
             for job in range(1, self.jobs + 1):
                 self.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")
+        if was == W_STARTING and self.scheduler.failed_starts == START_TRIES:
+            self.actors.cannot_start(x.how, x.log)
         self.scheduler.fill()
 
     def _fail_tasks_of(self, worker: Worker, x: WorkerExited) -> None:

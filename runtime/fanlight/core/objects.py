@@ -29,6 +29,7 @@ class Objects:
         self.reserved = 0  # bytes promised to clients that write just now
         self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
         self._pushes: dict[int, list[m.Value]] = {}
+        self.touched: set[int] = set()  # clients that ever held or asked for an object
         # Chains of dependent tasks and of nested refs may be long: worked off in loops.
         self._arrivals: deque[tuple[Task, Object]] = deque()
         self._loose: deque[Object] = deque()
@@ -37,6 +38,7 @@ class Objects:
     # --- making and completing ---------------------------------------------------------------
 
     def create(self, oid: bytes, owner: int, group: Group | None) -> Object:
+        self.touched.add(owner)
         obj = self.table[oid] = Object(oid, owner, group)
         return obj
 
@@ -121,6 +123,7 @@ class Objects:
                     self.core.effects.out[peer].append(m.Objects(values))
 
     def subscribe(self, peer: int, oids: Iterable[bytes]) -> None:
+        self.touched.add(peer)
         for oid in oids:
             obj = self.table.get(oid)
             if obj is None:
@@ -163,6 +166,7 @@ class Objects:
                     self._unreferenced(obj)
 
     def add_refs(self, peer: int, oids: Iterable[bytes]) -> None:
+        self.touched.add(peer)
         for oid in oids:
             obj = self.table.get(oid)
             if obj is not None and obj.owner != peer:
@@ -227,13 +231,15 @@ class Objects:
 
     def client_gone(self, peer: int) -> None:
         """Drop everything that a client held."""
-        held = []
-        for oid, obj in self.table.items():
-            if obj.owner == peer or (obj.others and peer in obj.others):
-                held.append(oid)
-            if obj.subscribers and peer in obj.subscribers:
-                obj.subscribers = [p for p in obj.subscribers if p != peer] or None
-        self.drop_refs(peer, held)
+        if peer in self.touched:  # else the table, which may be long, need not be looked through
+            self.touched.remove(peer)
+            held = []
+            for oid, obj in self.table.items():
+                if obj.owner == peer or (obj.others and peer in obj.others):
+                    held.append(oid)
+                if obj.subscribers and peer in obj.subscribers:
+                    obj.subscribers = [p for p in obj.subscribers if p != peer] or None
+            self.drop_refs(peer, held)
         self._pushes.pop(peer, None)
         for segment in list(self.segments.values()):
             if segment.mapped.pop(peer, None) is not None or segment.maker == peer:

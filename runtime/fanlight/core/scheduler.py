@@ -30,6 +30,7 @@ from fanlight.core.model import (
     Spec,
     Task,
     Worker,
+    take_out,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from fanlight.core.resources import Pool
 
 _ANYWHERE = m.Where()
+
+
+_ACTORS_AHEAD = 32  # constructors that a step passes by because they lack a process
 
 
 class Queue:
@@ -66,6 +70,7 @@ class Scheduler:
         self.failed_starts = 0
         self.handed_ahead = False  # tasks stand behind others: ticks are wanted often
         self.retry_at = 0.0  # after failed starts: when to try again
+        self.actor_workers = 0  # processes that are an actor's; kept by Core.move_worker
         self.crowded = False  # more processes are wanted than there may be: none to spare
 
     # --- queues ------------------------------------------------------------------------------
@@ -115,7 +120,7 @@ class Scheduler:
             self.creations.remove(task)
             return
         queue = self._queue_of(task)
-        queue.tasks.remove(task)
+        take_out(queue.tasks, task)
         if not queue.tasks:
             self.turn.remove(queue)
             self._prune(queue)
@@ -388,7 +393,9 @@ class Scheduler:
         waiting = self.creations
         self.creations = deque()
         lacking: Counter[str] = Counter()
-        for task in waiting:
+        passed = 0
+        while waiting and passed < _ACTORS_AHEAD:  # of thousands, the first ones are enough
+            task = waiting.popleft()
             spec = task.spec.spec
             pool = self.core.placement.pool_for(
                 task.spec.where or _ANYWHERE, spec.resources, spec.placement_cpu
@@ -400,6 +407,9 @@ class Scheduler:
             else:
                 self.creations.append(task)
                 lacking[spec.env] += 1
+                passed += 1
+        waiting.extendleft(reversed(self.creations))
+        self.creations = waiting
         if self.core.now >= self.retry_at:
             for env, count in lacking.items():
                 for _ in range(min(count, 8) - self.starting[env]):
@@ -423,18 +433,22 @@ class Scheduler:
         elif was == W_IDLE:
             self.idle.remove(worker)
 
+    @property
+    def pooled(self) -> int:
+        """How many processes are no actors'."""
+        return len(self.core.workers) - self.actor_workers
+
     def fill(self) -> None:
         """Keep as many processes as there are CPUs, ready before they are needed."""
         if self.core.now < self.retry_at or self.crowded:
             return
-        pooled = sum(1 for w in self.core.workers.values() if w.state != W_ACTOR)
-        for _ in range(self.pool_size - pooled):
+        for _ in range(self.pool_size - self.pooled):
             self.spawn()
 
     def tick(self) -> None:
         """Retire idle processes beyond the pool's size; reclaim what stands behind slow tasks."""
         now = self.core.now
-        pooled = sum(1 for w in self.core.workers.values() if w.state != W_ACTOR)
+        pooled = self.pooled
         while pooled > self.pool_size and self.idle:
             worker = self.idle[0]  # the one that was used least recently
             if now - worker.since < config.IDLE_WORKER_SECONDS:

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import hmac
 import os
+import resource
 import select
 import signal
 import socket
@@ -41,7 +42,22 @@ _COLLECT_SECONDS = 60.0
 _FEW_RECORDS = 20_000
 _OBSERVER_BACKLOG = 4 << 20  # bytes that an observer may fall behind before it is dropped
 _OLD_LOGS = 100  # dead workers whose logs are kept
+_MOST_FDS = 1 << 17
+_SPARE_FDS = 10  # of the node's descriptors: for logs, the zygote, the connection file
 _IN, _OUT = select.POLLIN, select.POLLOUT
+
+
+def _raise_fd_limit() -> int:
+    """Each worker takes one descriptor of the node: have as many as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FDS if hard == resource.RLIM_INFINITY else min(hard, _MOST_FDS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return min(soft, _MOST_FDS) if soft != resource.RLIM_INFINITY else _MOST_FDS
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
 
 
 class Connection:
@@ -120,6 +136,7 @@ class Node:
         self.hub = Hub(self.core, self.info, __version__)
         self.collected = self.started  # garbage
         self.told = 0.0  # when observers were last told something
+        self.most_fds = _raise_fd_limit() - _SPARE_FDS
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.info.socket)
         os.chmod(self.info.socket, 0o600)
@@ -257,7 +274,19 @@ class Node:
             except OSError as e:
                 print(f"accept failed: {e}", file=sys.stderr, flush=True)
                 return
-            self.adopt(sock)
+            connection = self.adopt(sock)
+            if sock.fileno() >= self.most_fds:
+                # Whoever connects is told, and does not wait for what cannot come.
+                self.send(
+                    connection,
+                    [
+                        m.Refused(
+                            f"the node may not have more than "
+                            f"{self.most_fds + _SPARE_FDS} open files (ulimit -n, or the hard limit of it)"
+                        )
+                    ],
+                )
+                self.disconnect(connection)
 
     def welcome(self, connection: Connection, role: str, client_id: bytes) -> None:
         connection.role = role

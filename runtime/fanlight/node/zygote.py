@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -25,7 +26,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from fanlight import ids
+from fanlight import config, ids
 
 if TYPE_CHECKING:
     from fanlight.node.boot import BootConfig
@@ -95,6 +96,7 @@ class _Zygote:
         self.boot = boot
         self.channel = channel
         self.pid = os.getpid()
+        self.memory_floor = max(config.WORKER_MEMORY, config.memory_bytes() // 100)
         self.children: dict[int, int] = {}  # pid -> number
         self.helpers: dict[int, int] = {}  # pid -> number of the preparation
         self.pages: dict[int, mmap.mmap] = {}  # by pid
@@ -208,6 +210,10 @@ class _Zygote:
         return task.hex() if any(task) else ""
 
     def spawn(self, number: int, worker_id: str, env: str) -> None:
+        free = config.memory_available()
+        if 0 <= free < self.memory_floor:  # better no process than the kernel killing some
+            self.tell(f"exited {number} memory:{free}")
+            return
         page = mmap.mmap(-1, ids.TASK_LEN)
         try:
             pid = os.fork()
@@ -358,11 +364,17 @@ def begun_task(words: list[str]) -> bytes | None:
 def describe_status(status: str) -> str:
     """What ``exited`` says, in words.
 
-    >>> describe_status("9"), describe_status("256")
-    ('killed by SIGKILL', 'exit code 1')
+    >>> describe_status("9"), describe_status("256"), describe_status("memory:12000000")
+    ('killed by SIGKILL', 'exit code 1', 'only 12 MB of memory are free')
     """
     if status.startswith("fork:"):
-        return f"no new process could be made: {os.strerror(int(status[5:]))}"
+        number = int(status[5:])
+        hint = (
+            " (ulimit -u, or the container's limit of processes)" if number == errno.EAGAIN else ""
+        )
+        return f"no new process could be made: {os.strerror(number)}{hint}"
+    if status.startswith("memory:"):
+        return f"only {int(status[7:]) / 1e6:.0f} MB of memory are free"
     code = int(status)
     if os.WIFSIGNALED(code):
         number = os.WTERMSIG(code)

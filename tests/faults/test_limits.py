@@ -1,0 +1,76 @@
+"""What the system refuses: descriptors, processes. The answer is an error that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.support import Driver
+
+MANY_ACTORS = """
+import resource
+{limit}
+started(num_cpus=2)
+
+@fanlight.remote(num_cpus=0)
+class Cell:
+    def get(self):
+        return 7
+
+cells = [Cell.remote() for _ in range({wanted})]
+calls = [cell.get.remote() for cell in cells]
+fanlight.wait(calls, num_returns=len(calls), timeout=60)
+good, errors = [], []
+for cell, call in zip(cells, calls):
+    try:
+        assert fanlight.get(call, timeout=0) == 7
+        good.append(cell)
+    except fanlight.exceptions.ActorDiedError as e:
+        errors.append(str(e))
+say("counts", len(good), len(errors))
+say("error", *errors[0].split())
+assert fanlight.get([cell.get.remote() for cell in good]) == [7] * len(good)
+for cell in good[:5]:
+    fanlight.kill(cell)
+check()
+assert fanlight.get(Cell.remote().get.remote(), timeout=30) == 7
+say("again")
+fanlight.shutdown()
+"""
+
+
+def test_more_actors_than_descriptors(driver: Callable[..., Driver]) -> None:
+    """The node has one for each process; those that are there go on, and tasks run when there is room."""
+    limit = "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))"
+    script = driver(MANY_ACTORS.format(limit=limit, wanted=45))
+    script.up()
+    good, bad = map(int, script.hear("counts", 60))
+    assert good > 10 and bad > 0 and good + bad == 45
+    error = " ".join(script.hear("error"))
+    assert "could not be made: no process could be started" in error
+    assert "open files (ulimit -n" in error
+    script.hear("again")
+    assert script.wait() == 0
+
+
+@pytest.mark.slow
+def test_a_low_soft_limit_is_raised(driver: Callable[..., Driver]) -> None:
+    """Shells often start with 1,024 descriptors where many more are allowed."""
+    body = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (25, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    started(num_cpus=2)
+
+    @fanlight.remote(num_cpus=0)
+    class Cell:
+        def get(self):
+            return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    cells = [Cell.remote() for _ in range(30)]
+    say("limits", *set(fanlight.get([cell.get.remote() for cell in cells], timeout=60)))
+    fanlight.shutdown()
+    """
+    script = driver(body)
+    script.up()
+    assert script.hear("limits") == ["25"]  # user code keeps the limit that it was started with
