@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -88,8 +87,9 @@ def init(
     """Start a runtime, or attach to one.
 
     Args:
-        address: None or "local" starts a runtime that ends with this process; "auto" attaches to
-            the newest one of this user; a runtime's name or id attaches to that one.
+        address: "local" starts a runtime that ends with this process; "auto" attaches to the newest
+            one of this user; a runtime's name or id attaches to that one. Default: what the
+            environment variable FANLIGHT_ADDRESS, else RAY_ADDRESS, says; else "local".
         engine: "local" (the default: processes on this machine) or "inproc" (everything in this
             process, one task at a time, deterministic: for debugging).
         num_cpus: CPUs to schedule on; may differ from the machine's. Default: its CPUs.
@@ -127,7 +127,7 @@ def init(
     if engine not in (None, "local", "inproc"):
         raise ValueError(f"engine must be 'local' or 'inproc', got {engine!r}.")
     if address is None and engine is None:
-        address = os.environ.get("FANLIGHT_ADDRESS") or None
+        address = sessions.default_address()
     if address not in (None, "local") and any(
         x is not None for x in (num_cpus, num_gpus, resources, labels, object_store_memory)
     ):
@@ -138,6 +138,7 @@ def init(
     if address is not None and "://" in address:
         raise errors.UnsupportedError(
             f"address={address!r}: the Dask and Ray engines are not in this version of Fanlight."
+            + sessions.why_address(address)
         )
     if runtime_env is not None:
         from fanlight import runtime_env as environments

@@ -150,7 +150,29 @@ def ensure() -> Session:
     flag = os.environ.get("FANLIGHT_ENABLE_AUTO_CONNECT", "1")
     if flag == "0" or os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise errors.RuntimeNotStartedError("Call fanlight.init() first: auto-init is turned off.")
-    return start()
+    return start(address=default_address())
+
+
+_ADDRESS_VARIABLES = ("FANLIGHT_ADDRESS", "RAY_ADDRESS")
+
+
+def default_address() -> str | None:
+    """The address for who names none: of the environment, or None for a new runtime.
+
+    A runtime of another notebook is not joined unless somebody says so.
+    """
+    return next((os.environ[v] for v in _ADDRESS_VARIABLES if os.environ.get(v)), None)
+
+
+def why_address(address: str) -> str:
+    """A sentence for errors about an address that the user may not have typed."""
+    variable = next((v for v in _ADDRESS_VARIABLES if os.environ.get(v)), None)
+    if variable is None or os.environ[variable] != address:
+        return ""
+    return (
+        f" The environment variable {variable} says so; init(address='local') starts a runtime of "
+        "its own."
+    )
 
 
 def require() -> Session:
@@ -303,6 +325,7 @@ def _make_engine(
         running = ", ".join(r.name for r in discover.runtimes()) or "none"
         raise ConnectionError(
             f"No runtime answers to address={address!r}. Runtimes of this user: {running}."
+            + why_address(address)
         )
     return LocalEngine.attach(found[0], info)
 
