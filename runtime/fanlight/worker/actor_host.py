@@ -120,7 +120,11 @@ class ActorHost:
             return _true, args
         if name == "__ray_terminate__":
             return _terminate, args
-        return getattr(self.instance, name), args
+        instance = self.instance
+        if name in getattr(instance, "__dict__", ()):  # an attribute that hides the method
+            cls = type(instance)
+            return inspect.getattr_static(cls, name).__get__(instance, cls), args
+        return getattr(instance, name), args
 
     def cancel(self, task: bytes) -> None:
         """Cancel a call on a loop; others are not interrupted. Any thread may call it."""
