@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fanlight import context, errors, options, refs, serialization
+from fanlight import context, errors, interrupts, options, refs, serialization
 from fanlight import session as sessions
 from fanlight.engines.base import FunctionSpec
 from fanlight.ids import handle_oid
@@ -237,6 +237,7 @@ class ActorHandle:
     def __repr__(self) -> str:
         return f"Actor({self._class_name}, {self._id.hex()})"
 
+    @interrupts.finalizer(after=refs.remind)
     def __del__(self) -> None:
         try:
             if self._counted:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from fanlight import ids, serialization
+from fanlight import ids, interrupts, serialization
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -29,6 +29,10 @@ def attach(client: Client | None) -> None:
     global _client
     _client = client
     arm()
+    if client is not None:
+        interrupts.install()
+    else:
+        interrupts.remove()
 
 
 def arm() -> None:
@@ -47,6 +51,12 @@ def ring() -> None:
         alarm()
 
 
+def remind() -> None:
+    """The alarm may have been lost: ring it in any case."""
+    arm()
+    ring()
+
+
 class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     """A reference to one object. Equal and hashed by id; awaitable; picklable.
 
@@ -58,6 +68,7 @@ class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
 
     _id: bytes
 
+    @interrupts.finalizer(after=remind)
     def __del__(self) -> None:
         try:
             dropped.append(self._id)

@@ -206,3 +206,41 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_workers(
     one.hear("works")
     assert one.wait() == 0, one.output()
     assert_gone(before, runtime)
+
+
+@pytest.mark.parametrize("what", ["ref", "handle"])
+def test_an_interrupt_in_a_finalizer_is_not_lost(
+    driver: Callable[..., Driver], before: leaks.Snapshot, what: str
+) -> None:
+    """Python would print it and go on; and the reference would be counted for ever."""
+    one = driver(f"""
+        import ctypes, itertools, signal
+        from collections import deque
+
+        class Actor:
+            pass
+
+        started()
+        held = [fanlight.remote(Actor).remote() if {what == "handle"} else fanlight.put(1)]
+        oid = fanlight.ids.handle_oid(held[0]._id) if {what == "handle"} else held[0]._id
+        counts = fanlight.session.require().client._counts
+        assert oid in counts
+        strike = ctypes.CDLL(None)["raise"]  # nothing looks at the signal before __del__ begins
+        steps = itertools.chain(map(strike, [signal.SIGINT]), map(list.pop, [held]))
+        try:
+            deque(steps, 0)
+            time.sleep(30)
+            say("lost")
+        except KeyboardInterrupt:
+            say("interrupted")
+        end = time.monotonic() + 20
+        while oid in counts and time.monotonic() < end:
+            time.sleep(0.01)
+        say("held" if oid in counts else "dropped")
+        """)
+    runtime = one.up()
+    one.hear("interrupted")
+    one.hear("dropped")
+    assert one.wait() == 0, one.output()
+    assert "KeyboardInterrupt" not in one.output()
+    assert_gone(before, runtime)
