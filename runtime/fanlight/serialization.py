@@ -7,6 +7,9 @@ value has out-of-band buffers, a *packed* form that readers use in place without
     (u64 offset | u64 length) per buffer
     padding to 64 | buffer 0 | padding to 64 | buffer 1 ... | pickle [| ids]
 
+A buffer whose length has its highest bit set (and then the number of buffers has, too) is for
+memory that the reader may write to, see :mod:`fanlight.tensors`; all others come back read-only.
+
 A value that holds refs is always packed, with the magic ``FLR1``: a second pickle, the list of the
 refs' ids, follows. The first one names each ref by its place in that list, so that a reader makes
 and counts all of them in a few steps, before it rebuilds the value: whatever happens then, there
@@ -19,11 +22,13 @@ inside a value are noted, so that the runtime keeps what they name alive.
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 import pickle
 import struct
 import sys
+import weakref
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -33,12 +38,17 @@ _MAGIC_REFS = b"FLR1"
 _HEAD = struct.Struct("<4sIQQ")
 _ENTRY = struct.Struct("<QQ")
 _ALIGN = 64
+_OWN, _ANY_OWN = 1 << 63, 1 << 31  # in the length of a buffer; in the number of buffers
+
+# Modules that register reducers for classes of packages that need not be there.
+_LATE = {("torch", "Tensor"): "fanlight.tensors"}
 
 # Exact types that the C pickler carries unchanged and that can hold no reference.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 _ref_class: Any = None
 _make_refs: Callable[[list[bytes], bytes], list[Any]]
+_own: weakref.WeakSet[pickle.PickleBuffer] = weakref.WeakSet()
 _reducers: dict[type, Callable[[Any, list[bytes]], tuple[Any, ...]]] = {}
 
 
@@ -60,6 +70,21 @@ def register_refs(cls: type, make: Callable[[list[bytes], bytes], list[Any]]) ->
     """
     global _ref_class, _make_refs
     _ref_class, _make_refs = cls, make
+
+
+def own_pages(buffer: pickle.PickleBuffer) -> pickle.PickleBuffer:
+    """Have what is rebuilt from ``buffer`` be writable, at the writer's own expense."""
+    _own.add(buffer)
+    return buffer
+
+
+def _late_reducer(cls: type) -> Any:
+    """The reducer of a class that was never seen before."""
+    module = _LATE.get((cls.__module__, cls.__name__))
+    if module is None:
+        return None
+    importlib.import_module(module)
+    return _reducers.get(cls)
 
 
 def ref_inside(index: int) -> Any:
@@ -112,6 +137,8 @@ class _FastPickler(pickle.Pickler):
             refs = self.refs
             return ref_inside, (refs.setdefault(obj._id, len(refs)),)
         reducer = _reducers.get(cls)
+        if reducer is None and cls not in _class_ok:
+            reducer = _late_reducer(cls)
         if reducer is not None:
             return reducer(obj, self.contained)
         if cls is FunctionType or isinstance(obj, type):
@@ -159,9 +186,10 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
             def reducer_override(self, obj: Any) -> Any:
                 if type(obj) is _ref_class and self.refs is not None:
                     return ref_inside, (self.refs.setdefault(obj._id, len(self.refs)),)
-                reducer = _reducers.get(type(obj))
-                if reducer is not None:
-                    return reducer(obj, self.contained)
+                reducer = _reducers.get(type(obj)) or _late_reducer(type(obj))
+                reduced = NotImplemented if reducer is None else reducer(obj, self.contained)
+                if reduced is not NotImplemented:
+                    return reduced
                 return super().reducer_override(obj)
 
         _cloud_class = CloudPickler
@@ -175,7 +203,7 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
 class Serialized:
     """A value's pickle, its out-of-band buffers, and the ids of the objects inside it."""
 
-    __slots__ = ("_layout", "_tail", "buffers", "contained", "pickled", "size")
+    __slots__ = ("_layout", "_own", "_tail", "buffers", "contained", "pickled", "size")
 
     def __init__(
         self,
@@ -188,6 +216,7 @@ class Serialized:
         self.pickled = pickled
         self.contained = contained
         self.buffers = [b.raw() for b in buffers]
+        self._own = [_OWN if b in _own else 0 for b in buffers] if _own else []
         self._layout: list[tuple[int, int]] = []
         self._tail = b""  # of the packed form
         if refs:
@@ -208,8 +237,12 @@ class Serialized:
         length = len(self.pickled)
         magic = _MAGIC_REFS if self._tail else _MAGIC
         start = self.size - length - len(self._tail)
-        head = _HEAD.pack(magic, len(self.buffers), start, length)
-        return head + b"".join(itertools.starmap(_ENTRY.pack, self._layout))
+        layout, number = self._layout, len(self.buffers)
+        if any(self._own):
+            layout = [(at, size | own) for (at, size), own in zip(layout, self._own, strict=True)]
+            number |= _ANY_OWN
+        head = _HEAD.pack(magic, number, start, length)
+        return head + b"".join(itertools.starmap(_ENTRY.pack, layout))
 
     def write_into(self, target: memoryview) -> None:
         """Write the serialized form into ``target``, which has ``size`` bytes."""
@@ -279,20 +312,31 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def wants_own_pages(data: memoryview) -> bool:
+    """Whether the value has buffers that are to be writable."""
+    return bytes(data[:1]) == b"F" and bool(_HEAD.unpack_from(data, 0)[1] & _ANY_OWN)
+
+
 def loads(data: bytes | memoryview, outer: bytes = b"") -> Any:
     """Rebuild a value. Buffers are read-only views into ``data``: nothing large is copied.
 
-    ``outer`` is the id of the object whose value it is.
+    ``outer`` is the id of the object whose value it is. Where it wants pages of its own, ``data``
+    should be writable; what is to be writable is copied otherwise.
     """
     if data[:1] != b"F":
         return pickle.loads(data)
-    view = memoryview(data).toreadonly()
+    whole = memoryview(data)
+    view = whole.toreadonly()
     magic, count, start, length = _HEAD.unpack_from(view, 0)
     if magic not in (_MAGIC, _MAGIC_REFS):
         raise pickle.UnpicklingError("this is not a serialized value")
+    count &= ~_ANY_OWN
     buffers = []
     for offset, size in _ENTRY.iter_unpack(view[_HEAD.size : _HEAD.size + _ENTRY.size * count]):
-        buffers.append(view[offset : offset + size])
+        if size & _OWN:
+            buffers.append(whole[offset : offset + (size ^ _OWN)])
+        else:
+            buffers.append(view[offset : offset + size])
     pickled = view[start : start + length]
     if magic == _MAGIC:
         return pickle.loads(pickled, buffers=buffers)

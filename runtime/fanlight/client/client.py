@@ -380,7 +380,11 @@ class Client:
         if kind == m.STORED:
             assert self.reader is not None
             try:
-                return serialization.loads(self.reader.view(value.data.decode()), value.oid)
+                name = value.data.decode()
+                view = self.reader.view(name)
+                if serialization.wants_own_pages(view):
+                    view = self.reader.own_view(name)
+                return serialization.loads(view, value.oid)
             except FileNotFoundError:
                 raise errors.ObjectLostError(
                     "The object's shared memory is gone.", value.oid.hex()

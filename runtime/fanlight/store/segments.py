@@ -25,6 +25,7 @@ from fanlight.serialization import Serialized
 
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
 
@@ -144,6 +145,7 @@ class SegmentReader:
         self._got: dict[str, int] = {}  # descriptors not yet returned
         self._using: dict[str, int] = {}  # those that some object or task still needs
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
+        self._own: dict[str, list[weakref.ref[mmap.mmap]]] = {}  # private mappings
         self._mapping = threading.Lock()
         self._dead: deque[str] = deque()
         self.returned: deque[str] = deque()
@@ -160,8 +162,11 @@ class SegmentReader:
             self._using[name] = left
             return
         self._using.pop(name, None)
-        if name not in self._maps:
+        if not self._mapped(name):
             self._return(name)
+
+    def _mapped(self, name: str) -> bool:
+        return name in self._maps or any(ref() is not None for ref in self._own.get(name, ()))
 
     def _return(self, name: str) -> None:
         for _ in range(self._got.pop(name, 0)):
@@ -171,7 +176,11 @@ class SegmentReader:
         """Return the descriptors of mappings that died since the last call."""
         while self._dead:
             name = self._dead.popleft()
-            if name not in self._using and name not in self._maps:
+            with self._mapping:
+                own = [ref for ref in self._own.pop(name, ()) if ref() is not None]
+                if own:
+                    self._own[name] = own
+            if name not in self._using and not self._mapped(name):
                 self._return(name)
 
     @property
@@ -180,14 +189,25 @@ class SegmentReader:
 
     def view(self, name: str) -> memoryview:
         """The segment's bytes, read-only; valid as long as anything refers to them."""
-        with self._mapping:  # never two mappings of one segment: only one of them is watched
+        with self._mapping:  # never two shared mappings of one segment: only one of them is watched
             mapped = self._maps.get(name)
             if mapped is None:
-                fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-                finally:
-                    os.close(fd)
-                weakref.finalize(mapped, self._dead.append, name).atexit = False
-                self._maps[name] = mapped
+                mapped = self._maps[name] = self._map(name, mmap.MAP_SHARED, mmap.PROT_READ)
             return memoryview(mapped)
+
+    def own_view(self, name: str) -> memoryview:
+        """The segment's bytes, writable: pages that are written to are copied first, and are seen
+        by nobody else. Each call gives a mapping of its own."""
+        mapped = self._map(name, _PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        with self._mapping:
+            self._own[name] = [*self._own.get(name, ()), weakref.ref(mapped)]
+        return memoryview(mapped)
+
+    def _map(self, name: str, flags: int, protection: int) -> mmap.mmap:
+        fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mapped = mmap.mmap(fd, 0, flags=flags, prot=protection)
+        finally:
+            os.close(fd)
+        weakref.finalize(mapped, self._dead.append, name).atexit = False
+        return mapped
