@@ -353,7 +353,7 @@ def core_actors(n: int) -> Spent:
 
 
 def core_waiting_clients(n: int) -> Spent:
-    """A hundred tasks run one by one while n clients wait with a task that does not fit."""
+    """Twenty tasks run one by one while n clients wait with a task that does not fit."""
     shell = Shell(cpus=2)
     spec = shell.define(task_spec())
     shell.warm(spec)
@@ -363,12 +363,12 @@ def core_waiting_clients(n: int) -> Spent:
         messages = [m.DefineFunction(b"big", b"code"), m.DefineSpec(1, big), shell.call(1)]
         shell.step([(peer, x) for x in messages])
     shell.restart()
-    for _ in range(100):
+    for _ in range(20):
         call = shell.call(spec)
         shell.step([(shell.driver, call)])
         shell.work()
         shell.step([(shell.driver, m.DropRefs(results_of([call])))])
-    return shell.spent(100)
+    return shell.spent(20)
 
 
 # --- a client ------------------------------------------------------------------------------------
@@ -632,6 +632,7 @@ WORKLOADS: dict[str, Callable[[int], Spent]] = {
         core_nested,
         core_cancel,
         core_actors,
+        core_waiting_clients,
         client_submit,
         client_one_at_a_time,
         client_get_many,
