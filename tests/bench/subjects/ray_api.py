@@ -233,7 +233,7 @@ def queue_million(settings):
     return {
         "value": used * 1e6 / n,
         "node_bytes": node_used * 1e6 / n,
-        "queued": n,
+        "n": n,
         "overall": n / (drained[-1] - opened),
         "steady": min(
             ends["submit_end"] / ends["submit_start"], ends["run_end"] / ends["run_start"]

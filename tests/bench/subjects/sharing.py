@@ -135,14 +135,19 @@ def measure_busy(submit, gather, cores, settings):
 
     rates = {"idle": [], "other": [], "python": [], "c": []}
     ways = {"idle": time.sleep, "other": stand_by, "python": compute, "c": hold}
-    for turn in range(3):
+    for turn in range(4):
         for name in [*ways][turn:] + [*ways][:turn]:
             rates[name].append(timed(ways[name]))
-    middle = {name: common.median(values) for name, values in rates.items()}
+
+    def share(way, of):  # turn by turn, so that other load meets both
+        return common.median([a / b for a, b in zip(rates[way], rates[of], strict=True)])
+
     return {
-        "value": min(middle["python"], middle["c"]) / middle["other"],
-        "of_idle": min(middle["python"], middle["c"]) / middle["idle"],
-        "rates": middle,
+        "value": min(share("python", "other"), share("c", "other")),
+        "python": share("python", "other"),
+        "c": share("c", "other"),
+        "of_idle": min(share("python", "idle"), share("c", "idle")),
+        "rates": rates,
         "n": n,
         "workers": workers,
     }
