@@ -16,6 +16,7 @@
     ├── ObjectStoreFullError · OutOfDiskError · OutOfMemoryError
     ├── TaskUnschedulableError · ActorUnschedulableError
     ├── RuntimeEnvSetupError · PendingCallsLimitExceeded · UnserializableException
+    ├── OutOfBandRefError
     └── ActorAlreadyExistsError · ActorHandleNotFoundError    also ValueErrors
 
 ``fanlight.exceptions`` has the same classes under Ray's names.
@@ -163,6 +164,10 @@ class ActorPlacementGroupRemoved(FanlightError):
 
 class UnserializableException(FanlightError):
     """The task's exception could not be rebuilt here; its traceback is in the text."""
+
+
+class OutOfBandRefError(FanlightError):
+    """A ref was pickled outside of a value, which a setting forbids."""
 
 
 class AsyncioActorExit(FanlightError):

@@ -33,6 +33,7 @@ from fanlight.errors import (
 )
 from fanlight.errors import ActorError as RayActorError
 from fanlight.errors import FanlightError as RayError
+from fanlight.errors import OutOfBandRefError as OufOfBandObjectRefSerializationException
 from fanlight.errors import RuntimeLostError as LocalRayletDiedError
 from fanlight.errors import RuntimeNotStartedError as RaySystemError
 from fanlight.errors import TaskError as RayTaskError
@@ -54,6 +55,7 @@ __all__ = [
     "ObjectLostError",
     "ObjectReconstructionFailedError",
     "ObjectStoreFullError",
+    "OufOfBandObjectRefSerializationException",
     "OutOfDiskError",
     "OutOfMemoryError",
     "OwnerDiedError",

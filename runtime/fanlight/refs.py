@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from fanlight import ids, interrupts, serialization
+from fanlight import errors, ids, interrupts, serialization
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fanlight.client.client import Client
 
 T = TypeVar("T")
+_OUT_OF_BAND = "RAY_allow_out_of_band_object_ref_serialization"
 
 # Ids of refs that were dropped and not yet told to the node. A deque, since finalizers run at any
 # moment, also while the same thread holds a lock.
@@ -112,6 +114,7 @@ class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     def __reduce__(self) -> Any:
         # Pickled by somebody else's pickler: nobody can say how long that copy lives, so the
         # object is kept as long as this process.
+        _check_allowed()
         if _client is not None:
             _client.adopt(self._id)
         return rebuild, (self._id,)
@@ -165,7 +168,18 @@ def _inside(oids: list[bytes], outer: bytes) -> list[ObjectRef[Any]]:
     return list(map(ObjectRef, oids))
 
 
+def _check_allowed() -> None:
+    """Raises if refs must not be pickled outside of values (a setting that finds leaks)."""
+    if os.environ.get(_OUT_OF_BAND) == "0":
+        raise errors.OutOfBandRefError(
+            "An ObjectRef was pickled outside of a value: by a function that captures it, or by "
+            "another pickler than Fanlight's. What it names could never be freed. Pass it as an "
+            f"argument, or unset {_OUT_OF_BAND}."
+        )
+
+
 def _reduce(ref: ObjectRef[Any], contained: list[bytes]) -> tuple[Any, ...]:
+    _check_allowed()
     contained.append(ref._id)
     return rebuild, (ref._id,)
 

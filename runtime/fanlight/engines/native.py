@@ -45,6 +45,8 @@ class NativeEngine:
         """A function's key and its bytes."""
         try:
             blob, contained = serialization.dumps_function(target)
+        except errors.OutOfBandRefError:
+            raise
         except Exception as e:
             raise failures.cannot_serialize(f"the function {name}", target, e) from e
         if len(blob) > FUNCTION_LIMIT:
