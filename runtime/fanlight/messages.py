@@ -217,13 +217,6 @@ class CallSite(Struct, array_like=True, tag=25):
     site: str
 
 
-class Forget(Struct, array_like=True, tag=27):
-    """These specs and functions will not be used any more; client -> node and node -> worker."""
-
-    specs: list[int]
-    functions: list[bytes]
-
-
 class Unmapped(Struct, array_like=True, tag=24):
     """This process holds no mapping of these segments any more."""
 
@@ -438,7 +431,6 @@ FromClient = (
     | Shutdown
     | Unmapped
     | CallSite
-    | Forget
     | Metrics
     | Done
     | Blocked
@@ -456,7 +448,6 @@ FromClient = (
 )
 FromNode = (
     DefineFunction
-    | Forget
     | DefineEnvironment
     | DefineSpec
     | Objects

@@ -244,6 +244,38 @@ def test_a_rerun_with_fewer_items(rt, tmp_path, note):
     del gen
 
 
+@line("GEN.2")
+@needs("processes")
+def test_errors_that_nobody_looks_at_are_told_once(script):
+    done = script(
+        """
+        import os, sys
+
+        @fanlight.remote(max_retries=0)
+        def fails(how):
+            yield 1
+            if how == "raise":
+                raise ValueError
+            os._exit(3)
+
+        def take(gen, look):
+            for ref in gen:
+                try:
+                    if look:
+                        fanlight.get(ref)
+                except Exception:
+                    pass
+
+        take(fails.remote("raise"), True)
+        take(fails.remote("exit"), True)
+        fanlight.get(fanlight.put(1))
+        take(fails.remote("raise"), False)
+        fanlight.session.require().client.flush_drops()
+        """
+    )
+    assert done.returncode == 0 and done.stderr.count("Unhandled error") == 1, done.stderr
+
+
 # --- asyncio and threads -------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ whoever drops the generator drops the refs in it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import traceback
 from collections import deque
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import context, ids
 from fanlight import messages as m
+from fanlight.client import call_sites
 from fanlight.refs import ObjectRef
+from fanlight.wire.failures import ConnectionLost
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
@@ -56,13 +59,19 @@ class Stream:
 
     def pop(self) -> ObjectRef[Any] | None:
         """The next item if there is one; several threads may ask."""
+        ref = None
         try:
             ref = self.ready.popleft()
+            if self.limited and self.count is None:
+                with contextlib.suppress(ConnectionLost):  # the item is here all the same
+                    self.client.link.send([m.Consumed(self.task, self._taken())])
+            return ref
         except IndexError:
             return None
-        if self.limited and self.count is None:
-            self.client.link.send([m.Consumed(self.task, self._taken())])
-        return ref
+        except KeyboardInterrupt:
+            if ref is not None:
+                self.ready.appendleft(ref)  # the next call has it
+            raise
 
     def take(self) -> ObjectRef[Any] | None:
         """The next item, waiting for it; None at the end. Raises RuntimeLostError."""
@@ -134,6 +143,9 @@ class Streams:
         client.link.send_soon(m.Submit(stream.task, spec, *encoded, parent, actor))
         if encoded[1]:
             client.sent()
+        if client._records_sites:
+            site = call_sites.here("task call")
+            client.link.send([m.CallSite([stream.completion._id], site)])
         return made
 
     # --- what comes --------------------------------------------------------------------------
@@ -148,6 +160,9 @@ class Streams:
         stream.received += 1
         client.entries[oid] = value
         client._counts[oid] = 1
+        if value.kind >= m.ERROR:
+            client._failed += 1
+            client.unhandled.arrived(value, True)
         stream.ready.append(ObjectRef(oid))
         if stream.closed:
             stream.ready.clear()
@@ -159,6 +174,7 @@ class Streams:
         stream = self.open.pop(message.task, None)
         if stream is not None:
             stream.count = message.count
+            self._client.unhandled.seen((stream.completion._id,))  # its last item is that failure
             if stream.callbacks:
                 stream.tell()
 

@@ -61,8 +61,7 @@ class Actors:
             raise story.illegal(actor.id, ACTOR_STATES, old, new, cause)
         story.note((actor.id, ACTOR_STATES, old, new, cause))
         actor.state = new
-        if self.core.watched:
-            self.core.changed_actors[actor.id] = actor
+        self.core.changed_actors[actor.id] = actor
 
     # --- creation ----------------------------------------------------------------------------
 
@@ -257,8 +256,7 @@ class Actors:
         """A call is over, whatever way; called by Tasks.finish."""
         actor = task.actor
         assert actor is not None
-        if self.core.watched:
-            self.core.changed_actors[actor.id] = actor
+        self.core.changed_actors[actor.id] = actor
         if task.spec.spec.kind == m.ACTOR_CREATE:
             return
         if actor.flight.pop(task.id, None) is not None and actor.state == A_ALIVE:
