@@ -399,6 +399,22 @@ def test_a_process_that_dies_fails_its_call_only(rt):
         assert pool.map(square, [1, 2]) == [1, 4]
 
 
+@needs("processes")
+def test_what_stands_behind_a_call_that_dies_is_done_elsewhere(rt):
+    def die_first(x):
+        if x == 0:
+            time.sleep(0.3)  # the others come to stand behind it
+            os._exit(3)
+        return x
+
+    with Pool(1) as pool:
+        pool.map(square, range(200), chunksize=1)  # quick: from now on two calls are given ahead
+        results = [pool.apply_async(die_first, (x,)) for x in range(6)]
+        with pytest.raises(rt.exceptions.RayActorError):
+            results[0].get(20)
+        assert [r.get(20) for r in results[1:]] == [1, 2, 3, 4, 5]
+
+
 def test_what_cannot_be_pickled(rt, pool):
     with pytest.raises(TypeError):
         pool.apply(lambda lock: None, (threading.Lock(),))
@@ -449,19 +465,22 @@ def test_from_several_threads(rt, pool):
 @needs("processes")
 def test_ctrl_c_while_waiting(rt, tmp_path, wait_for, note):
     gate = str(tmp_path / "gate")
-    with Pool(2) as pool:
-        pool.map(square, [1])
+    with Pool(1) as pool:
+        pool.apply(time.sleep, (0.03,))  # no quick one: the next call comes when it is done
 
         def interrupt():
-            poll(lambda: running(rt) >= 1)
+            poll(lambda: running(rt) == 1)
             signal.raise_signal(signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            pool.map(wait_for, [gate, gate])
+            pool.map(wait_for, [gate])
         thread.join()
+        called = threading.Event()
+        pool.apply_async(square, (3,), callback=lambda value: called.set())
         note(gate)
+        assert called.wait(20)  # what was under way is seen to, though nobody waits for it
         assert pool.map(square, [2, 3]) == [4, 9]
 
 
