@@ -188,6 +188,34 @@ def test_a_full_file_system(store: Store, monkeypatch: pytest.MonkeyPatch, code:
     assert np.array_equal(store.read(store.write(array(1))), array(1))
 
 
+def test_a_full_file_system_is_tried_again_when_room_could_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = True
+
+    def pwrite(fd: int, data: memoryview, position: int, write=os.pwrite) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "full")
+        return int(write(fd, data, position))
+
+    def make_room(size: int) -> bool:
+        nonlocal full
+        full = False
+        return size > 1_000_000
+
+    asked: list[int] = []
+    monkeypatch.setattr(segments.os, "pwrite", pwrite)
+    writer = SegmentWriter(tmp_path, "w", asked.append, make_room)
+    name = writer.write(serialization.dumps(array(1)))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(asked) == 1, "the promise is used"
+    full = True
+    with pytest.raises(ObjectStoreFullError):
+        writer.write(serialization.dumps(array(0.5)))  # no room could be made
+    assert sum(asked) == asked[0]
+    writer.close()
+
+
 def test_other_errors_stay_what_they_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def pwrite(fd: int, data: memoryview, position: int) -> int:
         raise OSError(errno.EIO, "broken")

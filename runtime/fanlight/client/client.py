@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import threading
 import time
 import traceback
@@ -68,9 +69,10 @@ class Client:
         self._records_sites = call_sites.enabled()
         self.unhandled = Unhandled(client_id)
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
+        self._folder = folder  # of segments
         self.reader = SegmentReader(folder) if folder is not None else None
         self.writer = (
-            SegmentWriter(folder, client_id.hex()[:16], self._reserve)
+            SegmentWriter(folder, client_id.hex()[:16], self._reserve, self._make_room)
             if folder is not None
             else None
         )
@@ -364,13 +366,36 @@ class Client:
             if not reply.error:
                 return
             # Warm segments come back within moments: of this process, and of others.
-            if self.writer is not None:
-                dropped = self.writer.discard_all()
-                if dropped:
-                    self.link.send([m.Unmapped(dropped)])
+            self._give_back_warm()
             if time.monotonic() > deadline:
                 raise errors.ObjectStoreFullError(reply.error)
             time.sleep(0.02)
+
+    def _give_back_warm(self) -> None:
+        dropped = self.writer.discard_all() if self.writer is not None else []
+        if dropped:
+            self.link.send([m.Unmapped(dropped)])
+
+    def _make_room(self, size: int) -> bool:
+        """Shared memory is full, though the store is not: somebody else fills it. Whether there is
+        room now that warm segments are given back."""
+        assert self._folder is not None
+        facts = os.statvfs(self._folder)
+        if facts.f_blocks * facts.f_frsize < size:
+            return False
+        self.flush_drops()
+        self._give_back_warm()
+        request = self._requests()
+        self._ask(
+            request, m.Reserve(request, 1 << 62)
+        )  # refused, and all makers are asked for theirs
+        deadline = time.monotonic() + 1.0
+        while facts.f_bavail * facts.f_frsize < size:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+            facts = os.statvfs(self._folder)
+        return True
 
     def decode(self, value: m.Value) -> Any:
         """The Python value; raises what the task raised."""

@@ -33,10 +33,17 @@ _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
 class SegmentWriter:
     """Writes objects into segments of ``folder``; one for each process."""
 
-    def __init__(self, folder: Path, prefix: str, reserve: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        reserve: Callable[[int], None],
+        make_room: Callable[[int], bool] = lambda size: False,
+    ) -> None:
         self._folder = folder
         self._prefix = prefix
         self._reserve = reserve  # asks the node for room, or gives it back (below 0)
+        self._make_room = make_room  # others fill tmpfs: frees what it can; is there room now?
         self._count = itertools.count(1).__next__
         self._lock = threading.Lock()
         self._free: dict[str, int] = {}  # segments given back to us: name -> size
@@ -57,11 +64,9 @@ class SegmentWriter:
         self._reserve(value.size)
         name = f"{self._prefix}-{self._count()}"
         path = self._folder / name
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            self._write_fresh(fd, value)
+            self._create(path, value)
         except BaseException as e:
-            os.unlink(path)
             self._reserve(-value.size)  # what was promised is not used
             if isinstance(e, OSError) and e.errno in _NO_ROOM:
                 raise ObjectStoreFullError(
@@ -69,10 +74,23 @@ class SegmentWriter:
                     f"{e.strerror}."
                 ) from None
             raise
-        finally:
-            os.close(fd)
         self._sizes[name] = value.size
         return name
+
+    def _create(self, path: Path, value: Serialized) -> None:
+        """Write a new file; when tmpfs is full, once more after warm segments were given back."""
+        for last in (False, True):
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                self._write_fresh(fd, value)
+                return
+            except BaseException as e:
+                os.unlink(path)
+                full = isinstance(e, OSError) and e.errno in _NO_ROOM
+                if last or not full or not self._make_room(value.size):
+                    raise
+            finally:
+                os.close(fd)
 
     @staticmethod
     def _write_fresh(fd: int, value: Serialized) -> None:
