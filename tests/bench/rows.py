@@ -138,7 +138,7 @@ ROWS: tuple[Row, ...] = (
     Row("two_drivers", "Two drivers at once: the smaller share", "", (Goal("", 0.4),)),
     Row(
         "busy_driver",
-        "Tasks while the driver holds the GIL, share of the rate while another process computes",
+        "Tasks while the driver holds the GIL, share of the usual rate",
         "",
         (Goal("", 0.95),),
         cap=120,

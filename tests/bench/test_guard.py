@@ -5,13 +5,21 @@ Budgets are in ``budgets.json``; ``python -m tests.bench.guard --record`` writes
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+import fanlight
+from fanlight import ids, serialization
 from fanlight import messages as m
+from fanlight.client.link import SocketLink
 from fanlight.testing.builders import method_spec, task_spec
+from fanlight.wire import codec
+from fanlight.wire.framing import FrameReader
 from tests.bench import guard, workloads
 
 
@@ -48,6 +56,52 @@ def test_the_guard_finds_what_is_dearer_and_what_grows() -> None:
 def test_counts_repeat() -> None:
     assert workloads.core_burst(50) == workloads.core_burst(50)
     assert workloads.client_one_at_a_time(50) == workloads.client_one_at_a_time(50)
+
+
+# --- system calls --------------------------------------------------------------------------------
+
+
+class CountingSocket(socket.socket):
+    sends = receives = 0
+
+    def send(self, *arguments: Any) -> int:
+        self.sends += 1
+        return super().send(*arguments)
+
+    def recv(self, *arguments: Any) -> bytes:
+        self.receives += 1
+        return super().recv(*arguments)
+
+
+def answer(sock: socket.socket) -> None:
+    """A node that has every task done at once."""
+    reader = FrameReader()
+    while data := sock.recv(1 << 16):
+        for frame in reader.feed(data):
+            for message in codec.decode_from_client(frame):
+                if type(message) is m.Submit:
+                    oid = ids.object_id(message.task, 0)
+                    value = m.Value(oid, m.INLINE, serialization.dumps(1).to_bytes(), 5)
+                    sock.sendall(codec.encode([m.Objects([value])]))
+
+
+def test_one_task_at_a_time_takes_one_send_and_one_receive() -> None:
+    ours, theirs = socket.socketpair()
+    counting = CountingSocket(fileno=ours.detach())
+    node = threading.Thread(target=answer, args=(theirs,))
+    node.start()
+    try:
+        with workloads.Driver() as driver:
+            link = SocketLink(counting, driver.client.handle, lambda _: None, lambda: None)
+            driver.client.link = link
+            for _ in range(50):
+                assert fanlight.get(driver.f.remote(1)) == 1
+            link.close()
+    finally:
+        counting.close()
+        node.join()
+        theirs.close()
+    assert (counting.sends, counting.receives) == (50, 50)
 
 
 # --- what happens in C: ratios of times, both measured here ------------------------------------------
