@@ -8,6 +8,7 @@ import pytest
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model
+from fanlight.core.invariants import validate
 from fanlight.ids import handle_oid
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
@@ -292,3 +293,55 @@ def test_names_are_given_once_and_come_free_again() -> None:
     with pytest.raises(LookupError, match="there is none"):
         other.query("get_actor", name="n", namespace="s")
     assert other.create_actor(actor_spec("B"), name="n", namespace="s") != actor
+
+
+# --- concurrency groups --------------------------------------------------------------------------
+
+
+def grouped(node: SimulatedNode, driver: SimulatedClient) -> tuple[bytes, SimulatedWorker]:
+    actor = driver.create_actor(actor_spec("A", groups={"io": 2, "one": 1}))
+    node.settle()
+    return actor, next(w for w in node.workers.values() if w.actor == actor)
+
+
+def test_all_ready_calls_of_groups_go_to_the_process() -> None:
+    """Only the process knows which group is full: none is to wait for another here."""
+    node = SimulatedNode(1, check=lambda core: None)  # else at every step of many
+    driver = node.driver()
+    actor, _ = grouped(node, driver)
+    for _ in range(400):
+        driver.submit(method_spec("A.m", group="one"), actor=actor)
+    driver.submit(method_spec("A.m", group="io"), actor=actor)
+    record = node.core.actors.table[actor]
+    assert len(record.flight) == 401 and not record.backlog
+    validate(node.core)
+    node.settle()
+    assert not node.core.tasks.table
+
+
+@pytest.mark.parametrize(("group", "waits"), [("one", True), ("", True), ("io", False)])
+def test_groups_of_one_keep_the_order_of_a_caller(group: str, waits: bool) -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    actor, worker = grouped(node, driver)
+    [pending] = driver.submit(task_spec("never", cpus=9))
+    driver.submit(method_spec("A.first", group=group), [pending], actor=actor)
+    driver.submit(method_spec("A.second", group=group), actor=actor)
+    assert running(worker) == ([] if waits else ["A.second"])
+    others = "io" if group != "io" else "one"
+    driver.submit(method_spec("A.third", group=others), actor=actor)
+    assert "A.third" in running(worker)
+
+
+def test_calls_that_may_overtake_each_other() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    spec = actor_spec("A")
+    spec.unordered = True
+    actor = driver.create_actor(spec)
+    node.settle()
+    worker = next(w for w in node.workers.values() if w.actor == actor)
+    [pending] = driver.submit(task_spec("never", cpus=9))
+    driver.submit(method_spec("A.first"), [pending], actor=actor)
+    driver.submit(method_spec("A.second"), actor=actor)
+    assert running(worker) == ["A.second"]

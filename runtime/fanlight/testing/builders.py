@@ -81,6 +81,7 @@ def actor_spec(
     gpus: float = 0,
     *,
     concurrency: int = 1,
+    groups: dict[str, int] | None = None,
     env: str = "",
     where: m.Where | None = None,
     **others: float,
@@ -93,6 +94,7 @@ def actor_spec(
         num_returns=0,
         max_retries=0,
         max_concurrency=concurrency,
+        groups=groups or {},
         placement_cpu=0 if cpus else UNITS,
         env=env,
         where=where,
@@ -105,6 +107,7 @@ def method_spec(
     returns: int = 1,
     retries: int = 0,
     retry_exceptions: bool = False,
+    group: str = "",
 ) -> m.TaskSpec:
     return m.TaskSpec(
         m.ACTOR_CALL,
@@ -115,4 +118,5 @@ def method_spec(
         max_retries=retries,
         retry_exceptions=retry_exceptions,
         method=name.rpartition(".")[2],
+        group=group,
     )

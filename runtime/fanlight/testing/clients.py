@@ -492,7 +492,7 @@ class SimulatedWorker(SimulatedClient):
         self.cancelled.discard(execute.task)
         if spec.kind == m.ACTOR_CREATE:
             self.actor = execute.actor
-            self.concurrency = spec.max_concurrency
+            self.concurrency = spec.max_concurrency + sum(spec.groups.values())
             if error:
                 self.exiting = "its constructor failed"
         retriable = retriable and spec.retry_exceptions and bool(error)
