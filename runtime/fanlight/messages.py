@@ -217,6 +217,13 @@ class CallSite(Struct, array_like=True, tag=25):
     site: str
 
 
+class Forget(Struct, array_like=True, tag=27):
+    """These specs and functions will not be used any more; client -> node and node -> worker."""
+
+    specs: list[int]
+    functions: list[bytes]
+
+
 class Unmapped(Struct, array_like=True, tag=24):
     """This process holds no mapping of these segments any more."""
 
@@ -431,6 +438,7 @@ FromClient = (
     | Shutdown
     | Unmapped
     | CallSite
+    | Forget
     | Metrics
     | Done
     | Blocked
@@ -448,6 +456,7 @@ FromClient = (
 )
 FromNode = (
     DefineFunction
+    | Forget
     | DefineEnvironment
     | DefineSpec
     | Objects

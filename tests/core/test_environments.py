@@ -106,6 +106,24 @@ def test_other_environments_make_room_and_then_get_it_back() -> None:
     node.settle()
 
 
+def test_no_more_processes_are_started_than_can_run() -> None:
+    """Sixty environments and one CPU are no reason for sixty processes."""
+    node = SimulatedNode(2, pool_size=2, prompt=False)
+    driver = node.driver()
+    node.settle()
+    refs = [driver.submit(task_spec("f", env=f"vars {i}"))[0] for i in range(60)]
+    assert len(node.spawning) == 2
+    while node.spawning:
+        node.answer_spawn()
+        for worker in node.busy():
+            worker.finish()
+        for number in list(node.dying):
+            node.reap(number)
+        assert len(node.core.workers) <= 6
+    node.settle()
+    assert all(driver.values[ref] is not None for ref in refs)
+
+
 def test_idle_workers_of_an_environment_retire(
     node: SimulatedNode, driver: SimulatedClient
 ) -> None:

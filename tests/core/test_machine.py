@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import msgspec
 from hypothesis import HealthCheck, Phase, settings
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import model
+from fanlight.core import definitions, model
 from fanlight.core.objects import ACTOR_SUFFIX
 from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient, StoreFull
@@ -83,6 +84,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     @initialize(prompt=st.booleans())
     def begin(self, prompt: bool) -> None:
+        self.patch = mock.patch.object(definitions, "_LOOSE", 0)  # swept at once
+        self.patch.start()
         self.node = SimulatedNode(
             2, 1, disk=1, prompt=prompt, capacity=4000, pool_size=2, persistent=True
         )
@@ -154,6 +157,10 @@ class CoreMachine(RuleBasedStateMachine):
     def submit(self, who: int, spec: m.TaskSpec, deps: list[int], pins: list[int]) -> None:
         client = self.client(who)
         client.submit(spec, self.refs(client, deps), self.inside(client, pins))
+
+    @rule(who=pick)
+    def forget_specs(self, who: int) -> None:
+        self.client(who).forget_specs()
 
     # --- placement groups --------------------------------------------------------------------
 
@@ -454,8 +461,11 @@ class CoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "node"):
-            finish_everything(self.node)
-            everybody_leaves(self.node)
+            try:
+                finish_everything(self.node)
+                everybody_leaves(self.node)
+            finally:
+                self.patch.stop()
 
 
 def finish_everything(node: SimulatedNode) -> None:

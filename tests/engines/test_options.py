@@ -126,3 +126,24 @@ def test_unknown_strategies(rt):
     f = rt.remote(lambda: 1)
     for strategy in (None, "DEFAULT", "SPREAD"):
         assert rt.get(f.options(scheduling_strategy=strategy).remote()) == 1
+
+
+def test_options_in_a_loop_leave_nothing(rt):
+    @rt.remote
+    def f(i):
+        return i
+
+    @rt.remote
+    class Actor:
+        def call(self, i):
+            return i
+
+    actor = Actor.remote()
+    for i in range(0, 400, 4):
+        refs = [f.options(name=f"number {i + j}").remote(j) for j in range(2)]
+        refs += [rt.remote(lambda i=i: i).remote(), actor.call.options(name=f"c {i}").remote(i)]
+        assert rt.get(refs) == [0, 1, i, i]
+    home = rt.session.current().client.definitions
+    rt.get([f.remote(1), f.options(name="number 0").remote(2), actor.call.remote(3)])
+    rt.session.current().client.flush_drops()
+    assert len(home._entries) < 200 and len(home._functions) < 200, "of 400 that were defined"

@@ -175,6 +175,28 @@ def test_equal_environments_share_workers(rt):
     assert rt.get(one.remote()) == rt.get(two.remote())
 
 
+@line("INI.20", "ENV.1")
+@needs("processes")
+def test_who_uses_none_pays_nothing(script):
+    """Neither drivers nor workers load what belongs to environments."""
+    done = script(
+        """
+        import sys
+
+        def loaded():
+            parts = ("runtime_env", "environments", "environment", "snapshot", "install", "venv")
+            return [n for n in sys.modules if n.rpartition(".")[2] in parts]
+
+        @fanlight.remote
+        def task():
+            return loaded()
+
+        print("here", loaded(), "there", fanlight.get(task.remote()))
+        """
+    )
+    assert "here [] there []" in done.stdout, done.stdout + done.stderr
+
+
 # --- validation ----------------------------------------------------------------------------------
 
 
@@ -444,6 +466,20 @@ def test_what_is_not_copied(fresh, project):
         ],
         True,
     )  # fmt: skip
+
+
+@line("ENV.9")
+@needs("processes")
+def test_a_working_directory_that_holds_the_sessions(fresh, tmp_path, monkeypatch):
+    """The copy lies below what is copied: it is not copied into itself."""
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "file.txt").touch()
+    rt = fresh.fanlight
+    fresh.init(num_cpus=1, runtime_env={"working_dir": str(tmp_path)})
+    assert rt.get(rt.remote(lambda: os.listdir()).remote()) == ["file.txt"]
+    rt.shutdown()
 
 
 @line("ENV.9")

@@ -226,3 +226,69 @@ def test_init_interrupted_while_it_copies(
     one.hear("again")
     assert one.wait() == 0
     assert_gone(before)
+
+
+def test_two_drivers_have_an_environment_each(
+    driver: Callable[..., Driver], before: leaks.Snapshot, tmp_path: Path
+) -> None:
+    """One leaves: a detached actor of its is restarted in its environment, copies included."""
+    script = """
+        folder = os.path.join(FOLDER, {name!r})
+        os.mkdir(folder)
+        with open(os.path.join(folder, "which.py"), "w") as f:
+            f.write("NAME = {name!r}")
+        env = {{"working_dir": folder, "env_vars": {{"WHICH": {name!r}}}}}
+
+        @fanlight.remote
+        def which():
+            import which
+            return which.NAME, os.environ["WHICH"]
+
+        class Actor:
+            def which(self):
+                import which
+                return which.NAME, os.environ["WHICH"]
+            def die(self):
+                os._exit(1)
+        """
+    one = driver(
+        script.format(name="one")
+        + """
+        started(runtime_env=env)
+        actor = fanlight.remote(Actor).options(
+            name="kept", namespace="n", lifetime="detached", max_restarts=1
+        ).remote()
+        say("actor", *fanlight.get(actor.which.remote()))
+        say("task", *fanlight.get(which.remote()))
+        sys.stdin.readline()
+        """
+    )
+    runtime = one.up()
+    assert one.hear("actor") == one.hear("task") == ["one", "one"]
+    two = driver(
+        script.format(name="two")
+        + f"""
+        fanlight.init(address={runtime.id!r}, runtime_env=env, log_to_driver=False)
+        say("task", *fanlight.get(which.remote()))
+        sys.stdin.readline()
+        kept = fanlight.get_actor("kept", namespace="n")
+        kept.die.remote()
+        for _ in range(1000):
+            try:
+                say("actor", *fanlight.get(kept.which.remote()))
+                break
+            except fanlight.exceptions.RayActorError:
+                time.sleep(0.01)
+        sys.stdin.readline()
+        """
+    )
+    assert two.hear("task") == ["two", "two"]
+    runtime.look()
+    one.tell()
+    one.wait()
+    two.tell()
+    assert two.hear("actor") == ["one", "one"]
+    runtime.look()
+    two.tell()
+    two.wait()
+    assert_gone(before, runtime)

@@ -23,6 +23,7 @@ from fanlight import config, context, errors, ids, refs, serialization
 from fanlight import messages as m
 from fanlight.client import call_sites, failures, waiting
 from fanlight.client.counts import Counts
+from fanlight.client.definitions import Definitions
 from fanlight.client.streams import Streams
 from fanlight.client.unhandled import Unhandled
 from fanlight.refs import ObjectRef
@@ -62,9 +63,8 @@ class Client:
         self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
         self._replies: dict[int, m.Reply | None] = {}
         self._requests = itertools.count(1).__next__
-        self._functions: set[bytes] = set()
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
-        self._specs = itertools.count(1).__next__
+        self.definitions = Definitions(lambda messages: self.link.send(messages))
         self._failed = 0  # failed objects that arrived so far
         self._records_sites = call_sites.enabled()
         self.unhandled = Unhandled(client_id)
@@ -206,6 +206,8 @@ class Client:
             if messages:
                 self.link.send(messages)
         self.unhandled.tell()
+        if self.definitions.dropped:
+            self.definitions.settle()
 
     @property
     def owes_drops(self) -> bool:
@@ -226,16 +228,6 @@ class Client:
                 self.unhandled.gone(value)
 
     # --- submitting --------------------------------------------------------------------------
-
-    def define_function(self, key: bytes, blob: bytes) -> None:
-        if key not in self._functions:
-            self.link.send([m.DefineFunction(key, blob)])
-            self._functions.add(key)  # after: an interrupt between them sends it twice, no harm
-
-    def define_spec(self, spec: m.TaskSpec) -> int:
-        number = self._specs()
-        self.link.send([m.DefineSpec(number, spec)])
-        return number
 
     def encode_args(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], what: str

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fanlight import config
+
 DEFAULT = (".git", ".venv", "venv", "__pycache__")
 FILES = (".gitignore", ".rayignore", ".fanlightignore")
 
@@ -87,7 +89,8 @@ def walk(root: str, excludes: list[str], *, gitignore: bool = True) -> Iterator[
     """Paths below ``root`` that are kept, relative, folders (with True) before what is in them.
 
     Ignore files count for the directory that they are in. Links to directories are not followed:
-    they come as files do. What is neither (sockets, pipes) is left out.
+    they come as files do. What is neither (sockets, pipes) is left out, and so are the sessions of
+    Fanlight, should they be below ``root``.
     """
     names = FILES if gitignore else FILES[1:]
     made = (parse(line) for line in (*DEFAULT, *excludes))
@@ -103,11 +106,14 @@ def _walk(
                 rules = rules + [r for r in (parse(line, base) for line in f) if r is not None]
         except (FileNotFoundError, IsADirectoryError):
             pass
+    ours = config.socket_dir()
     with os.scandir(os.path.join(root, base)) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         path = base + entry.name
         folder = entry.is_dir(follow_symlinks=False)
+        if folder and entry.name == ours.name and os.path.samefile(entry.path, ours):
+            continue  # what we write there now would be copied again and again
         if ignored(path, folder, always) or ignored(path, folder, rules):
             continue
         if folder:

@@ -61,7 +61,8 @@ class Actors:
             raise story.illegal(actor.id, ACTOR_STATES, old, new, cause)
         story.note((actor.id, ACTOR_STATES, old, new, cause))
         actor.state = new
-        self.core.changed_actors[actor.id] = actor
+        if self.core.watched:
+            self.core.changed_actors[actor.id] = actor
 
     # --- creation ----------------------------------------------------------------------------
 
@@ -256,7 +257,8 @@ class Actors:
         """A call is over, whatever way; called by Tasks.finish."""
         actor = task.actor
         assert actor is not None
-        self.core.changed_actors[actor.id] = actor
+        if self.core.watched:
+            self.core.changed_actors[actor.id] = actor
         if task.spec.spec.kind == m.ACTOR_CREATE:
             return
         if actor.flight.pop(task.id, None) is not None and actor.state == A_ALIVE:

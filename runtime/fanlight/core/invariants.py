@@ -53,6 +53,7 @@ class _Check:
         self.environments()
         self.streams()
         self.groups()
+        self.definitions()
         self.children()
         self.actors()
         self.objects()
@@ -320,6 +321,20 @@ class _Check:
                     f"{model.TASK_STATES[state]}, not {counted[number, state]}"
                 )
             assert min(group.counts) >= 0, f"group {group.name} counts {group.counts}"
+
+    def definitions(self) -> None:
+        """What may still be used is known, and aggregates are found under their numbers."""
+        core = self.core
+        used = [spec for client in core.clients.values() for spec in client.specs.values()]
+        used += [task.spec for task in core.tasks.table.values()]
+        used += [a.spec for a in core.actors.table.values() if a.state != model.A_DEAD]
+        for spec in used:
+            name, key = spec.spec.name, spec.spec.function
+            assert not key or key in core.functions, f"the function of {name} was forgotten"
+            assert core.groups.get(spec.group.number) is spec.group, f"the group of {name} is gone"
+        for source, target, _ in core.edges:
+            known = source in core.groups and target in core.groups
+            assert known, f"an edge of groups that are gone: {source} to {target}"
 
     def children(self) -> None:
         expected: dict[bytes, dict[bytes, None]] = {}

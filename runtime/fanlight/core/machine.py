@@ -18,6 +18,7 @@ from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model, notices, queries
 from fanlight.core.actors import Actors
+from fanlight.core.definitions import Definitions
 from fanlight.core.effects import (
     Connected,
     Disconnected,
@@ -40,7 +41,6 @@ from fanlight.core.model import (
     Actor,
     Client,
     Group,
-    Spec,
     Story,
     Task,
     Worker,
@@ -59,6 +59,7 @@ _pack = msgspec.msgpack.encode
 ERRORS_KEPT = 200
 DEAD_KEPT = 200  # dead actors that stay visible
 START_TRIES = 5  # failed starts of processes in a row, after which actors are given up
+_ERROR_TEXT = 50_000  # characters of one traceback that are kept
 RECENT_KEPT = 2000  # finished tasks that stay visible one by one
 
 
@@ -95,11 +96,7 @@ class Core:
         self.pool = Pool(config.resources)
         self.clients: dict[int, Client] = {}
         self.workers: dict[int, Worker] = {}
-        self.functions: dict[bytes, bytes] = {}
-        self.groups: dict[int, Group] = {}
-        self._group_index: dict[tuple[str, str, str], Group] = {}
-        self._specs = 0
-        self.edges: dict[tuple[int, int, str], int] = {}
+        self.definitions = Definitions(self)
         self.objects = Objects(self, config.capacity)
         self.tasks = Tasks(self)
         self.environments = Environments(self)
@@ -117,8 +114,9 @@ class Core:
         self.jobs = 0
         self._workers_made = 0
         self._had_driver = False
-        # What observers have not been told yet; tasks only while somebody watches.
+        # What observers have not been told yet, noted only while somebody watches.
         self.watched = False
+        self.regrouped = False  # groups were folded: observers need a snapshot
         self.changed_groups: set[int] = set()
         self.changed_edges: set[tuple[int, int, str]] = set()
         self.changed_tasks: dict[bytes, Task] = {}
@@ -131,8 +129,9 @@ class Core:
             m.AddRefs: lambda peer, x: self.objects.add_refs(peer, x.oids),
             m.Put: lambda peer, x: self.objects.put(peer, x.value),
             m.Subscribe: lambda peer, x: self.objects.subscribe(peer, x.oids),
-            m.DefineFunction: self._define_function,
-            m.DefineSpec: self._define_spec,
+            m.DefineFunction: self.definitions.function,
+            m.DefineSpec: self.definitions.spec,
+            m.Forget: self.definitions.forget,
             m.CreateActor: self.actors.create,
             m.Cancel: lambda _, x: self.tasks.cancel(x.task, x.force, x.recursive),
             m.KillActor: lambda _, x: self.actors.kill(x.actor, x.no_restart),
@@ -230,6 +229,7 @@ class Core:
         self.scheduler.client_gone(peer)
         self.streams.client_gone(peer)
         del self.clients[peer]
+        self.definitions.client_gone(client)
         if client.role == "driver":
             self._drivers_changed()
             drivers = any(c.role == "driver" for c in self.clients.values())
@@ -238,29 +238,17 @@ class Core:
 
     # --- definitions -------------------------------------------------------------------------
 
-    def _define_function(self, _peer: int, x: m.DefineFunction) -> None:
-        self.functions.setdefault(x.key, x.blob)
+    @property
+    def functions(self) -> dict[bytes, bytes]:
+        return self.definitions.functions
 
-    def _define_spec(self, peer: int, x: m.DefineSpec) -> None:
-        spec = x.spec
-        kind = ("task", "actor", "method")[spec.kind]
-        if spec.kind != m.ACTOR_CALL and spec.function not in self.functions:
-            raise model.ProtocolViolation("a spec whose function was not defined")
-        if spec.env and spec.env not in self.environments.table:
-            raise model.ProtocolViolation("a spec whose runtime environment was not defined")
-        self._specs += 1
-        group = self.group(spec.name, kind, spec.origin, spec.label)
-        where = self.placement.resolve(spec.where)
-        self.clients[peer].specs[x.number] = Spec(self._specs, spec, group, peer, where)
+    @property
+    def groups(self) -> dict[int, Group]:
+        return self.definitions.groups
 
-    def group(self, name: str, kind: str, origin: str, function: str = "") -> Group:
-        key = (name, kind, origin)
-        group = self._group_index.get(key)
-        if group is None:
-            group = Group(len(self.groups), name, kind, origin, self.now, function)
-            self._group_index[key] = group
-            self.groups[group.number] = group
-        return group
+    @property
+    def edges(self) -> dict[tuple[int, int, str], int]:
+        return self.definitions.edges
 
     # --- workers -----------------------------------------------------------------------------
 
@@ -298,6 +286,8 @@ class Core:
             return
         was = worker.state
         self.history.worker_ended(worker, x.how, self.now)
+        worker.specs.clear()  # its tasks may be remembered for long
+        worker.functions.clear()
         notices.worker_died(self, worker, was, x)
         if was != W_DEAD:
             self.move_worker(worker, W_DEAD, x.how)
@@ -485,14 +475,15 @@ class Core:
             task.name,
             task.spec.spec.origin,
             self.now,
-            message,
-            traceback,
+            message[:_ERROR_TEXT],
+            traceback[:_ERROR_TEXT] + "…" if len(traceback) > _ERROR_TEXT else traceback,
         )
-        task.error = message
+        task.error = record.message
         self.errors.append(record)
-        self.new_errors.append(record)
-        if len(self.new_errors) > ERRORS_KEPT:
-            del self.new_errors[0]
+        if self.watched:
+            self.new_errors.append(record)
+            if len(self.new_errors) > ERRORS_KEPT:
+                del self.new_errors[0]
 
     def retire_actor(self, actor: Actor) -> None:
         """Keep a dead actor visible for a while, then forget it."""

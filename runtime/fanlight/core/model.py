@@ -352,7 +352,9 @@ class Actor:
 
 
 class Client:
-    __slots__ = ("id", "info", "job", "peer", "pid", "reserved", "role", "specs", "worker")
+    __slots__ = (
+        "functions", "id", "info", "job", "peer", "pid", "reserved", "role", "specs", "worker",
+    )  # fmt: skip
 
     def __init__(self, peer: int, role: str, cid: bytes, pid: int, info: dict[str, str]) -> None:
         self.peer = peer
@@ -362,5 +364,6 @@ class Client:
         self.info = info
         self.job = 0
         self.specs: dict[int, Spec] = {}
+        self.functions: set[bytes] = set()  # that it defined, and may name again
         self.worker: Worker | None = None
         self.reserved = 0  # bytes of the store promised to it and not yet used

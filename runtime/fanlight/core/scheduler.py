@@ -151,8 +151,7 @@ class Scheduler:
             self._place_actors()
         turn = self.turn
         stuck = 0
-        # Tasks that could run now if there were a process for them, by runtime environment.
-        wanted: dict[str, int] = {}
+        lacking = False  # a queue could run something if there were a process for it
         self.crowded = False
         while stuck < len(turn):
             queue = turn[0]
@@ -163,8 +162,7 @@ class Scheduler:
                 continue
             worker = self.idle_of(queue.env)
             if worker is None:
-                more = min(len(queue.tasks), _room(pool, queue.demand))
-                wanted[queue.env] = wanted.get(queue.env, 0) + more
+                lacking = True
                 stuck += 1
                 turn.rotate(-1)
                 continue
@@ -174,10 +172,28 @@ class Scheduler:
                 turn.rotate(-1)  # the next queue has its turn
             else:
                 turn.popleft()
-        for env, count in wanted.items():
-            self._start_workers(env, count)
+        if lacking and self.core.now >= self.retry_at:
+            for env, count in self._wanted().items():
+                self._start_workers(env, count)
         if turn:
             self._prefetch()
+
+    def _wanted(self) -> Counter[str]:
+        """How many tasks could run now if there were a process for each, by runtime environment.
+
+        All of them at once, that is: what the first queues would take is not there for the next.
+        """
+        wanted: Counter[str] = Counter()
+        left: dict[Pool, dict[str, int]] = {}
+        for queue in self.turn:
+            pool = self._pool_for(queue)
+            if pool is not None:
+                free = left.setdefault(pool, dict(pool.available))
+                count = min(len(queue.tasks), _room(free, queue.demand))
+                for name, amount in queue.demand.items():
+                    free[name] -= count * amount
+                wanted[queue.env] += count
+        return wanted
 
     def idle_of(self, env: str) -> Worker | None:
         """Take the idle worker of this runtime environment that was used last."""
@@ -195,8 +211,6 @@ class Scheduler:
         return pool if pool.fits(queue.demand) else None
 
     def _start_workers(self, env: str, wanted: int) -> None:
-        if self.core.now < self.retry_at:
-            return
         workers = self.core.workers.values()
         active = sum(1 for w in workers if w.state not in (W_BLOCKED, W_ACTOR))
         missing = wanted - self.starting[env]
@@ -487,6 +501,6 @@ class Scheduler:
         self.core.effects.actions.append(KillWorker(worker.number))
 
 
-def _room(pool: Pool, demand: dict[str, int]) -> int:
-    """How many more tasks of this demand the pool's free resources allow."""
-    return min((pool.available[name] // amount for name, amount in demand.items()), default=64)
+def _room(free: dict[str, int], demand: dict[str, int]) -> int:
+    """How many more tasks of this demand free resources allow."""
+    return min((free[name] // amount for name, amount in demand.items()), default=64)

@@ -57,8 +57,8 @@ class Tasks:
         counts[new] += 1
         group.last = core.now
         task.state = new
-        core.changed_groups.add(group.number)
         if core.watched:
+            core.changed_groups.add(group.number)
             core.changed_tasks[task.id] = task
 
     def makes(self, oid: bytes) -> bool:
@@ -114,7 +114,6 @@ class Tasks:
 
     def _await_arguments(self, task: Task) -> None:
         objects = self.core.objects
-        edges = self.core.edges
         target = task.spec.group.number
         failed: Object | None = None
         for oid in task.deps:
@@ -129,18 +128,15 @@ class Tasks:
             elif obj.kind >= m.ERROR:
                 failed = obj
             if obj.group is not None:
-                key = (obj.group.number, target, "data")
-                edges[key] = edges.get(key, 0) + 1
-                self.core.changed_edges.add(key)
+                self.core.definitions.edge(obj.group.number, target, "data")
         if failed is not None:
             self.dependency_failed(task, failed)
 
     def _edge_from_parent(self, task: Task) -> None:
         parent = self.table.get(task.parent)
         if parent is not None:
-            key = (parent.spec.group.number, task.spec.group.number, "spawn")
-            self.core.edges[key] = self.core.edges.get(key, 0) + 1
-            self.core.changed_edges.add(key)
+            number = parent.spec.group.number
+            self.core.definitions.edge(number, task.spec.group.number, "spawn")
 
     def argument_ready(self, task: Task, obj: Object) -> None:
         """An object that the task waits for has a value or an error."""

@@ -11,6 +11,7 @@ from fanlight import context, errors, ids, options, serialization
 from fanlight import messages as m
 from fanlight.client import failures
 from fanlight.client.client import Client
+from fanlight.client.definitions import Use
 from fanlight.config import UNITS
 from fanlight.engines import where
 from fanlight.engines.base import Call, FunctionSpec, shape_returns
@@ -40,7 +41,8 @@ class NativeEngine:
 
     # --- functions ---------------------------------------------------------------------------
 
-    def _define(self, target: Any, name: str) -> bytes:
+    def _define(self, target: Any, name: str) -> tuple[bytes, bytes]:
+        """A function's key and its bytes."""
         try:
             blob, contained = serialization.dumps_function(target)
         except errors.OutOfBandRefError:
@@ -56,8 +58,7 @@ class NativeEngine:
         for oid in contained:  # refs in closures are kept as long as this process
             self.client.adopt(oid)
         key = hashlib.blake2b(blob, digest_size=16).digest()
-        self.client.define_function(key, blob)
-        return key
+        return key, blob
 
     def _environment(self, own: dict[str, Any] | None) -> str:
         """The key of the runtime environment for work that sets ``own``; "" for none."""
@@ -81,11 +82,11 @@ class NativeEngine:
         num_returns = _returns(opts.get("num_returns", "streaming" if generator else 1))
         retry = opts.get("retry_exceptions", False)
         demand = options.demand(opts, default_cpus=1)
-        key = self._define(spec.target, spec.name)
+        key, blob = self._define(spec.target, spec.name)
         env = self._environment(opts.get("runtime_env"))
 
-        def define(around: m.Where | None) -> int:
-            return client.define_spec(
+        def define(around: m.Where | None, blob: bytes = b"") -> Use:
+            return client.definitions.define(
                 m.TaskSpec(
                     m.TASK,
                     key,
@@ -102,24 +103,26 @@ class NativeEngine:
                     label=spec.name if name != spec.name else "",
                     where=where.of(opts, demand, 0, name, around, self._bundles),
                     backpressure=_backpressure(opts),
-                )
+                ),
+                blob,
             )
 
-        number = define(None)
+        use = define(None, blob)  # as long as it lives, the function is known
+        blob = b""
         encode, submit = client.encode_args, client.submit
         limited = _backpressure(opts) > 0
         outer = where.outer if where.depends_on_outer(opts) else _nowhere
-        inside: dict[bytes, int] = {}  # specs for calls from within a placement group, by group
+        inside: dict[bytes, Use] = {}  # specs for calls from within a placement group, by group
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
             around = outer()
-            chosen = number
+            chosen = use
             if around is not None:
                 chosen = inside.get(around.group) or inside.setdefault(around.group, define(around))
             if num_returns < 0:
-                return self._call_generator(chosen, num_returns, encoded, b"", limited)
-            refs = submit(chosen, num_returns, encoded)
+                return self._call_generator(chosen.number, num_returns, encoded, b"", limited)
+            refs = submit(chosen.number, num_returns, encoded)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
         return call
@@ -146,10 +149,11 @@ class NativeEngine:
         held, placement = options.actor_demand(opts)
         methods = (opts["_methods"], opts["_traits"])
         concurrency = opts.get("max_concurrency") or (1000 if opts["_is_async"] else 1)
-        number = client.define_spec(
+        key, blob = self._define(spec.target, spec.name)
+        use = client.definitions.define(
             m.TaskSpec(
                 m.ACTOR_CREATE,
-                self._define(spec.target, spec.name),
+                key,
                 spec.name,
                 held,
                 0,
@@ -162,7 +166,8 @@ class NativeEngine:
                 unordered=opts.get("allow_out_of_order_execution", False),
                 env=self._environment(opts.get("runtime_env")),
                 where=where.of(opts, held, placement, spec.name, where.outer(), self._bundles),
-            )
+            ),
+            blob,
         )
         encoded = client.encode_args(args, kwargs, spec.name) if args or kwargs else _NO_ARGS
         actor_id = ids.new_actor_id()
@@ -173,7 +178,7 @@ class NativeEngine:
             return m.CreateActor(
                 actor=actor_id,
                 task=client.next_task_id(),
-                spec=number,
+                spec=use.number,
                 args=encoded[0],
                 deps=encoded[1],
                 pins=encoded[2],
@@ -222,7 +227,7 @@ class NativeEngine:
         num_returns = _returns(options.get("num_returns", 1))
         retry = options.get("retry_exceptions", False)
         name = options.get("name") or label
-        number = client.define_spec(
+        use = client.definitions.define(
             m.TaskSpec(
                 m.ACTOR_CALL,
                 b"",
@@ -245,8 +250,8 @@ class NativeEngine:
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
             if num_returns < 0:
-                return self._call_generator(number, num_returns, encoded, actor_id, limited)
-            refs = submit(number, num_returns, encoded, actor_id)
+                return self._call_generator(use.number, num_returns, encoded, actor_id, limited)
+            refs = submit(use.number, num_returns, encoded, actor_id)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
         return call

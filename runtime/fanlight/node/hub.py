@@ -58,6 +58,9 @@ class Hub:
 
     def tick(self, now: float) -> list[tuple[int, list[Any]]]:
         """What to send to whom; also takes the samples that are due."""
+        if self.core.regrouped:
+            self.core.regrouped = False
+            self.observers = dict.fromkeys(self.observers, False)
         store = None
         if now - self._last_store >= 1.0 or self.observers:
             store = self._sample_store(now)

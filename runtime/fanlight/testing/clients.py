@@ -51,6 +51,7 @@ class SimulatedClient:
         self.notices: list[str] = []
         self.outputs: list[m.Output] = []
         self._specs: dict[bytes, int] = {}
+        self._forgotten = 0
         self._environments: set[str] = set()
         self._requests = 0
         self._made = 0
@@ -156,7 +157,7 @@ class SimulatedClient:
         key = msgspec.msgpack.encode(spec)
         number = self._specs.get(key)
         if number is None:
-            number = self._specs[key] = len(self._specs) + 1
+            number = self._specs[key] = len(self._specs) + self._forgotten + 1
             if spec.env:
                 self.environment(spec.env)
             if spec.function:
@@ -171,6 +172,15 @@ class SimulatedClient:
             self._environments.add(key)
             prepare = key.startswith("pip")
             self.send(m.DefineEnvironment(key, b"{}", key, prepare, eager, timeout))
+
+    def forget_specs(self) -> None:
+        """It will use nothing any more of what it has defined so far; it may define it again."""
+        numbers = [*self._specs.values()]
+        specs = [msgspec.msgpack.decode(key, type=m.TaskSpec) for key in self._specs]
+        self._specs.clear()
+        self._forgotten += len(numbers)
+        functions = {spec.function for spec in specs if spec.function}
+        self.send(m.Forget(numbers, sorted(functions)))
 
     def _new(self, oid: bytes, value: m.Value | None) -> None:
         self.values[oid] = value
@@ -369,6 +379,12 @@ class SimulatedWorker(SimulatedClient):
                 assert message.number not in self.specs, "a spec was sent twice"
                 assert not message.spec.function or message.spec.function in self.functions
                 self.specs[message.number] = message.spec
+            case m.Forget():
+                using = {e.spec for e in [*self.queue, *self.running.values()]}
+                assert not using & set(message.specs), "it forgets what it was given"
+                for number in message.specs:
+                    del self.specs[number]
+                self.functions.difference_update(message.functions)
             case m.Execute():
                 assert message.spec in self.specs, "a task of an unknown spec"
                 assert self.actor or self.specs[message.spec].env == self.env, "not its environment"

@@ -82,6 +82,7 @@ class Executor:
             {
                 m.DefineFunction: self._define_function,
                 m.DefineSpec: self._define_spec,
+                m.Forget: self._forget,
                 m.DefineEnvironment: self._define_environment,
                 m.Execute: self.queue.append,
                 m.CancelRunning: self._cancel,
@@ -98,6 +99,14 @@ class Executor:
 
     def _define_spec(self, x: m.DefineSpec) -> None:
         self.specs[x.number] = x.spec
+
+    def _forget(self, x: m.Forget) -> None:
+        for number in x.specs:
+            self.specs.pop(number, None)
+            self._quick.pop(number, None)
+        for key in x.functions:
+            self.blobs.pop(key, None)
+            self.functions.pop(key, None)
 
     def _define_environment(self, x: m.DefineEnvironment) -> None:
         from fanlight.worker import environment  # most workers never have one
