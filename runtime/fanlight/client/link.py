@@ -1,14 +1,12 @@
-"""The client's end of the connection to the node: a unix socket that whoever waits reads itself.
+"""How a process waits for what it is sent: by the node, and over channels straight to actors.
 
 A thread that blocks in ``wait`` becomes the reader, and handles messages in place: no hand-over
 between threads stands between a result and its ``get``. Other threads that wait meanwhile follow
 it. A background thread reads while nobody waits.
 
 Ctrl-C may strike between any two byte codes of the main thread. So that no message is lost or cut,
-
-* SIGINT is held back while messages are handled, and let through while the thread sleeps;
-* bytes go from the kernel into a deque within one C call, and into the kernel within one that also
-  notes their number; what was sent of a frame is always to be read from those numbers.
+SIGINT is held back while messages are handled, and let through while the thread sleeps; for the
+bytes themselves see :mod:`fanlight.client.stream`.
 """
 
 from __future__ import annotations
@@ -21,37 +19,27 @@ import signal
 import socket
 import threading
 import time
-import traceback
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fanlight.errors import RuntimeLostError
+from fanlight.client.stream import Lost, Stream
 from fanlight.wire import codec
-from fanlight.wire.failures import ConnectionLost, WireError
-from fanlight.wire.framing import FrameReader
+from fanlight.wire.failures import WireError
 
-_READ = 1 << 18
-_BURST = 64  # calls in a row that are sent one by one, before they are sent together
-_BURST_GAP = 0.0002  # seconds between two calls that belong to one burst
-_HOLD = 16  # calls held back at most
 _HOLD_SECONDS = 0.002
 _SLICE = 500.0  # milliseconds
-_NAP = 0.02  # how long the background reader leaves the socket to threads that wait
+_NAP = 0.02  # how long the background reader leaves the sockets to threads that wait
+_BRIEF_NAP = 0.005  # the same while somebody needs it to be prompt
+_BOTH = select.POLLIN | select.POLLOUT
 _MAIN = threading.main_thread().ident
-_NOTHING: tuple[bytes, list[int]] = (b"", [])
 _links: weakref.WeakSet[SocketLink] = weakref.WeakSet()
 
 
-class _Lost(ConnectionLost, RuntimeLostError):
-    """What sending raises after the end; it may surface in any call, so it is a FanlightError."""
-
-
 class SocketLink:
-    """Sends and receives messages over a connected, handshaken socket.
+    """The connection to the node, and whatever other streams are attached to it.
 
-    ``on_message`` is called with each message, in order, by whichever thread reads.
+    ``on_message`` is called with each message of the node, in order, by whichever thread reads.
     ``on_idle`` is called by the background thread after it read or was woken.
     """
 
@@ -63,30 +51,32 @@ class SocketLink:
         on_idle: Callable[[], None],
         early: bytes = b"",
     ) -> None:
-        self._socket = sock
-        self._recv = sock.recv
-        self._send = sock.send
-        self._on_message = on_message
+        self._unsent: dict[Stream, None] = {}
+        self._node = Stream(
+            sock, codec.decode_from_node, on_message, self._node_lost, self._unsent, self.wake,
+            early=early,
+        )  # fmt: skip
+        self.send = self._node.send
+        self.send_soon = self._node.send_soon
         self._on_lost = on_lost
         self._on_idle = on_idle
-        self._frames = FrameReader()
-        self._inbox: deque[bytes] = deque([early] if early else [])
-        self._out: deque[bytes] = deque()
-        self._burst = 0
-        self._last_soon = 0.0
-        self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
-        self._send_lock = threading.RLock()  # owned already when a finalizer sends within a send
-        self._late: deque[bytes] = deque()  # what those sent; it follows the frame under way
+        self._readers: dict[int, Callable[[], None]] = {sock.fileno(): self._node.read}
+        # What poll() found; an entry stays until it was read, should Ctrl-C come between.
+        self._ready: list[tuple[int, int]] = [(sock.fileno(), select.POLLIN)] if early else []
+        self._stuck: list[Stream] = []  # watched by the background thread until they can send
         self._reader = threading.Lock()
         self._reads = 0  # the thread that holds it
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+        self._background_poll = select.poll()
+        self._background_poll.register(sock, select.POLLIN)
         self._followers = 0
         self._progress = threading.Condition()
         self._last_wait = 0.0
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_w, False)
         os.set_blocking(self._wake_r, False)
+        self._background_poll.register(self._wake_r, select.POLLIN)
         self._woken = False
         self._prompt = 0  # how many callers need the background reader to be prompt
         self.lost = ""  # why there is no connection any more
@@ -101,78 +91,47 @@ class SocketLink:
         self._thread: threading.Thread | None = None
         _links.add(self)
 
-    # --- sending -----------------------------------------------------------------------------
+    # --- sockets -----------------------------------------------------------------------------
 
-    def send(self, messages: Sequence[Any]) -> None:
-        """Send messages as one frame. Raises ConnectionLost."""
-        data = codec.encode(messages)
-        if self._send_lock._is_owned():  # type: ignore[attr-defined]
-            self._late.append(data)
-            self.wake()
+    def stream(
+        self,
+        sock: socket.socket,
+        decode: Callable[[bytes], Sequence[Any]],
+        on_message: Callable[[Any], None],
+        on_lost: Callable[[str], None],
+        **options: Any,
+    ) -> Stream:
+        """Attach another stream: whoever waits here reads it, too."""
+        made = Stream(sock, decode, on_message, on_lost, self._unsent, self.wake, **options)
+        self.attach(sock, made.read)
+        return made
+
+    def attach(self, sock: socket.socket, read: Callable[[], None]) -> None:
+        """Call ``read`` whenever ``sock`` is readable, by whichever thread reads."""
+        fd = sock.fileno()
+        self._readers[fd] = read
+        self._poll.register(fd, select.POLLIN)
+        self._background_poll.register(fd, select.POLLIN)
+        self.wake()  # the background thread looks at the sockets anew
+
+    def detach(self, sock: socket.socket) -> None:
+        """Forget a socket and close it."""
+        fd = sock.fileno()
+        if self._readers.pop(fd, None) is None:
             return
-        with self._send_lock:
-            self._out.append(data)
-            self._push()
-
-    def send_soon(self, message: Any) -> None:
-        """Like ``send``, for calls in a loop: in a long burst several go out together.
-
-        The first calls of a burst are sent at once: a driver that then holds the GIL for long must
-        not keep its workers waiting. What is held back goes out within milliseconds.
-        """
-        data = codec.encode((message,))
-        now = time.monotonic()
-        if self._send_lock._is_owned():  # type: ignore[attr-defined]
-            self._late.append(data)
-            self.wake()
-            return
-        with self._send_lock:
-            self._burst = self._burst + 1 if now - self._last_soon < _BURST_GAP else 0
-            self._last_soon = now
-            self._out.append(data)
-            if self._burst < _BURST or len(self._out) >= _HOLD:
-                self._push()
-            else:
-                self.wake()
+        for poll in (self._poll, self._background_poll):
+            with contextlib.suppress(KeyError):
+                poll.unregister(fd)
+        sock.close()
 
     def push(self) -> None:
         """Send what was held back."""
-        with self._send_lock:
-            self._push()
-
-    def _push(self) -> None:
-        # An interrupt between any two calls leaves a state from which the next call goes on: the
-        # two stores below have none between them.
-        while True:
-            data, counts = self._flight
-            position = sum(counts)
-            if position == len(data):
-                while self._late:
-                    self._out.append(self._late.popleft())
-                if not self._out:
-                    self._flight = _NOTHING
-                    return
-                joined = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-                fresh: deque[bytes] = deque()
-                counts = []
-                self._flight, self._out = (joined, counts), fresh
-                continue
-            if self.lost:
-                self._flight = _NOTHING
-                self._out.clear()
-                raise _Lost(self.lost)
-            rest = memoryview(data)[position:] if position else data
-            try:
-                counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))
-            except BlockingIOError:
-                self._wait_writable()
-            except OSError as e:
-                self._lose(f"the connection to the runtime broke: {e.strerror or e}")
-
-    def _wait_writable(self) -> None:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLOUT)
-        poll.poll(1000)
+        for stream in list(self._unsent):
+            if stream is self._node:
+                stream.push()
+            else:
+                with contextlib.suppress(WireError):  # its reader notices
+                    stream.push()
 
     # --- receiving ---------------------------------------------------------------------------
 
@@ -183,7 +142,7 @@ class SocketLink:
         """
         if done():
             return True
-        if self._out or self._late or self._flight is not _NOTHING:  # held back, or interrupted
+        if self._unsent:  # held back, or interrupted
             self.push()
         if threading.get_ident() == _MAIN:
             handler = _signal.getsignal(signal.SIGINT)
@@ -241,10 +200,10 @@ class SocketLink:
                 try:
                     while not done():
                         if self.lost:
-                            raise _Lost(self.lost)
+                            raise Lost(self.lost)
                         if main and self.interrupted:
                             return False  # our caller raises
-                        if not self._inbox and not self._sleep(deadline, main):
+                        if not self._ready and not self._sleep(deadline, main):
                             return bool(done())
                         self._read()
                         if self._followers:
@@ -291,12 +250,12 @@ class SocketLink:
             if self.interrupted:  # just before: it was only noted
                 self.polling = False
                 return True
-        ready = self._poll.poll(milliseconds)
+        self._ready.extend(self._poll.poll(milliseconds))
         if main:
             self.polling = False
-            if not ready:
+            if not self._ready:
                 return deadline is None or time.monotonic() < deadline
-        return bool(ready)
+        return bool(self._ready)
 
     def _tell_followers(self) -> None:
         with self._progress:
@@ -304,32 +263,15 @@ class SocketLink:
 
     def _read(self) -> None:
         """Read what is there and handle it. Only with the reader lock."""
-        inbox = self._inbox
-        try:
-            inbox.extend(map(self._recv, (_READ,), (socket.MSG_DONTWAIT,)))
-        except BlockingIOError:
-            pass
-        except OSError as e:
-            self._lose(f"the connection to the runtime broke: {e.strerror or e}")
-        while inbox:
-            data = inbox.popleft()
-            if not data:
-                self._lose("the runtime's node process has ended")
-                return
-            try:
-                for frame in self._frames.feed(data):
-                    for message in codec.decode_from_node(frame):
-                        try:
-                            self._on_message(message)
-                        except WireError:
-                            raise
-                        except Exception:  # a callback's; the next messages are to be handled
-                            with contextlib.suppress(Exception):  # stderr may be closed
-                                traceback.print_exc()
-            except WireError as e:
-                self._lose(f"the runtime sent what is not the protocol: {e}")
+        ready = self._ready
+        while ready:
+            read = self._readers.get(ready[-1][0])
+            if read is not None:
+                read()
+            if ready:
+                ready.pop()
 
-    def _lose(self, reason: str) -> None:
+    def _node_lost(self, reason: str) -> None:
         if not self.lost:
             self.lost = reason
             self._on_lost(reason)
@@ -357,63 +299,64 @@ class SocketLink:
 
     def ended(self) -> bool:
         """Whether the connection is gone; looks, since nobody may have read its end yet."""
-        if not self.lost:
-            try:
-                if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
-                    self._lose("the runtime's node process has ended")
-            except BlockingIOError:
-                pass
-            except OSError as e:
-                self._lose(f"the connection to the runtime broke: {e.strerror or e}")
-        return bool(self.lost)
+        return bool(self.lost) or self._node.ended()
 
     def settle(self, done: Callable[[], Any]) -> None:
         """Nothing to do: the node works by itself."""
 
     def _background(self) -> None:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._wake_r, select.POLLIN)
+        poll = self._background_poll
         while not self._closing and not self.lost:
-            ready = {fd for fd, _ in poll.poll()}
-            if self._out:  # held back by send_soon
+            ready = poll.poll()
+            if self._unsent:  # held back by send_soon
                 time.sleep(_HOLD_SECONDS)
-            elif not self._prompt and time.monotonic() - self._last_wait < _NAP:
-                time.sleep(_NAP)
-            if self._wake_r in ready:
+            elif self._reads or time.monotonic() - self._last_wait < _NAP:
+                time.sleep(_BRIEF_NAP if self._prompt else _NAP)
+            if any(fd == self._wake_r for fd, _ in ready):
                 with contextlib.suppress(OSError):
                     os.read(self._wake_r, 512)
-                if not (self._prompt or self._out or self._late):
+                if not (self._prompt or self._unsent):
                     time.sleep(_NAP)  # let more come together
                 self._woken = False
-            if self._out or self._late:
+            if self._unsent or self._stuck:
                 with contextlib.suppress(WireError):
                     self.push()
+                self._watch_stuck()
             if self._reader.acquire(blocking=False):
                 self._reads = threading.get_ident()
                 try:
-                    if self._socket.fileno() in ready:
-                        self._read()
+                    self._ready.extend(self._poll.poll(0))
+                    self._read()
                 finally:
                     self._reads = 0
                     self._reader.release()
                     if self._followers:
                         self._tell_followers()
-            else:
-                time.sleep(_NAP)
             try:
                 self._on_idle()
             except WireError:
                 break
         self._tell_followers()
 
+    def _watch_stuck(self) -> None:
+        """Have the background thread woken when a full stream can be written to again."""
+        free = [stream for stream in self._stuck if not stream.stuck]
+        self._stuck = [stream for stream in self._unsent if stream.stuck]
+        for streams, events in ((free, select.POLLIN), (self._stuck, _BOTH)):
+            for stream in streams:
+                with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+                    self._background_poll.modify(stream.sock.fileno(), events)
+
     def _abandon(self) -> None:
         """In a fork of this process: the connection is the parent's, and its locks mean nothing."""
         self.lost = "this process is a fork of the one that is connected to the runtime"
-        self._send_lock, self._reader = threading.RLock(), threading.Lock()
-        self._progress = threading.Condition()
+        self._reader, self._progress = threading.Lock(), threading.Condition()
         self._thread = None
-        self._socket.close()  # else the node would not notice when the parent dies
+        self._node.abandon(self.lost)
+        for fd in list(self._readers):
+            if fd != self._node.sock.fileno():
+                with contextlib.suppress(OSError):
+                    os.close(fd)
         for fd in (self._wake_r, self._wake_w):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -427,11 +370,11 @@ class SocketLink:
         with contextlib.suppress(OSError):
             os.write(self._wake_w, b"x")
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._node.sock.shutdown(socket.SHUT_RDWR)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
-        self._socket.close()
+        self._node.sock.close()
         if (thread is None or not thread.is_alive()) and self._wake_r >= 0:
             os.close(self._wake_r)
             os.close(self._wake_w)

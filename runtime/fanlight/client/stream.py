@@ -1,0 +1,234 @@
+"""One socket of a process: frames out and in, whatever moment Ctrl-C strikes at.
+
+A :class:`~fanlight.client.link.SocketLink` reads several of them: the node's, and the channels that
+lead straight to actors (:mod:`fanlight.client.channels`) or come from their callers.
+
+Bytes go from the kernel into a deque within one C call, and into the kernel within one that also
+notes their number; what was sent of a frame is always to be read from those numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fanlight.errors import RuntimeLostError
+from fanlight.wire import codec
+from fanlight.wire.failures import ConnectionLost, WireError
+from fanlight.wire.framing import FrameReader
+
+_READ = 1 << 18
+_BURST = 64  # calls in a row that are sent one by one, before they are sent together
+_BURST_GAP = 0.0002  # seconds between two calls that belong to one burst
+_HOLD = 16  # calls held back at most
+_NOTHING: tuple[bytes, list[int]] = (b"", [])
+
+
+class Lost(ConnectionLost, RuntimeLostError):
+    """What sending raises after the end; it may surface in any call, so it is a FanlightError."""
+
+
+class Stream:
+    """Sends and receives messages over a connected socket.
+
+    ``decode`` makes messages of a frame; ``on_message`` is called with each, in order, by whichever
+    thread reads; ``on_lost`` once, when the connection has ended. ``unsent`` holds the streams with
+    bytes that are still to be sent, and ``wake`` has somebody send them soon. A ``patient`` stream
+    waits while the peer's buffer is full; another one keeps the bytes and returns.
+    """
+
+    __slots__ = (
+        "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_late", "_lock", "_out",
+        "_recv", "_send", "_unsent", "_wake", "decode", "lost", "on_lost", "on_message",
+        "patient", "sock", "stuck", "what",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        decode: Callable[[bytes], Sequence[Any]],
+        on_message: Callable[[Any], None],
+        on_lost: Callable[[str], None],
+        unsent: dict[Stream, None],
+        wake: Callable[[], None],
+        *,
+        what: str = "runtime's node process",
+        patient: bool = True,
+        early: bytes = b"",
+        limit: int | None = None,
+    ) -> None:
+        self.sock = sock
+        self.decode = decode
+        self.on_message = on_message
+        self.on_lost = on_lost
+        self.what = what
+        self.patient = patient
+        self.lost = ""  # why there is no connection any more
+        self.stuck = False  # the peer's buffer is full: the link waits until it is not
+        self._unsent = unsent
+        self._wake = wake
+        self._recv = sock.recv
+        self._send = sock.send
+        self._frames = FrameReader() if limit is None else FrameReader(limit)
+        self._inbox: deque[bytes] = deque([early] if early else [])
+        self._out: deque[bytes] = deque()
+        self._burst = 0
+        self._last_soon = 0.0
+        self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
+        self._lock = threading.RLock()  # owned already when a finalizer sends within a send
+        self._late: deque[bytes] = deque()  # what those sent; it follows the frame under way
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def send(self, messages: Sequence[Any]) -> None:
+        """Send messages as one frame. Raises ConnectionLost."""
+        data = codec.encode(messages)
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._late.append(data)
+            self._unsent[self] = None
+            self._wake()
+            return
+        with self._lock:
+            self._out.append(data)
+            self._push()
+
+    def send_soon(self, message: Any) -> None:
+        """Like ``send``, for calls in a loop: in a long burst several go out together.
+
+        The first calls of a burst are sent at once: a driver that then holds the GIL for long must
+        not keep its workers waiting. What is held back goes out within milliseconds.
+        """
+        data = codec.encode((message,))
+        now = time.monotonic()
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._late.append(data)
+            self._unsent[self] = None
+            self._wake()
+            return
+        with self._lock:
+            self._burst = self._burst + 1 if now - self._last_soon < _BURST_GAP else 0
+            self._last_soon = now
+            self._out.append(data)
+            if self._burst < _BURST or len(self._out) >= _HOLD:
+                self._push()
+            else:
+                self._unsent[self] = None
+                self._wake()
+
+    def push(self) -> None:
+        """Send what was held back."""
+        with self._lock:
+            self._push()
+
+    def _push(self) -> None:
+        # An interrupt between any two calls leaves a state from which the next call goes on: the
+        # two stores below have none between them.
+        unsent = self._unsent
+        unsent[self] = None
+        while True:
+            data, counts = self._flight
+            position = sum(counts)
+            if position == len(data):
+                while self._late:
+                    self._out.append(self._late.popleft())
+                if not self._out:
+                    self._flight = _NOTHING
+                    self.stuck = False
+                    unsent.pop(self, None)
+                    return
+                joined = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+                fresh: deque[bytes] = deque()
+                counts = []
+                self._flight, self._out = (joined, counts), fresh
+                continue
+            if self.lost:
+                self._flight = _NOTHING
+                self._out.clear()
+                unsent.pop(self, None)
+                raise Lost(self.lost)
+            rest = memoryview(data)[position:] if position else data
+            try:
+                counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))
+            except BlockingIOError:
+                if not self.patient:
+                    self.stuck = True
+                    self._wake()
+                    return
+                self._wait_writable()
+            except OSError as e:
+                self.lose(f"the connection to the {self.what} broke: {e.strerror or e}")
+
+    def _wait_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        poll.poll(1000)
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    @property
+    def unread(self) -> bool:
+        """Bytes were received and not handled."""
+        return bool(self._inbox)
+
+    def read(self) -> None:
+        """Read what is there and handle it. Only with the link's reader lock."""
+        inbox = self._inbox
+        if self.lost:
+            return
+        try:
+            inbox.extend(map(self._recv, (_READ,), (socket.MSG_DONTWAIT,)))
+        except BlockingIOError:
+            pass
+        except OSError as e:
+            self.lose(f"the connection to the {self.what} broke: {e.strerror or e}")
+        while inbox:
+            data = inbox.popleft()
+            if not data:
+                self.lose(f"the {self.what} has ended")
+                return
+            try:
+                for frame in self._frames.feed(data):
+                    for message in self.decode(frame):
+                        try:
+                            self.on_message(message)
+                        except WireError:
+                            raise
+                        except Exception:  # a callback's; the next messages are to be handled
+                            with contextlib.suppress(Exception):  # stderr may be closed
+                                traceback.print_exc()
+            except WireError as e:
+                self.lose(f"the {self.what} sent what is not the protocol: {e}")
+
+    def trust(self) -> None:
+        """The peer proved who it is: frames of any length from now on."""
+        self._frames.limit = FrameReader().limit
+
+    def lose(self, reason: str) -> None:
+        if not self.lost:
+            self.lost = reason
+            self.on_lost(reason)
+
+    def ended(self) -> bool:
+        """Whether the connection is gone; looks, since nobody may have read its end yet."""
+        if not self.lost:
+            try:
+                if self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
+                    self.lose(f"the {self.what} has ended")
+            except BlockingIOError:
+                pass
+            except OSError as e:
+                self.lose(f"the connection to the {self.what} broke: {e.strerror or e}")
+        return bool(self.lost)
+
+    def abandon(self, reason: str) -> None:
+        """In a fork: the connection is the parent's, and the lock means nothing here."""
+        self.lost = reason
+        self._lock = threading.RLock()
+        self.sock.close()  # else the peer would not notice when the parent dies
