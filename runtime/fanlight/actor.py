@@ -142,34 +142,53 @@ def method(**opts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-class ActorMethod(Bindable):
-    """One method of one actor: ``handle.inc.remote()``."""
+class MethodCalls(Bindable):
+    """Calls of one method through one handle. It does not keep the handle: that would be a cycle,
+    and the actor is to end when its last handle goes, not when the collector runs."""
 
-    __slots__ = ("_handle", "_name", "_options")
+    __slots__ = ("_counted", "_id", "_label", "_options", "_outstanding", "_traits")
 
     def __init__(self, handle: ActorHandle, name: str, opts: dict[str, Any], check: Any) -> None:
-        self._handle = handle
-        self._name = name
+        self._id = handle._id
+        self._counted = handle._counted
+        self._traits = handle._traits
+        self._outstanding = handle._outstanding
+        self._label = (handle._class_name, name)
         self._options = opts
         super().__init__(check)
 
     def _prepare(self, session: sessions.Session, origin: str) -> Any:
-        handle = self._handle
-        handle._check_session(session)
-        label = f"{handle._class_name}.{self._name}"
-        check_group(self._options.get("concurrency_group"), handle._traits["groups"], label)
-        call = session.engine.bind_method(handle._id, self._name, label, self._options, origin)
-        limit = handle._traits["max_pending_calls"]
-        if limit < 0:
+        if self._counted:
+            check_session(session, self._id)
+        class_name, name = self._label
+        label = f"{class_name}.{name}"
+        check_group(self._options.get("concurrency_group"), self._traits["groups"], label)
+        call = session.engine.bind_method(self._id, name, label, self._options, origin)
+        if self._outstanding is None:
             return call
-        if handle._outstanding is None:
-            handle._outstanding = OutstandingCalls()
-        return handle._outstanding.limited(call, limit, label)
+        return self._outstanding.limited(call, self._traits["max_pending_calls"], label)
+
+
+class ActorMethod:
+    """One method of one actor: ``handle.inc.remote()``."""
+
+    __slots__ = ("_calls", "_handle", "_name")
+
+    def __init__(self, handle: ActorHandle, name: str, calls: MethodCalls) -> None:
+        self._handle = handle  # kept while the call is made: it may be the last one
+        self._name = name
+        self._calls = calls
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``)."""
+        return self._calls.submit(args, kwargs)
 
     def options(self, **opts: Any) -> ActorMethod:
         """The same method with other options for its calls."""
-        merged = {**self._options, **options.check_method(opts)}
-        return ActorMethod(self._handle, self._name, merged, self._check)
+        calls = self._calls
+        merged = {**calls._options, **options.check_method(opts)}
+        made = MethodCalls(self._handle, self._name, merged, calls._check)
+        return ActorMethod(self._handle, self._name, made)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -179,6 +198,14 @@ class ActorMethod(Bindable):
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._handle!r}>"
+
+
+def check_session(session: sessions.Session, actor_id: bytes) -> None:
+    """Raises ActorHandleNotFoundError for an actor of a runtime that was shut down."""
+    if handle_oid(actor_id) not in session.client._counts:
+        raise errors.ActorHandleNotFoundError(
+            f"The actor {actor_id.hex()} belongs to a runtime that was shut down. Make it again."
+        )
 
 
 class ActorHandle:
@@ -197,32 +224,31 @@ class ActorHandle:
         self._class_name = class_name
         self._methods = methods
         self._traits = traits
-        self._outstanding: OutstandingCalls | None = None
+        self._outstanding = OutstandingCalls() if traits["max_pending_calls"] >= 0 else None
         self._counted = counted  # handles made by get_actor do not keep the actor alive
+        self._calls: dict[str, MethodCalls] = {}
 
     def __getattr__(self, name: str) -> ActorMethod:
+        try:
+            return ActorMethod(self, name, self.__dict__["_calls"][name])
+        except KeyError:
+            return ActorMethod(self, name, self._calls_of(name))
+
+    def _calls_of(self, name: str) -> MethodCalls:
         facts = self.__dict__.get("_methods", {}).get(name)
-        if facts is None:
-            if name in _BUILT_IN:
-                made = ActorMethod(self, name, {}, lambda args, kwargs: None)
-                self.__dict__[name] = made
-                return made
+        if facts is not None:
+            made = MethodCalls(self, name, facts["options"], _signature(facts["parameters"]))
+        elif name in _BUILT_IN:
+            made = MethodCalls(self, name, {}, lambda args, kwargs: None)
+        else:
             raise AttributeError(
                 f"The actor {self.__dict__.get('_class_name', '?')} has no method {name!r}. "
                 "Attributes of an actor's instance can only be read by its methods."
             )
-        made = ActorMethod(self, name, facts["options"], _signature(facts["parameters"]))
-        self.__dict__[name] = made
-        return made
+        return self._calls.setdefault(name, made)
 
     def __dir__(self) -> list[str]:
         return [*self._methods, *_BUILT_IN]
-
-    def _check_session(self, session: sessions.Session) -> None:
-        if self._counted and handle_oid(self._id) not in session.client._counts:
-            raise errors.ActorHandleNotFoundError(
-                f"{self!r} belongs to a runtime that was shut down. Make the actor again."
-            )
 
     @property
     def _actor_id(self) -> ActorID:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from fanlight import context, errors, ids, options
 from fanlight import session as sessions
 from fanlight._version import __version__
-from fanlight.actor import ActorClass, ActorHandle
+from fanlight.actor import ActorClass, ActorHandle, check_session
 from fanlight.client.waiting import Rest
 from fanlight.generators import ObjectRefGenerator
 from fanlight.labels import check_labels
@@ -399,7 +399,8 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"kill() takes an actor's handle, not a {type(actor).__name__}.")
     session = sessions.ensure()
-    actor._check_session(session)
+    if actor._counted:
+        check_session(session, actor._id)
     session.engine.kill(actor._id, no_restart)
 
 

@@ -97,3 +97,8 @@ def store_capacity(root: Path) -> int:
 def socket_dir() -> Path:
     """Where session directories (sockets, logs) live: short, since socket paths are bounded."""
     return Path(tempfile.gettempdir()) / f"fanlight-{os.getuid()}"
+
+
+def channel_path(session_dir: str, worker: int) -> str:
+    """Where a worker accepts channels once it is an actor; as short as the node's own path."""
+    return os.path.join(session_dir, f"a{worker}")

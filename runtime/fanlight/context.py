@@ -14,8 +14,8 @@ class TaskContext:
     """Set by the worker around each task; read by ``get_runtime_context`` and by submission."""
 
     __slots__ = (
-        "actor_id", "actor_name", "attempt", "blocking", "cancelled", "gpus", "job", "name",
-        "namespace", "on_loop", "origin", "resources", "task_id", "where",
+        "actor_id", "actor_name", "attempt", "blocking", "caller", "cancelled", "gpus", "job",
+        "name", "namespace", "on_loop", "origin", "resources", "task_id", "where",
     )  # fmt: skip
 
     def __init__(self, task_id: bytes, name: str, origin: str) -> None:
@@ -27,6 +27,7 @@ class TaskContext:
         self.namespace = ""
         self.attempt = 0
         self.job = 0
+        self.caller: Any = None  # the channel that the call came on, if it did
         self.gpus: list[Any] = []
         self.resources: dict[str, float] = {}
         self.cancelled = False

@@ -6,7 +6,8 @@ All ids are plain ``bytes`` so that they hash fast, travel as they are and need 
 id         bytes made of
 ========== ===== ==========================================================
 client        16 random, one for each connected process
-task          24 the submitting client's id + an 8-byte counter
+task          24 the submitting client's id + an 8-byte counter (whose first byte is
+                 OWN for calls on a channel, which the node need not know)
 object        28 the task that makes it + a 4-byte index (puts: index 0 of a
                  task id that never runs)
 actor         16 random
@@ -28,6 +29,7 @@ OBJECT_LEN = 28
 ACTOR_LEN = 16
 NODE_LEN = 28
 WORKER_LEN = 28
+OWN = b"\x80"
 ACTOR_SUFFIX = b"\0" * (OBJECT_LEN - ACTOR_LEN)
 
 _INDEX_CACHE = tuple(i.to_bytes(4, "little") for i in range(64))
@@ -73,6 +75,17 @@ def call_id_factory(client_id: bytes) -> Callable[[], bytes]:
 def is_call(task_id: bytes) -> bool:
     """Whether the task is a call of an actor's method: its counter begins with a mark."""
     return task_id[CLIENT_LEN] >= 0x40
+
+
+def own_task_id_factory(client_id: bytes) -> Callable[[], bytes]:
+    """The same for calls on channels."""
+    count = itertools.count(1).__next__
+    prefix = client_id + OWN
+
+    def next_task_id() -> bytes:
+        return prefix + count().to_bytes(7, "big")
+
+    return next_task_id
 
 
 def object_id(task_id: bytes, index: int) -> bytes:

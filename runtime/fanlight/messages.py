@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # What the bytes of a value are -------------------------------------------------------------------
 INLINE = 0  # data is the serialized value
@@ -144,6 +144,8 @@ class Submit(Struct, array_like=True, tag=12):
     pins: list[bytes]  # refs nested in args
     parent: bytes = b""
     actor: bytes = b""
+    after: int = 0  # calls that this client sent on its channel before; they come first
+    incarnation: int = 0  # the actor's process that `after` speaks of
 
 
 class CreateActor(Struct, array_like=True, tag=13):
@@ -281,6 +283,29 @@ class Metrics(Struct, array_like=True, tag=29):
     changes: list[MetricChange]
 
 
+class Connect(Struct, array_like=True, tag=92):
+    """Ask for a channel straight to an actor; answered by Reach once the actor is alive."""
+
+    actor: bytes
+    sent: int  # calls of it that this client has sent by the node so far
+
+
+class Declare(Struct, array_like=True, tag=93):
+    """Objects that this client will Put once it has their values (of calls on a channel)."""
+
+    oids: list[bytes]
+
+
+class LostCall(Struct, array_like=True, tag=94):
+    """The channel ended before this call was answered: the node knows what became of the actor."""
+
+    task: bytes
+    spec: int
+    actor: bytes
+    incarnation: int
+    held: list[bytes]  # its results that somebody still has a ref to
+
+
 # Worker -> node ----------------------------------------------------------------------------------
 class Done(Struct, array_like=True, tag=30):
     task: bytes
@@ -321,6 +346,7 @@ class Output(Struct, array_like=True, tag=34):
     name: str = ""
     pid: int = 0
     origin: str = ""
+    job: int = 0  # whose it is, where the node does not know the task
 
 
 class ActorExit(Struct, array_like=True, tag=35):
@@ -356,6 +382,48 @@ class Consumed(Struct, array_like=True, tag=71):
     closed: bool = False  # nobody wants further items
 
 
+class Listening(Struct, array_like=True, tag=95):
+    """An actor's process accepts channels at this path; answer to Listen."""
+
+    path: str
+
+
+class Deliver(Struct, array_like=True, tag=96):
+    """Results of a call on a channel that hold segments or refs: the node tells the caller."""
+
+    spec: int  # as its caller numbered it
+    values: list[Value]
+
+
+class CallRecord(Struct, array_like=True, gc=False):
+    """One call on a channel, for people to see."""
+
+    task: bytes
+    spec: int  # as its caller numbered it
+    parent: bytes
+    state: int  # 0: it runs · 1: done · 2: raised · 3: cancelled
+    started: float  # seconds since the epoch
+    duration: float = 0.0
+    error: str = ""
+    traceback: str = ""
+
+
+class CallSum(Struct, array_like=True, gc=False):
+    """Many quick calls of one method by one caller, folded into one record."""
+
+    caller: bytes
+    spec: int
+    count: int
+    duration: float
+
+
+class Calls(Struct, array_like=True, tag=97):
+    """What an actor did for its channels since it last said so (at most 50 times a second)."""
+
+    records: list[CallRecord]
+    sums: list[CallSum]
+
+
 # Node -> client ----------------------------------------------------------------------------------
 class StreamEnd(Struct, array_like=True, tag=72):
     """A generator has ended; all its ``count`` items were sent before this."""
@@ -377,10 +445,12 @@ class Execute(Struct, array_like=True, tag=51):
     actor: bytes = b""
     gpus: list[int] | None = None
     job: int = 0
+    after: int = 0  # as in Submit
 
 
 class CancelRunning(Struct, array_like=True, tag=52):
     task: bytes
+    recursive: bool = False  # calls that it sent on channels, too
 
 
 class Reclaim(Struct, array_like=True, tag=53):
@@ -421,6 +491,47 @@ class Events(Struct, array_like=True, tag=58):
     payload: bytes
 
 
+class Listen(Struct, array_like=True, tag=60):
+    """Accept channels; answered by Listening."""
+
+
+class Reach(Struct, array_like=True, tag=61):
+    """How to reach an actor's process straight, and what the node still has of our calls."""
+
+    actor: bytes
+    path: str
+    incarnation: int
+    job: int
+    accepted: int  # calls of this client that the node took for the actor
+    idle: bool  # and none of them is unfinished
+
+
+class Idle(Struct, array_like=True, tag=62):
+    """The node has none of this client's calls of an actor any more."""
+
+    actor: bytes
+    accepted: int
+
+
+# Caller <-> actor, on a channel (after Hello and Welcome) ------------------------------------------
+class Call(Struct, array_like=True, tag=90, gc=False):
+    """One call of a method whose arguments hold no refs."""
+
+    task: bytes
+    spec: int
+    args: bytes
+    parent: bytes = b""
+    job: int = 0
+
+
+class Answers(Struct, array_like=True, tag=91):
+    """Results. ``ended`` names calls without a value here: those with no result, and those whose
+    results come from the node."""
+
+    values: list[Value]
+    ended: list[bytes]
+
+
 HandshakeMessage = Hello | Welcome | Refused
 FromClient = (
     DefineFunction
@@ -453,6 +564,12 @@ FromClient = (
     | GroupReady
     | Yield
     | Consumed
+    | Connect
+    | Declare
+    | LostCall
+    | Listening
+    | Deliver
+    | Calls
 )
 FromNode = (
     DefineFunction
@@ -472,5 +589,10 @@ FromNode = (
     | Output
     | Consumed
     | StreamEnd
+    | Listen
+    | Reach
+    | Idle
 )
+FromCaller = DefineSpec | Call | CancelRunning
+FromActor = Welcome | Refused | Answers | Output
 __all__ = [name for name in dir() if name[0].isupper()]

@@ -116,6 +116,7 @@ class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
         # object is kept as long as this process.
         _check_allowed()
         if _client is not None:
+            _client.publish(self._id)
             _client.adopt(self._id)
         return rebuild, (self._id,)
 
@@ -181,8 +182,15 @@ def _check_allowed() -> None:
 def _reduce(ref: ObjectRef[Any], contained: list[bytes]) -> tuple[Any, ...]:
     _check_allowed()
     contained.append(ref._id)
+    if _client is not None:
+        _client.publish(ref._id)
     return rebuild, (ref._id,)
 
 
-serialization.register_refs(ObjectRef, _inside)
+def _leave(oids: list[bytes]) -> None:
+    if _client is not None:
+        _client.publish(*oids)
+
+
+serialization.register_refs(ObjectRef, _inside, _leave)
 serialization.register_reducer(ObjectRef, _reduce)

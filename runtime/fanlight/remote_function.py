@@ -58,9 +58,8 @@ class Bindable:
         self._bound: tuple[Any, str, Any] = (None, "", None)  # session, origin, call
         self._calls: dict[str, Any] = {}  # of that session, by origin
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``); an
-        ObjectRefGenerator when the function is a generator."""
+    def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Submit one call; ``.remote()`` of a function or method."""
         session, origin, call = self._bound
         current = sessions._current
         if session is not current or current is None or origin != context.origin():
@@ -104,6 +103,11 @@ class RemoteFunction(Bindable):
             f"Remote functions cannot be called directly. Instead of {self._name}(), use "
             f"{self._name}.remote()."
         )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit one call. Returns an ObjectRef, a list of them, or None (``num_returns``); an
+        ObjectRefGenerator when the function is a generator."""
+        return self.submit(args, kwargs)
 
     def _prepare(self, session: sessions.Session, origin: str) -> Any:
         return session.engine.bind_task(

@@ -49,6 +49,7 @@ _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _ref_class: Any = None
 _make_refs: Callable[[list[bytes], bytes], list[Any]]
 _own: weakref.WeakSet[pickle.PickleBuffer] = weakref.WeakSet()
+_refs_leave: Callable[[list[bytes]], None]
 _reducers: dict[type, Callable[[Any, list[bytes]], tuple[Any, ...]]] = {}
 
 
@@ -62,14 +63,19 @@ def unregister_reducer(cls: type) -> None:
     _reducers.pop(cls, None)
 
 
-def register_refs(cls: type, make: Callable[[list[bytes], bytes], list[Any]]) -> None:
+def register_refs(
+    cls: type,
+    make: Callable[[list[bytes], bytes], list[Any]],
+    leave: Callable[[list[bytes]], None],
+) -> None:
     """Have instances of ``cls``, which have an ``_id``, travel beside values.
 
     ``make(ids, outer)`` makes those of a value that is being rebuilt; ``outer`` is the object whose
-    value it is, b"" if it is no object's.
+    value it is, b"" if it is no object's. ``leave(ids)`` is told of those that a value was found to
+    hold, before it is sent anywhere.
     """
-    global _ref_class, _make_refs
-    _ref_class, _make_refs = cls, make
+    global _ref_class, _make_refs, _refs_leave
+    _ref_class, _make_refs, _refs_leave = cls, make, leave
 
 
 def own_pages(buffer: pickle.PickleBuffer) -> pickle.PickleBuffer:
@@ -220,6 +226,7 @@ class Serialized:
         self._layout: list[tuple[int, int]] = []
         self._tail = b""  # of the packed form
         if refs:
+            _refs_leave(refs)
             self.contained = refs + contained
             self._tail = pickle.dumps(refs, 5)
         elif not buffers:

@@ -453,7 +453,10 @@ def cancel_origin(cell_id: str, *, force: bool = False) -> int:
 
 def ref_state(ref: ObjectRef[Any]) -> dict[str, Any]:
     """State, size, creator and reason to wait of an object; does not wait for it."""
-    facts: dict[str, Any] = require().engine.query("object", id=ref.hex())
+    session = require()
+    channels = session.client.channels
+    own = channels.facts(ref.binary()) if channels is not None else None
+    facts: dict[str, Any] = own or session.engine.query("object", id=ref.hex())
     return facts
 
 

@@ -36,7 +36,10 @@ def say(*words):
     os.write({fd}, (" ".join(map(str, words)) + "\\n").encode())
 
 def note(name):
-    os.close(os.open(os.path.join(FOLDER, name), os.O_CREAT | os.O_WRONLY))
+    path = os.path.join(FOLDER, name)
+    with open(path + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".new", path)
 
 def started(**options):
     fanlight.init(**({{"num_cpus": 2, "log_to_driver": False}} | options))

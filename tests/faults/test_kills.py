@@ -111,7 +111,9 @@ def pick(one: Driver, runtime: Runtime, victim: str, moment: str) -> psutil.Proc
     if victim == "zygote":
         return runtime.zygote()
     workers = runtime.workers()
-    if moment in ("put", "get", "actor"):  # the one that does it: it has used most CPU, or started
+    if moment in ("get", "actor"):  # the one that does it has said so
+        return psutil.Process(int((one.folder / "task0").read_text()))
+    if moment == "put":  # it has used most CPU
         return max(workers, key=lambda p: sum(p.cpu_times()[:2]))
     return workers[0]
 
@@ -123,6 +125,7 @@ def test_kill(
 ) -> None:
     one, runtime = start(driver, victim, moment)
     killed = pick(one, runtime, victim, moment)
+    (one.folder / "task0").unlink(missing_ok=True)  # before: its next attempt may be quick
     killed.kill()
     if victim == "driver":
         one.wait()
@@ -134,7 +137,6 @@ def test_kill(
         assert not poll_left(runtime)
     if moment == "get" and victim != "node":
         # The task is run again, by another process: the driver still waits for it.
-        (one.folder / "task0").unlink(missing_ok=True)
         one.has("task0")
         one.kill()
         one.wait()

@@ -22,6 +22,8 @@ DIRECTIONS: dict[str, tuple[type, ...]] = {
     "handshake": typing.get_args(m.HandshakeMessage),
     "from_client": typing.get_args(m.FromClient),
     "from_node": typing.get_args(m.FromNode),
+    "from_caller": typing.get_args(m.FromCaller),
+    "from_actor": typing.get_args(m.FromActor),
 }
 ALL_MESSAGES = sorted({t for group in DIRECTIONS.values() for t in group}, key=lambda t: t.__name__)
 

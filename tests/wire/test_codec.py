@@ -25,6 +25,8 @@ DECODERS = {
     "handshake": codec.decode_handshake,
     "from_client": codec.decode_from_client,
     "from_node": codec.decode_from_node,
+    "from_caller": codec.decode_from_caller,
+    "from_actor": codec.decode_from_actor,
 }
 directions = st.sampled_from(sorted(DECODERS))
 

@@ -32,6 +32,8 @@ from fanlight.store.segments import SegmentReader, SegmentWriter
 if TYPE_CHECKING:
     import concurrent.futures
 
+    from fanlight.client.channels import Channels
+
 _unpack = msgspec.msgpack.decode
 
 
@@ -65,6 +67,7 @@ class Client:
         self._requests = itertools.count(1).__next__
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
         self.definitions = Definitions(lambda messages: self.link.send(messages))
+        self.channels: Channels | None = None  # straight to actors, where processes can have them
         self._failed = 0  # failed objects that arrived so far
         self._records_sites = call_sites.enabled()
         self.unhandled = Unhandled(client_id)
@@ -107,22 +110,30 @@ class Client:
                 self._arrived_stored(value)
                 continue
             oid = value.oid
+            if self.channels is not None and self.channels.lines:
+                self.channels.from_node(oid, oid in entries)
             if oid in entries:
-                entries[oid] = value
-                if value.kind >= m.ERROR:
-                    self._failed += 1
-                    self.unhandled.arrived(value, True)
-                if self._callbacks:
-                    self._call_back(oid)
+                self.arrived(oid, value)
             elif self.streams.open and self.streams.arrived(value):
                 pass
             elif value.kind >= m.ERROR:
                 self.unhandled.arrived(value, False)
                 self.unhandled.tell()
 
+    def arrived(self, oid: bytes, value: m.Value) -> None:
+        """A small value, or an error, that a ref here waits for."""
+        self.entries[oid] = value
+        if value.kind >= m.ERROR:
+            self._failed += 1
+            self.unhandled.arrived(value, True)
+        if self._callbacks:
+            self._call_back(oid)
+
     def _arrived_stored(self, value: m.Value) -> None:
         name = value.data.decode()
         assert self.reader is not None
+        if self.channels is not None and self.channels.lines:
+            self.channels.from_node(value.oid, value.oid in self.entries)
         with self._lock:
             self.reader.got(name)
             if value.oid not in self.entries and self.streams.arrived(value):
@@ -166,6 +177,11 @@ class Client:
         self.streams.connection_lost()
 
     # --- references --------------------------------------------------------------------------
+
+    def publish(self, *oids: bytes) -> None:
+        """Refs are about to leave this process; called before the message that takes them along."""
+        if self.channels is not None and self.channels.lines:
+            self.channels.publish(oids)
 
     def new_ref(self, oid: bytes) -> ObjectRef[Any]:
         """A ref to an object that this client just caused; its value will be pushed to us."""
@@ -221,6 +237,8 @@ class Client:
             return
         batch = [dropped.popleft() for _ in range(len(dropped))]
         gone = self._counts.drop(batch)
+        if self.channels is not None and self.channels.lines:
+            gone = self.channels.dropped(gone, self._counts)
         for value in filter(None, map(self.entries.pop, gone, itertools.repeat(None))):
             if value.kind == m.STORED and self.reader is not None:
                 self.reader.done(value.data.decode())
@@ -247,6 +265,7 @@ class Client:
                 deps.append(value._id)
                 slots.append(name)
         if slots:
+            self.publish(*deps)
             args, kwargs = _cleared(args, kwargs, slots)
         try:
             packed = serialization.dumps((args, kwargs, slots))
@@ -272,13 +291,15 @@ class Client:
         num_returns: int,
         encoded: tuple[bytes, list[bytes], list[bytes]],
         actor: bytes = b"",
+        after: int = 0,
+        incarnation: int = 0,
     ) -> list[ObjectRef[Any]]:
-        """Send one call; returns its refs."""
+        """Send one call to the node; returns its refs."""
         task_id = self.next_call_id() if actor else self.next_task_id()
         out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
         running = context.current.get()
         parent = running.task_id if running is not None else b""
-        self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor))
+        self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor, after, incarnation))
         if encoded[1]:
             self.sent()
         if self.unhandled.waiting:
@@ -336,7 +357,7 @@ class Client:
     def abandon(self, value: m.Value) -> None:
         """A result that the task's report will not name: announced, its segment is taken back."""
         if value.kind == m.STORED:
-            self.link.send([m.Put(value)])
+            self.link.send([m.Put(value), m.DropRefs([value.oid])])
             self.release(value)
 
     def release(self, value: m.Value) -> None:

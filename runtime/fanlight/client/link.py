@@ -60,6 +60,7 @@ class SocketLink:
         self.send_soon = self._node.send_soon
         self._on_lost = on_lost
         self._on_idle = on_idle
+        self._attached: dict[int, socket.socket] = {}
         self._readers: dict[int, Callable[[], None]] = {sock.fileno(): self._node.read}
         # What poll() found; an entry stays until it was read, should Ctrl-C come between.
         self._ready: list[tuple[int, int]] = [(sock.fileno(), select.POLLIN)] if early else []
@@ -109,6 +110,7 @@ class SocketLink:
     def attach(self, sock: socket.socket, read: Callable[[], None]) -> None:
         """Call ``read`` whenever ``sock`` is readable, by whichever thread reads."""
         fd = sock.fileno()
+        self._attached[fd] = sock
         self._readers[fd] = read
         self._poll.register(fd, select.POLLIN)
         self._background_poll.register(fd, select.POLLIN)
@@ -117,8 +119,9 @@ class SocketLink:
     def detach(self, sock: socket.socket) -> None:
         """Forget a socket and close it."""
         fd = sock.fileno()
-        if self._readers.pop(fd, None) is None:
+        if self._attached.pop(fd, None) is None:
             return
+        del self._readers[fd]
         for poll in (self._poll, self._background_poll):
             with contextlib.suppress(KeyError):
                 poll.unregister(fd)
@@ -353,10 +356,8 @@ class SocketLink:
         self._reader, self._progress = threading.Lock(), threading.Condition()
         self._thread = None
         self._node.abandon(self.lost)
-        for fd in list(self._readers):
-            if fd != self._node.sock.fileno():
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+        for sock in self._attached.values():
+            sock.close()
         for fd in (self._wake_r, self._wake_w):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -375,6 +376,8 @@ class SocketLink:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
         self._node.sock.close()
+        for sock in list(self._attached.values()):
+            self.detach(sock)
         if (thread is None or not thread.is_alive()) and self._wake_r >= 0:
             os.close(self._wake_r)
             os.close(self._wake_w)

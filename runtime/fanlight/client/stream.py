@@ -28,6 +28,7 @@ _READ = 1 << 18
 _BURST = 64  # calls in a row that are sent one by one, before they are sent together
 _BURST_GAP = 0.0002  # seconds between two calls that belong to one burst
 _HOLD = 16  # calls held back at most
+_DONT_WAIT = (socket.MSG_DONTWAIT,)
 _NOTHING: tuple[bytes, list[int]] = (b"", [])
 
 
@@ -97,7 +98,7 @@ class Stream:
             return
         with self._lock:
             self._out.append(data)
-            self._push()
+            self._push_one() if len(self._out) == 1 else self._push()
 
     def send_soon(self, message: Any) -> None:
         """Like ``send``, for calls in a loop: in a long burst several go out together.
@@ -116,7 +117,9 @@ class Stream:
             self._burst = self._burst + 1 if now - self._last_soon < _BURST_GAP else 0
             self._last_soon = now
             self._out.append(data)
-            if self._burst < _BURST or len(self._out) >= _HOLD:
+            if self._burst < _BURST:
+                self._push_one() if len(self._out) == 1 else self._push()
+            elif len(self._out) >= _HOLD:
                 self._push()
             else:
                 self._unsent[self] = None
@@ -126,6 +129,27 @@ class Stream:
         """Send what was held back."""
         with self._lock:
             self._push()
+
+    def _push_one(self) -> None:
+        """``_push`` for the usual case: one frame, which the peer's buffer has room for."""
+        if self._flight is not _NOTHING or self._late or self.lost:
+            self._push()
+            return
+        self._unsent[self] = None
+        data = self._out[0]
+        counts: list[int] = []
+        fresh: deque[bytes] = deque()
+        self._flight, self._out = (data, counts), fresh
+        try:
+            counts.extend(map(self._send, (data,), _DONT_WAIT))
+        except OSError:
+            pass
+        else:
+            if counts[0] == len(data) and not self._late:
+                self._flight = _NOTHING
+                self._unsent.pop(self, None)
+                return
+        self._push()
 
     def _push(self) -> None:
         # An interrupt between any two calls leaves a state from which the next call goes on: the

@@ -131,6 +131,8 @@ class Streams:
         actor: bytes,
         limited: bool,
         wrap: Callable[[Stream], Any],
+        after: int = 0,
+        incarnation: int = 0,
     ) -> Any:
         """Send one call of a generator; returns what ``wrap`` makes of its stream."""
         client = self._client
@@ -140,7 +142,9 @@ class Streams:
         self.open[stream.task] = stream
         running = context.current.get()
         parent = running.task_id if running is not None else b""
-        client.link.send_soon(m.Submit(stream.task, spec, *encoded, parent, actor))
+        client.link.send_soon(
+            m.Submit(stream.task, spec, *encoded, parent, actor, after, incarnation)
+        )
         if encoded[1]:
             client.sent()
         if client._records_sites:

@@ -144,6 +144,7 @@ class Actors:
             for caller in list(actor.lines):
                 self._advance_line(actor, caller)
             self._send(actor)  # calls that were lost with an earlier process
+            self.core.channels.introduce(actor)
             if actor.exit_reason:  # it went out of scope meanwhile
                 self._leave_when_idle(actor)
             return
@@ -167,9 +168,11 @@ class Actors:
         """A call arrives. False when it has its (bad) end already."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == A_DEAD:
-            self.core.tasks.fail(task, self._death(actor, task), FAILED, "the actor is dead")
+            failure = self.unknown(task) if actor is None else self.death(actor, task)
+            self.core.tasks.fail(task, failure, FAILED, "the actor is dead")
             return False
         task.actor = actor
+        self.core.channels.accepted(actor, task.client)
         handle = self.core.objects.table.get(handle_oid(actor_id))
         if handle is not None:
             handle.pins += 1
@@ -259,8 +262,13 @@ class Actors:
         assert actor is not None
         if self.core.watched:
             self.core.changed_actors[actor.id] = actor
+        if task.direct:
+            actor.direct.pop(task.id, None)
+            self.core.channels.lost.pop(task.id, None)
+            return
         if task.spec.spec.kind == m.ACTOR_CREATE:
             return
+        self.core.channels.ended(actor, task)
         if actor.flight.pop(task.id, None) is not None and actor.state == A_ALIVE:
             self._start_next(actor)
             if actor.backlog:
@@ -392,9 +400,10 @@ class Actors:
             if task.cancel:
                 core.tasks.fail_cancelled(task)
             else:
-                failure = self._death(actor, task)
+                failure = self.death(actor, task)
                 core.tasks.fail(task, failure, FAILED, "the actor died")
         actor.flight.clear()
+        core.channels.process_ended(actor)
         core.objects.unpin(actor.message.deps)
         core.objects.unpin(actor.message.pins)
         core.objects.forget(handle_oid(actor.id))
@@ -403,12 +412,16 @@ class Actors:
         if actor.detached:
             core.placement.actor_ended(actor)
 
-    def _death(self, actor: Actor | None, task: Task) -> bytes:
-        if actor is None:
-            return self.core.failure(
-                "actor_died", "The actor is not known to this runtime: it died long ago, or "
-                "belongs to another runtime.", task=task
-            )  # fmt: skip
+    def unknown(self, task: Task | None = None) -> bytes:
+        """The failure of a call to an actor that is not in the table."""
+        text = (
+            "The actor is not known to this runtime: it died long ago, or belongs to another "
+            "runtime."
+        )
+        return self.core.failure("actor_died", text, task=task)
+
+    def death(self, actor: Actor, task: Task | None) -> bytes:
+        """The failure of a call to a dead actor."""
         if actor.env_failure:
             return self.core.failure("env_setup", actor.env_failure, task=task, actor=actor)
         detail: dict[str, object] = {"init_failed": actor.init_failed}
@@ -465,7 +478,9 @@ class Actors:
         core.notice(actor.job, f"{reason.splitlines()[0]} It is restarted ({left}).")
         lost = list(actor.flight.values())
         actor.flight.clear()
+        actor.lost_reason = reason.splitlines()[0]
         self.move(actor, A_RESTARTING, how)
+        core.channels.process_ended(actor)
         for task in reversed(lost):
             if task.cancel:
                 core.tasks.fail_cancelled(task)

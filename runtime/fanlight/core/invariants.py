@@ -243,6 +243,7 @@ class _Check:
         for actor in core.actors.table.values():
             put(actor.backlog, "backlog")
             put(actor.flight.values(), "flight")
+            put(actor.direct.values(), "direct")
             for line in actor.lines.values():
                 put(line, "line")
         for key, task in core.tasks.table.items():
@@ -351,7 +352,8 @@ class _Check:
         for key, actor in core.actors.table.items():
             self.that(actor.id == key, actor.id, "stands under another id")
             if actor.state == model.A_DEAD:
-                empty = not (actor.flight or actor.backlog or actor.lines or actor.worker)
+                calls = actor.flight or actor.backlog or actor.lines or actor.direct
+                empty = not (calls or actor.worker)
                 self.that(empty, actor.id, "is dead and still has calls or a process")
                 self.that(actor.id in core.dead_actors, actor.id, "is dead and never forgotten")
                 continue
@@ -397,7 +399,9 @@ class _Check:
         for task in core.tasks.table.values():
             pins.update(task.deps)
             pins.update(task.pins)
-            if task.actor is not None and task.spec.spec.kind != m.ACTOR_CREATE:
+            if task.actor is None or task.direct:
+                continue
+            if task.spec.spec.kind != m.ACTOR_CREATE:
                 pins[handle_oid(task.actor.id)] += 1
         for actor in core.actors.table.values():
             if actor.state != model.A_DEAD:
@@ -420,7 +424,7 @@ class _Check:
         handle = obj.id.endswith(ACTOR_SUFFIX) and obj.id[: ids.ACTOR_LEN] in core.actors.table
         groups = core.placement.table.values()
         awaited = any(oid == obj.id for group in groups for oid, _ in group.waiting)
-        made = handle or awaited or core.tasks.makes(obj.id)
+        made = handle or awaited or core.objects.will_come(obj.id)
         if obj.kind == model.PENDING:
             self.that(made, obj.id, "is pending and nobody makes it")
         else:
@@ -458,6 +462,8 @@ class _Check:
 def _place(task: Task) -> list[str]:
     """Where a task of its state and kind stands."""
     kind = task.spec.spec.kind
+    if task.direct:
+        return ["direct"] if task.state == model.RUNNING else ["nowhere"]
     if kind == m.TASK:
         places: tuple[list[str], ...] = ([], ["queue"], ["worker"], ["worker"])
     elif kind == m.ACTOR_CREATE:

@@ -18,6 +18,7 @@ from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model, notices, queries
 from fanlight.core.actors import Actors
+from fanlight.core.channels import Channels
 from fanlight.core.definitions import Definitions
 from fanlight.core.effects import (
     Connected,
@@ -74,6 +75,7 @@ class CoreConfig(msgspec.Struct):
     hostname: str = "localhost"
     persistent: bool = False  # goes on without drivers
     labels: dict[str, str] = {}  # of the node
+    channels: bool = False  # its processes can reach each other
 
 
 class ErrorRecord(msgspec.Struct):
@@ -95,6 +97,7 @@ class Core:
         self.effects = Effects()
         self.pool = Pool(config.resources)
         self.clients: dict[int, Client] = {}
+        self.peers: dict[bytes, int] = {}  # by client id
         self.workers: dict[int, Worker] = {}
         self.definitions = Definitions(self)
         self.objects = Objects(self, config.capacity)
@@ -105,6 +108,7 @@ class Core:
         self.placement: Placement = Placement(self)
         self.actors: Actors = Actors(self)
         self.metrics = Metrics(self)
+        self.channels = Channels(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
         self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
         self.dead_actors: deque[bytes] = deque()
@@ -152,6 +156,12 @@ class Core:
             m.GroupReady: self.placement.ready,
             m.Yield: self.streams.items,
             m.Consumed: self.streams.consumed,
+            m.Connect: self.channels.connect,
+            m.Listening: self.channels.listening,
+            m.Calls: self.channels.calls,
+            m.Declare: self.channels.declare,
+            m.Deliver: self.channels.deliver,
+            m.LostCall: self.channels.lost_call,
             m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
             Connected: self._connected,
             Disconnected: self._disconnected,
@@ -186,11 +196,16 @@ class Core:
         effects, self.effects = self.effects, Effects()
         return effects
 
+    def _tick(self, _peer: int, _: Tick) -> None:
+        self.scheduler.tick()
+        self.channels.tick()
+
     # --- connections -------------------------------------------------------------------------
 
     def _connected(self, peer: int, x: Connected) -> None:
         client = Client(peer, x.role, x.client_id, x.pid, x.info)
         self.clients[peer] = client
+        self.peers[x.client_id] = peer
         if x.role == "driver":
             self.jobs += 1
             client.job = self.jobs
@@ -228,8 +243,11 @@ class Core:
         self.objects.client_gone(peer)
         self.scheduler.client_gone(peer)
         self.streams.client_gone(peer)
+        self.channels.client_gone(peer)
         del self.clients[peer]
         self.definitions.client_gone(client)
+        if self.peers.get(client.id) == peer:
+            del self.peers[client.id]
         if client.role == "driver":
             self._drivers_changed()
             drivers = any(c.role == "driver" for c in self.clients.values())
@@ -410,7 +428,7 @@ class Core:
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)
         worker = self.clients[peer].worker
-        job = task.job if task is not None else worker.job if worker is not None else 0
+        job = task.job if task is not None else x.job or (worker.job if worker is not None else 0)
         if task is not None and not x.origin:
             x.origin = task.spec.spec.origin
         for driver in self.clients.values():

@@ -171,9 +171,9 @@ class Spec:
 
 class Task:
     __slots__ = (
-        "actor", "args", "attempt", "cancel", "client", "code", "deps", "doom", "error", "finished",
-        "gpus", "id", "job", "missing", "parent", "pins", "solo", "spec", "started", "state", "stream",
-        "submitted", "worker",
+        "actor", "after", "args", "attempt", "cancel", "client", "code", "deps", "direct", "doom",
+        "error", "finished", "gpus", "id", "incarnation", "job", "lost", "missing", "parent",
+        "pins", "solo", "spec", "started", "state", "stream", "submitted", "worker",
     )  # fmt: skip
 
     def __init__(self, message: Any, spec: Spec, client: int, job: int, now: float) -> None:
@@ -194,6 +194,10 @@ class Task:
         self.doom = b""  # the Failure that a cancelled task ends with, if not the usual one
         # Never queue it with others: a worker died while it ran, or ends after it.
         self.solo = bool(spec.spec.max_calls)
+        self.direct = False  # called on a channel: the node was told, and has no objects of it
+        self.lost = False  # its channel ended before it was answered
+        self.after = 0  # calls that its caller sent on a channel before, to this process:
+        self.incarnation = 0
         self.gpus: list[int] | None = None
         self.submitted = now
         self.started = 0.0
@@ -278,7 +282,8 @@ class Segment:
 
 class Worker:
     __slots__ = (
-        "actor", "blocked", "calls", "created", "entered", "env", "finished", "functions", "gpus", "graceful",
+        "actor", "address", "blocked", "calls", "created", "entered", "env", "finished",
+        "functions", "gpus", "graceful",
         "held", "id", "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed",
         "retiring", "since", "specs", "spent", "state",
     )  # fmt: skip
@@ -308,13 +313,27 @@ class Worker:
         self.calls: dict[bytes, int] = {}  # runs of functions that bound them
         self.spent = False  # one of them ran as often as it may: the process ends when it is free
         self.graceful = False  # it ends in good order: what it submitted goes on
+        self.address: str | None = None  # where it accepts channels; "" until it said so
+
+
+class Caller:
+    """One client and one actor: calls that came by the node, and whether it has a channel."""
+
+    __slots__ = ("accepted", "asked", "reached", "unfinished")
+
+    def __init__(self) -> None:
+        self.accepted = 0  # as the client counts them: from 0 since it had no handle
+        self.unfinished = 0
+        self.asked = False
+        self.reached = False
 
 
 class Actor:
     __slots__ = (
-        "backlog", "client", "create", "death_cause", "death_code", "deaths", "detached", "ended",
-        "env_failure", "exit_reason", "finished", "flight", "id", "init_failed", "job", "lines",
-        "message", "name", "namespace", "pid", "spec", "state", "worker",
+        "backlog", "callers", "client", "create", "death_cause", "death_code", "deaths", "detached",
+        "direct", "ended", "ended_calls", "env_failure", "exit_reason", "finished", "flight", "id",
+        "init_failed", "job", "lines", "lost_reason", "message", "name", "namespace", "pid", "spec",
+        "state", "worker",
     )  # fmt: skip
 
     def __init__(self, message: m.CreateActor, spec: Spec, client: int, job: int) -> None:
@@ -334,6 +353,10 @@ class Actor:
         ] = {}  # by caller: calls that wait for an earlier one
         self.backlog: deque[Task] = deque()  # ready, but the actor has enough for the moment
         self.flight: dict[bytes, Task] = {}  # sent to its process
+        self.direct: dict[bytes, Task] = {}  # known calls on channels that are not over
+        self.ended_calls: set[bytes] = set()  # those that ended with its process
+        self.lost_reason = ""  # how its process ended the last time
+        self.callers: dict[int, Caller] = {}  # by peer
         self.deaths = 0  # of its process, so far
         self.finished = 0
         self.exit_reason = ""  # why it is dead

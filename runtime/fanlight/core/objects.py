@@ -28,6 +28,8 @@ class Objects:
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now
         self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
+        # Pending objects whose value their owner will put (results of calls on channels), by id.
+        self.declared: dict[bytes, int] = {}
         self._pushes: dict[int, list[m.Value]] = {}
         self.touched: set[int] = set()  # clients that ever held or asked for an object
         # Chains of dependent tasks and of nested refs may be long: worked off in loops.
@@ -46,6 +48,8 @@ class Objects:
         """A pending object gets its value (or its error); everyone who waits is told."""
         obj = self.table.get(oid)
         kind = value.kind
+        if self.declared:
+            self.declared.pop(oid, None)
         if kind == m.STORED:
             self._adopt_segment(value, maker)
         if obj is None or obj.kind != model.PENDING:
@@ -94,6 +98,9 @@ class Objects:
             self._telling = False
 
     def put(self, peer: int, value: m.Value) -> None:
+        if self.declared.get(value.oid) == peer:
+            self.complete(value.oid, value, peer, tell_owner=False)
+            return
         if value.oid in self.table:
             self.discard([value], peer)
             return
@@ -199,11 +206,20 @@ class Objects:
                     continue
                 if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
                     continue
-                if obj.kind != model.PENDING or not self.core.tasks.makes(obj.id):
+                if obj.kind != model.PENDING or not self.will_come(obj.id):
                     self._free(obj)
                 # Else its task still runs: complete() frees it.
         finally:
             self._freeing = False
+
+    def will_come(self, oid: bytes) -> bool:
+        """Whether somebody is going to complete this pending object."""
+        return oid in self.declared or self.core.tasks.makes(oid)
+
+    def fail(self, oids: Iterable[bytes], failure: bytes) -> None:
+        """Give objects an error that no task stands for."""
+        for oid in oids:
+            self.complete(oid, m.Value(oid, m.FAILURE, failure, len(failure)), 0)
 
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:
@@ -231,6 +247,10 @@ class Objects:
 
     def client_gone(self, peer: int) -> None:
         """Drop everything that a client held."""
+        if self.declared:
+            orphans = [oid for oid, owner in self.declared.items() if owner == peer]
+            text = "The process that would have had the value of this object ended."
+            self.fail(orphans, self.core.failure("owner_died", text) if orphans else b"")
         if peer in self.touched:  # else the table, which may be long, need not be looked through
             self.touched.remove(peer)
             held = []

@@ -266,12 +266,17 @@ class Scheduler:
         if task.deps:
             table = core.objects.table
             values = [core.objects.descriptor(worker.peer, table[oid]) for oid in task.deps]
-        actor = task.actor.id if task.actor is not None else b""
+        actor, after = b"", 0
+        if task.actor is not None:
+            actor = task.actor.id
+            if task.after and task.incarnation == task.actor.deaths:
+                after = task.after
         out.append(
             m.Execute(
-                task.id, spec.number, task.args, values, task.attempt, actor, task.gpus, task.job
+                task.id, spec.number, task.args, values, task.attempt, actor, task.gpus, task.job,
+                after,
             )
-        )
+        )  # fmt: skip
 
     def _prefetch(self) -> None:
         """Hand quick tasks to busy workers ahead of time. Only while one queue waits: with more,

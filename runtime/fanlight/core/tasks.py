@@ -76,6 +76,8 @@ class Tasks:
             raise model.ProtocolViolation("a task of an unknown spec, or submitted twice")
         worker = client.worker
         task = Task(message, spec, peer, client.job if worker is None else worker.job, core.now)
+        if message.after:
+            task.after, task.incarnation = message.after, message.incarnation
         self.table[task.id] = task
         objects = core.objects
         for i in range(spec.returns):
@@ -84,8 +86,7 @@ class Tasks:
             core.streams.begin(task)
         self.move(task, PENDING_ARGS, "submitted")
         if task.parent:
-            self.children.setdefault(task.parent, {})[task.id] = None
-            self._edge_from_parent(task)
+            self.note_parent(task)
         if task.pins:
             objects.pin(task.pins)
         if task.deps:
@@ -132,7 +133,11 @@ class Tasks:
         if failed is not None:
             self.dependency_failed(task, failed)
 
-    def _edge_from_parent(self, task: Task) -> None:
+    def note_parent(self, task: Task) -> None:
+        """Remember a task with the one that submitted it."""
+        if not task.parent:
+            return
+        self.children.setdefault(task.parent, {})[task.id] = None
         parent = self.table.get(task.parent)
         if parent is not None:
             number = parent.spec.group.number
@@ -285,11 +290,16 @@ class Tasks:
     def cancel(self, task_id: bytes, force: bool, recursive: bool) -> None:
         """Cancel a task in whatever state it is; unknown and finished tasks are left alone."""
         task = self.table.get(task_id)
-        if task is None or task.spec.spec.kind == m.ACTOR_CREATE:
+        if task is not None and task.spec.spec.kind == m.ACTOR_CREATE:
             return
         if recursive:
             for child in list(self.children.get(task_id, ())):
                 self.cancel(child, force, True)
+        if task is None:  # called on a channel, perhaps: its caller knows
+            obj = self.core.objects.table.get(_object_id(task_id, 0))
+            if obj is not None and obj.kind == PENDING and obj.owner:
+                self.core.effects.out[obj.owner].append(m.CancelRunning(task_id))
+            return
         if task.id not in self.table:
             return
         task.cancel = True
@@ -304,12 +314,12 @@ class Tasks:
         if worker is None:
             return
         if not force or task.actor is not None:
-            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id))
+            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id, recursive))
         elif len(worker.queue) == 1:
             self.core.kill_worker(worker, "cancelled with force=True")
         else:
             # It may have ended, or not begun: only the process knows which of them it runs.
-            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id))
+            self.core.effects.out[worker.peer].append(m.CancelRunning(task.id, recursive))
             self.core.effects.actions.append(KillWorker(worker.number, task.id))
 
     def withdraw_job(self, job: int) -> None:

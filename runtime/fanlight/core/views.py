@@ -54,6 +54,7 @@ def worker_view(worker: Worker, cpu_percent: float, rss: int) -> e.WorkerView:
     actor = worker.actor
     if actor is not None:
         running = next(iter(actor.flight.values()), actor.create if worker.queue else None)
+        running = running or next(iter(actor.direct.values()), None)
     return e.WorkerView(
         id=worker.id.hex(),
         pid=worker.pid,
@@ -79,7 +80,7 @@ def actor_view(actor: Actor) -> e.ActorView:
         state=ACTOR_STATES[actor.state],  # type: ignore[arg-type]
         worker=worker.id.hex() if worker is not None else "",
         pid=worker.pid if worker is not None else 0,
-        queued=waiting + len(actor.backlog) + len(actor.flight),
+        queued=waiting + len(actor.backlog) + len(actor.flight) + len(actor.direct),
         finished=actor.finished,
         restarts=actor.deaths,
         death_cause=actor.exit_reason if ACTOR_STATES[actor.state] == "DEAD" else "",

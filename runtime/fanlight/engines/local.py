@@ -19,6 +19,7 @@ import msgspec
 
 from fanlight import config, errors, events, ids
 from fanlight import messages as m
+from fanlight.client.channels import Channels
 from fanlight.client.client import Client
 from fanlight.client.connect import handshake, read_welcome
 from fanlight.client.link import SocketLink
@@ -127,7 +128,8 @@ class LocalEngine(NativeEngine):
             raise errors.RuntimeLostError(
                 f"The runtime could not be started: {e}.\n{tail[-2000:]}"
             ) from None
-        return cls._connected(ours, facts, early, client_id, process, log)
+        hello = m.Hello(m.PROTOCOL_VERSION, boot.token, "driver", os.getpid(), client_id, info)
+        return cls._connected(ours, facts, early, hello, process, log)
 
     @classmethod
     def attach(cls, connection: ConnectionInfo, info: dict[str, str]) -> LocalEngine:
@@ -146,7 +148,7 @@ class LocalEngine(NativeEngine):
             raise ConnectionError(
                 f"The runtime {connection.name} ({connection.socket}) does not answer: {e}"
             ) from None
-        return cls._connected(sock, facts, early, client_id, None, None)
+        return cls._connected(sock, facts, early, hello, None, None)
 
     @classmethod
     def _connected(
@@ -154,16 +156,17 @@ class LocalEngine(NativeEngine):
         sock: socket.socket,
         facts: dict[str, Any],
         early: bytes,
-        client_id: bytes,
+        hello: m.Hello,
         process: subprocess.Popen[bytes] | None,
         log: Any,
     ) -> LocalEngine:
         sock.settimeout(None)
-        client = Client(client_id, Path(facts["segment_dir"]))
+        client = Client(hello.client_id, Path(facts["segment_dir"]))
         engine = cls(client, facts, process, log)
         client.link = link = SocketLink(
             sock, client.handle, engine._lost, client.flush_drops, early
         )
+        client.channels = Channels(client, hello)
         link.start()
         return engine
 

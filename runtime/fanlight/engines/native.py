@@ -134,11 +134,15 @@ class NativeEngine:
         encoded: tuple[bytes, list[bytes], list[bytes]],
         actor: bytes,
         limited: bool,
+        after: int = 0,
+        incarnation: int = 0,
     ) -> Any:
         """An ObjectRefGenerator, or the one ref of ``num_returns="dynamic"``."""
         if num_returns == m.DYNAMIC:
-            return self.client.submit(number, 1, encoded, actor)[0]
-        return self.client.streams.submit(number, encoded, actor, limited, ObjectRefGenerator)
+            return self.client.submit(number, 1, encoded, actor, after, incarnation)[0]
+        return self.client.streams.submit(
+            number, encoded, actor, limited, ObjectRefGenerator, after, incarnation
+        )
 
     # --- actors ------------------------------------------------------------------------------
 
@@ -227,31 +231,42 @@ class NativeEngine:
         num_returns = _returns(options.get("num_returns", 1))
         retry = options.get("retry_exceptions", False)
         name = options.get("name") or label
-        use = client.definitions.define(
-            m.TaskSpec(
-                m.ACTOR_CALL,
-                b"",
-                name,
-                {},
-                num_returns,
-                options.get("max_task_retries", 0),
-                bool(retry),
-                _retry_types(retry),
-                origin,
-                method,
-                group=options.get("concurrency_group", ""),
-                label=label if name != label else "",
-                backpressure=_backpressure(options),
-            )
+        spec = m.TaskSpec(
+            m.ACTOR_CALL,
+            b"",
+            name,
+            {},
+            num_returns,
+            options.get("max_task_retries", 0),
+            bool(retry),
+            _retry_types(retry),
+            origin,
+            method,
+            group=options.get("concurrency_group", ""),
+            label=label if name != label else "",
+            backpressure=_backpressure(options),
         )
+        use = client.definitions.define(spec)
         limited = _backpressure(options) > 0
-        encode, submit = client.encode_args, client.submit
+        encode, submit, channels = client.encode_args, client.submit, client.channels
+        line = channels.line(actor_id) if channels is not None else None
+        once = not retry and not options.get("max_task_retries")
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
             if num_returns < 0:
-                return self._call_generator(use.number, num_returns, encoded, actor_id, limited)
-            refs = submit(use.number, num_returns, encoded, actor_id)
+                if channels is None or line is None:
+                    return self._call_generator(use.number, num_returns, encoded, actor_id, limited)
+                return channels.by_node(
+                    line,
+                    lambda *order: self._call_generator(
+                        use.number, num_returns, encoded, actor_id, limited, *order
+                    ),
+                )
+            if channels is None or line is None:
+                refs = submit(use.number, num_returns, encoded, actor_id)
+            else:
+                refs = channels.call(line, use, spec, encoded, once)
             return refs[0] if num_returns == 1 else shape_returns(refs)
 
         return call
@@ -303,7 +318,9 @@ class NativeEngine:
     # --- the rest ----------------------------------------------------------------------------
 
     def cancel(self, oid: bytes, force: bool, recursive: bool) -> None:
-        self.client.link.send([m.Cancel(ids.task_of(oid), force, recursive)])
+        task, channels = ids.task_of(oid), self.client.channels
+        if channels is None or not channels.cancel(task, force) or recursive:
+            self.client.link.send([m.Cancel(task, force, recursive)])
 
     def kill(self, actor_id: bytes, no_restart: bool) -> None:
         self.client.link.send([m.KillActor(actor_id, no_restart)])
@@ -311,6 +328,11 @@ class NativeEngine:
     def cancel_origin(self, origin: str, force: bool) -> int:
         """Cancel all unfinished tasks of one cell; returns how many there were."""
         tasks = self.client.query("tasks_of_origin", origin=origin)
+        if self.client.channels is not None:
+            ours = self.client.channels.of_origin(origin)
+            for task in ours:
+                self.client.channels.cancel(task, False)
+            tasks = [*tasks, *(t for t in ours if t not in tasks)]
         if tasks:
             self.client.link.send([m.Cancel(t, force, True) for t in tasks])
         return len(tasks)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hmac
 import os
 import resource
 import select
@@ -34,6 +33,7 @@ from fanlight.observe import discover
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
 from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader
+from fanlight.wire.handshake import refusal
 
 _READ = 1 << 16
 _FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
@@ -110,6 +110,7 @@ class Node:
                 hostname=socket.gethostname(),
                 persistent=boot.persistent,
                 labels=boot.labels,
+                channels=True,
             ),
             time.time(),
         )
@@ -226,6 +227,9 @@ class Node:
                 stimuli += got
         stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n), task)) for n, how, task in dead]
         self.step(stimuli)
+        for number, _ in dead:
+            with contextlib.suppress(OSError):  # where an actor accepted channels
+                os.unlink(config.channel_path(self.boot.session_dir, number))
         for connection in connections:
             if connection is not None:
                 self.disconnect(connection)
@@ -313,18 +317,12 @@ class Node:
         """Check who connects, before anything else is read. Raises WireError."""
         messages = codec.decode_handshake(frame)
         hello = messages[0] if len(messages) == 1 else None
-        refusal = ""
         if not isinstance(hello, m.Hello):
             raise WireError("no Hello")
-        if not hmac.compare_digest(hello.token.encode(), self.boot.token.encode()):
-            refusal = "wrong token"
-        elif hello.version != m.PROTOCOL_VERSION:
-            refusal = f"protocol version {hello.version}; this runtime has {m.PROTOCOL_VERSION}"
-        elif hello.role not in ("driver", "worker", "observer"):
-            refusal = "unknown role"
-        if refusal:
-            self.send(connection, [m.Refused(refusal)])
-            raise WireError(refusal)
+        problem = refusal(hello, self.boot.token, ("driver", "worker", "observer"))
+        if problem:
+            self.send(connection, [m.Refused(problem)])
+            raise WireError(problem)
         self.welcome(connection, hello.role, hello.client_id)
         number = 0
         if hello.role == "worker":

@@ -15,6 +15,8 @@ _encoder = msgspec.msgpack.Encoder()
 _handshake = msgspec.msgpack.Decoder(list[m.HandshakeMessage])
 _from_client = msgspec.msgpack.Decoder(list[m.FromClient])
 _from_node = msgspec.msgpack.Decoder(list[m.FromNode])
+_from_caller = msgspec.msgpack.Decoder(list[m.FromCaller])
+_from_actor = msgspec.msgpack.Decoder(list[m.FromActor])
 
 
 def encode(messages: Sequence[Any]) -> bytes:
@@ -41,3 +43,13 @@ def decode_from_client(payload: bytes) -> list[m.FromClient]:
 def decode_from_node(payload: bytes) -> list[m.FromNode]:
     """Messages that a client, worker or observer accepts. Raises BadMessage."""
     return _decode(_from_node, payload)
+
+
+def decode_from_caller(payload: bytes) -> list[m.FromCaller]:
+    """Messages that an actor accepts on a channel. Raises BadMessage."""
+    return _decode(_from_caller, payload)
+
+
+def decode_from_actor(payload: bytes) -> list[m.FromActor]:
+    """Messages that a caller accepts on a channel. Raises BadMessage."""
+    return _decode(_from_actor, payload)

@@ -26,11 +26,14 @@ from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
 from fanlight.worker import generators, values
 from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
+from fanlight.worker.channels import DirectCall
 from fanlight.worker.generators import Cancelled as _Cancelled
 from fanlight.worker.gpus import VisibleGpus
 
 if TYPE_CHECKING:
     import asyncio
+
+    from fanlight.worker.channels import Callers
 
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
 _BATCH = 32
@@ -64,10 +67,12 @@ class Executor:
         self.functions: dict[bytes, Any] = {}
         self.blobs: dict[bytes, bytes] = {}
         self.specs: dict[int, m.TaskSpec] = {}
-        self.queue: deque[m.Execute] = deque()
+        self.queue: deque[Any] = deque()  # Execute messages, and calls that came on channels
+        self.callers: Callers | None = None
         self.actor: ActorHost | None = None
         self.cancelled: set[bytes] = set()
         self.exiting = ""
+        self._draining = False
         self.running: bytes = b""  # the task that the main thread runs
         self.in_user_code = False
         self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
@@ -114,7 +119,9 @@ class Executor:
         self.environment = environment.decode(x)
 
     def _exit(self, x: m.Exit) -> None:
-        self.exiting = x.reason or "told to end"
+        # Calls that weak handles sent on channels, which the node does not wait for, are run yet.
+        self._draining = not self.exiting
+        self.exiting = self.exiting or x.reason or "told to end"
 
     def _reclaim(self, _: m.Reclaim) -> None:
         """The node wants back what stands behind a task that turned out slow."""
@@ -136,6 +143,12 @@ class Executor:
 
     def _cancel(self, x: m.CancelRunning) -> None:
         """Called by whichever thread reads."""
+        channels = self.client.channels
+        if channels is not None:
+            if channels.cancel(x.task, False):
+                return  # the node passes on that somebody cancels a call that we sent
+            if x.recursive:
+                channels.cancel_children(x.task)
         self.cancelled.add(x.task)
         active = self._active.get(x.task)
         if active is not None:
@@ -191,7 +204,7 @@ class Executor:
         """Run tasks until told to exit."""
         queue = self.queue
         link = self.client.link
-        while not self.exiting:
+        while not self.exiting or (queue and self._draining):
             if not queue:
                 self.flush()
                 if self.cancelled:
@@ -204,12 +217,16 @@ class Executor:
                 continue
             self.dispatch(execute)
         self.flush()
+        if self.callers is not None:
+            self.callers.report(pause=False)
+            self.callers.close()
         if self.actor is not None:
             self.actor.end()
 
-    def dispatch(self, execute: m.Execute) -> None:
+    def dispatch(self, execute: Any) -> None:
         """Run a task here, or start it where the actor's methods run."""
-        spec = self.specs[execute.spec]
+        direct = type(execute) is DirectCall
+        spec = execute.known if direct else self.specs[execute.spec]
         actor = self.actor if spec.kind == m.ACTOR_CALL else None
         lane = actor.lane(spec.group) if actor is not None else None
         if lane is not None:
@@ -217,6 +234,8 @@ class Executor:
             lane.submit(execute, spec)
         else:
             # Results wait for company only while quick tasks follow each other.
+            if direct and self.callers is not None:
+                self.callers.before(execute)
             if self._done and not (self._quick.get(execute.spec) and spec.max_retries):
                 self.flush()
             if self.threads and spec.kind != m.ACTOR_CALL:
@@ -247,6 +266,8 @@ class Executor:
                 return done
 
     def flush(self) -> None:
+        if self.callers is not None:
+            self.callers.flush()
         with self._sending:
             done = self._take_done()
             if done:
@@ -257,10 +278,13 @@ class Executor:
             self.client.before_report()
         self.client.link.send(done)
 
-    def _report(self, execute: m.Execute, done: m.Done, main: bool) -> None:
+    def _report(self, execute: Any, done: m.Done, main: bool) -> None:
         done.started = time.time() - done.duration
         self._end_output(execute.task)
-        if main:
+        if type(execute) is DirectCall:
+            assert self.callers is not None
+            self.callers.answer(execute, done, hold=main and bool(self.queue))
+        elif main:
             quick = done.duration < _QUICK
             self._quick[execute.spec] = quick
             self._done.append(done)
@@ -287,6 +311,8 @@ class Executor:
         task = context.TaskContext(execute.task, spec.name, spec.origin)
         task.attempt = execute.attempt
         task.job = execute.job
+        if type(execute) is DirectCall:
+            task.caller = execute.caller
         task.gpus = self.gpus.ids(execute.gpus)
         task.blocking = spec.kind == m.TASK
         task.namespace = spec.namespace
@@ -309,6 +335,8 @@ class Executor:
             return
         token = context.current.set(task)
         self._active[execute.task] = task
+        if task.caller is not None and self.callers is not None:
+            self.callers.begins(execute)
         started = time.perf_counter()
         result: Any = None
         done: m.Done | None
@@ -378,6 +406,8 @@ class Executor:
                     raise _Cancelled
                 if not actor.begins():
                     return  # the node answers for all that never began
+                if self.callers is not None and type(execute) is DirectCall:
+                    self.callers.begins(execute)
                 started = time.perf_counter()
                 function, args, kwargs = self._prepare(execute, spec)
                 result = function(*args, **kwargs)

@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fanlight import ids, refs, session
+from fanlight import config, ids, refs, session
 from fanlight import messages as m
+from fanlight.client.channels import Channels
 from fanlight.client.client import Client
 from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire.failures import ConnectionLost
+from fanlight.worker.channels import Callers
 from fanlight.worker.executor import Executor
 from fanlight.worker.gpus import VisibleGpus
 from fanlight.worker.logfile import LogFile
@@ -46,9 +48,13 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     )
     _, early = handshake(sock, hello)
     client = Client(client_id, Path(boot.segment_dir))
-    client.link = link = SocketLink(
-        sock, client.handle, lambda reason: _orphaned(), client.flush_drops, early
-    )
+
+    def on_idle() -> None:
+        client.flush_drops()
+        callers.report()
+
+    client.link = link = SocketLink(sock, client.handle, lambda reason: _orphaned(), on_idle, early)
+    client.channels = Channels(client, hello)
     out = TaskStream(client, "stdout", sys.__stdout__)
     err = TaskStream(client, "stderr", sys.__stderr__)
     base = os.path.join(boot.session_dir, "logs", f"worker-{worker_id.hex()}-{os.getpid()}")
@@ -57,6 +63,8 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     gpus = VisibleGpus(boot.gpu_tokens, boot.gpus_preset)
     executor = Executor(client, [out, err], gpus, begun)
     executor.threads = 1 if boot.set_threads else 0
+    path = config.channel_path(boot.session_dir, number)
+    executor.callers = callers = Callers(client, executor.queue, boot.token, path)
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
     session.attach_worker(client, boot, worker_id)

@@ -96,10 +96,15 @@ def send(
     """Send output of a task (or of none) to its driver."""
     if task is None:
         client.link.send([m.Output(b"", stream, data, label, os.getpid(), "")])
+        return
+    output = m.Output(
+        task.task_id, stream, data, label or task.name, os.getpid(), task.origin, task.job
+    )
+    caller = task.caller
+    if caller is not None and caller.driver and not caller.stream.lost:
+        caller.stream.send([output])  # the way that the result takes, and before it
     else:
-        client.link.send(
-            [m.Output(task.task_id, stream, data, label or task.name, os.getpid(), task.origin)]
-        )
+        client.link.send([output])
 
 
 def send_display(client: Client, data: dict[str, Any], metadata: dict[str, Any]) -> None:
