@@ -286,6 +286,7 @@ def test_a_queued_call_of_a_busy_actor(rt, cancelled, tmp_path, wait_for, note):
     blocked = actor.block.remote()
     refs = [actor.call.remote(i) for i in range(3)]
     rt.cancel(refs[1])
+    rt.available_resources()  # an answer of the node: it has passed the cancellation on
     note(go)
     assert rt.get(blocked) == "blocked"
     cancelled(refs[1])
@@ -368,7 +369,7 @@ def Full(request, rt, wait_for, note):
         async def call(self, i):
             return super().call(i)
 
-    return rt.remote(max_concurrency=1)(Coroutines)
+    return rt.remote(max_concurrency=1, concurrency_groups={"spare": 1})(Coroutines)
 
 
 @line("CAN.10")
@@ -381,6 +382,8 @@ def test_a_queued_call_of_a_concurrent_actor(rt, Full, cancelled, tmp_path, wait
     wait_for(started)
     rt.cancel(refs[1])
     rt.cancel(refs[2])
+    # It comes behind the cancellations, and does not wait for the others.
+    rt.get(actor.__ray_ready__.options(concurrency_group="spare").remote())
     note(gate)
     rt.get(blocked)
     for ref in refs[1:3]:

@@ -366,8 +366,7 @@ class SocketLink:
     def close(self) -> None:
         """Disconnect and end the background thread."""
         self._closing = True
-        if not self.lost:
-            self.lost = "the runtime was shut down"
+        self.lost = self._node.lost = "the runtime was shut down"
         with contextlib.suppress(OSError):
             os.write(self._wake_w, b"x")
         with contextlib.suppress(OSError):

@@ -227,7 +227,7 @@ class Node:
                 stimuli += got
         stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n), task)) for n, how, task in dead]
         self.step(stimuli)
-        for number, _ in dead:
+        for number, *_ in dead:
             with contextlib.suppress(OSError):  # where an actor accepted channels
                 os.unlink(config.channel_path(self.boot.session_dir, number))
         for connection in connections:

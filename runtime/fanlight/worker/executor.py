@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fanlight.worker.channels import Callers
 
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
+_SLOW = 0.002  # seconds
 _BATCH = 32
 _LABEL = 100  # characters of an actor's repr in front of what it prints
 _PHASE = 0.0002  # seconds of reading arguments or storing results that are worth reporting
@@ -73,6 +74,7 @@ class Executor:
         self.cancelled: set[bytes] = set()
         self.exiting = ""
         self._draining = False
+        self._was_slow = False  # what ran last took long
         self.running: bytes = b""  # the task that the main thread runs
         self.in_user_code = False
         self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
@@ -211,6 +213,9 @@ class Executor:
                     self._forget_cancelled()
                 link.wait(lambda: queue or self.exiting)
                 continue
+            if self._was_slow:  # what came meanwhile may cancel the next one
+                self._was_slow = False
+                link.wait(lambda: False, 0)
             try:
                 execute = queue.popleft()
             except IndexError:
@@ -280,6 +285,7 @@ class Executor:
 
     def _report(self, execute: Any, done: m.Done, main: bool) -> None:
         done.started = time.time() - done.duration
+        self._was_slow = done.duration > _SLOW
         self._end_output(execute.task)
         if type(execute) is DirectCall:
             assert self.callers is not None
