@@ -222,14 +222,15 @@ class Channels:
         core = self.core
         spec = core.clients[peer].specs.get(x.spec)
         task = core.tasks.table.get(x.task)
-        if spec is None or (task is not None and (not task.direct or task.client != peer)):
+        if task is not None and (not task.direct or task.client != peer):
             raise model.ProtocolViolation("a lost call that was none")
         for oid in x.held:
             if ids.task_of(oid) == x.task and oid not in core.objects.table:
-                core.objects.create(oid, peer, spec.group)
+                core.objects.create(oid, peer, spec.group if spec is not None else None)
         actor = core.actors.table.get(x.actor)
-        if actor is None:
-            core.objects.fail(x.held, core.actors.unknown())
+        if actor is None or spec is None:
+            failure = core.actors.unknown() if actor is None else self._failure(actor, None)
+            core.objects.fail(x.held, failure)
             return
         if task is None and x.task in actor.ended_calls:  # counted as failed already
             actor.ended_calls.discard(x.task)
