@@ -52,11 +52,13 @@ if TYPE_CHECKING:
         wait,
     )
     from fanlight.generators import DynamicObjectRefGenerator, ObjectRefGenerator
+    from fanlight.logging_config import LoggingConfig
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.trace import timeline
 
 _HOME = {
+    "LoggingConfig": "logging_config",
     "ActorHandle": "actor",
     "DynamicObjectRefGenerator": "generators",
     "ObjectRef": "refs",
@@ -149,6 +151,7 @@ def unload_ipython_extension(ipython: Any) -> None:
 __all__ = [
     "ActorHandle",
     "DynamicObjectRefGenerator",
+    "LoggingConfig",
     "ObjectRef",
     "ObjectRefGenerator",
     "__version__",

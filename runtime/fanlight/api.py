@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -14,6 +15,7 @@ from fanlight.actor import ActorClass, ActorHandle, check_session
 from fanlight.client.waiting import Rest
 from fanlight.generators import ObjectRefGenerator
 from fanlight.labels import check_labels
+from fanlight.logging_config import LoggingConfig
 from fanlight.refs import ObjectRef
 from fanlight.remote_function import RemoteFunction
 
@@ -61,6 +63,9 @@ class Context:
         shutdown()
 
     def __getitem__(self, key: str) -> Any:
+        warnings.warn(
+            f"Use .address_info[{key!r}] of what init() returns.", DeprecationWarning, stacklevel=2
+        )
         return self.address_info[key]
 
     def __repr__(self) -> str:
@@ -82,6 +87,7 @@ def init(
     log_to_driver: bool = True,
     logging_level: int | str | None = None,
     runtime_env: dict[str, Any] | None = None,
+    logging_config: LoggingConfig | None = None,
     **others: Any,
 ) -> Context:
     """Start a runtime, or attach to one.
@@ -102,6 +108,7 @@ def init(
         ignore_reinit_error: a second ``init`` is no error.
         log_to_driver: show what tasks print.
         logging_level: level of the logger "fanlight".
+        logging_config: how ``logging`` looks in the driver and its workers, a ``LoggingConfig``.
         runtime_env: what workers of this driver's tasks and actors are given: a dict, see
             :mod:`fanlight.runtime_env`.
 
@@ -144,6 +151,15 @@ def init(
         from fanlight import runtime_env as environments
 
         environments.check(runtime_env)
+    if logging_config is not None:
+        if not isinstance(logging_config, LoggingConfig):
+            kind = type(logging_config).__name__
+            raise TypeError(f"logging_config must be a LoggingConfig, not a {kind}.")
+        if address not in (None, "local"):
+            raise errors.UnsupportedError(
+                "engine='local' cannot honour init(logging_config=) when it attaches to a runtime: "
+                "its workers log as the driver that started it wants."
+            )
     if logging_level is not None:
         _log.setLevel(logging_level)
     session = sessions.start(
@@ -158,6 +174,7 @@ def init(
         name=name,
         log_to_driver=log_to_driver,
         runtime_env=runtime_env,
+        logging_config=logging_config,
     )
     return Context(session)
 

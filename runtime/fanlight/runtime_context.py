@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import pickle
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fanlight import context
 from fanlight import session as sessions
 
+T = TypeVar("T")
 _log = logging.getLogger("fanlight")
 
 
@@ -84,6 +87,32 @@ class RuntimeContext:
         found = self._session.engine.query("describe_actor", id=running.actor_id.hex())
         methods, traits = pickle.loads(found["methods"])
         return rebuild_handle(found["actor"], found["class_name"], methods, traits, True)
+
+    @property
+    def job_id(self) -> str:
+        """Deprecated, as are the next ones: use ``get_job_id()``."""
+        return self._old("job_id", self.get_job_id)
+
+    @property
+    def node_id(self) -> str:
+        return self._old("node_id", self.get_node_id)
+
+    @property
+    def worker_id(self) -> str:
+        return self._old("worker_id", self.get_worker_id)
+
+    @property
+    def task_id(self) -> str | None:
+        return self._old("task_id", self.get_task_id)
+
+    @property
+    def actor_id(self) -> str | None:
+        return self._old("actor_id", self.get_actor_id)
+
+    @staticmethod
+    def _old(name: str, now: Callable[[], T]) -> T:
+        warnings.warn(f"Use get_{name}() instead of .{name}.", DeprecationWarning, stacklevel=3)
+        return now()
 
     @property
     def namespace(self) -> str:

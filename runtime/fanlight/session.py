@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fanlight import events
     from fanlight.client.client import Client
     from fanlight.engines.base import Subscription
+    from fanlight.logging_config import LoggingConfig
     from fanlight.node.boot import BootConfig
     from fanlight.observe.discover import ConnectionInfo
     from fanlight.observe.gpu import Gpu
@@ -67,6 +68,22 @@ class Session:
         self.info: dict[str, Any] = engine.info
         self.worker_id = b""
         self._job = 0
+        self._undo_logging: Callable[[], None] = lambda: None
+
+    def set_logging(self, config: LoggingConfig) -> None:
+        """Have the root logger of this process as ``init(logging_config=)`` wants it."""
+        from fanlight.logging_config import apply
+
+        def facts() -> dict[str, str]:
+            running = context.current.get()
+            job = running.job if running is not None else self._job
+            return {
+                "job_id": int(job).to_bytes(4, "little").hex() if job else "",
+                "worker_id": (self.worker_id or self.client.id.ljust(28, b"\0")).hex(),
+                "node_id": str(self.info["node_id"]),
+            }
+
+        self._undo_logging = apply(config, facts)
 
     @property
     def engine_name(self) -> str:
@@ -208,6 +225,7 @@ def start(
     name: str = "",
     log_to_driver: bool = True,
     runtime_env: dict[str, Any] | None = None,
+    logging_config: LoggingConfig | None = None,
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
     global _current
@@ -218,7 +236,9 @@ def start(
             stop()  # the node died: clear up what is left of that session
         log = DriverLog()
         totals = _totals(num_cpus, num_gpus, resources)
-        made = _make_engine(address, engine, totals, labels or {}, object_store_memory, name)
+        made = _make_engine(
+            address, engine, totals, labels or {}, object_store_memory, name, logging_config
+        )
         session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
         if runtime_env:
@@ -231,6 +251,8 @@ def start(
         session.client.on_notice = session.on_notice
         if not any(os.environ.get(f"{x}_IGNORE_UNHANDLED_ERRORS") == "1" for x in _PREFIXES):
             session.client.unhandled.report = session.on_unhandled
+        if logging_config is not None:
+            session.set_logging(logging_config)
         refs.dropped.clear()
         refs.attach(session.client)
         _current = session
@@ -291,8 +313,11 @@ def _make_engine(
     labels: dict[str, str],
     capacity: int | None,
     name: str,
+    logging_config: LoggingConfig | None,
 ) -> Any:
-    info = {"pid": str(os.getpid()), "kernel_id": kernel_id()}
+    info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
+    if logging_config is not None:
+        info["logging"] = json.dumps(vars(logging_config))  # for the workers
     tokens = _gpu_tokens(_gpus()) if "GPU" in totals else []
     if engine == "inproc":
         from fanlight.engines.inproc import InprocEngine
@@ -330,6 +355,11 @@ def _make_engine(
     return LocalEngine.attach(found[0], info)
 
 
+def _entrypoint() -> str:
+    """The command line of this process, for people."""
+    return " ".join(sys.argv)[:500]
+
+
 def kernel_id() -> str:
     """The id of the Jupyter kernel that this process is, "" if it is none."""
     ipykernel = sys.modules.get("ipykernel.kernelapp")
@@ -353,6 +383,7 @@ def stop() -> None:
             session.engine.close()
         finally:
             session.client.unhandled.report = None
+            session._undo_logging()
             session.log.close()
 
 
@@ -383,6 +414,11 @@ def attach_worker(client: Client, boot: BootConfig, worker_id: bytes) -> None:
     _current = Session(WorkerEngine(), "", "worker")
     _current.worker_id = worker_id
     refs.attach(client)
+    chosen = boot.driver_info.get("logging")
+    if chosen:
+        from fanlight.logging_config import LoggingConfig
+
+        _current.set_logging(LoggingConfig(**json.loads(chosen)))
     logging.lastResort = logging.StreamHandler(sys.stderr)
     logging.lastResort.setLevel(logging.WARNING)
 

@@ -24,7 +24,8 @@ def test_defaults_and_the_context(fresh):
         assert cpus >= 1 and cpus == int(cpus)
         info = context.address_info
         assert {"node_ip_address", "session_dir", "node_id", "address", "webui_url"} <= info.keys()
-        assert context["node_id"] == info["node_id"]
+        with pytest.warns(DeprecationWarning):
+            assert context["node_id"] == info["node_id"]
         assert context.python_version.split(".")[0] == "3"
         assert hasattr(context, "dashboard_url")
     assert not fresh.fanlight.is_initialized()

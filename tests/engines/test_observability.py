@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 import sys
 
 import pytest
 
-from tests.engines.support import DEADLINE, line, needs
+from tests.engines.support import DEADLINE, line, needs, poll
 
 
 @pytest.fixture
@@ -217,9 +219,122 @@ def test_an_actor_that_has_a_repr_is_shown_by_it(rt, shown):
             return f"Named({self.name})\nand more"
 
         def speak(self):
-            print("it speaks")
+            print("this is", self.name)
 
     rt.get(Named.remote("Ann").speak.remote())
-    assert shown(r"\(Named\(Ann\) pid=\d+\).* it speaks$")
+    assert shown(r"\(Named\(Ann\) pid=\d+\).* this is Ann$")
     rt.get(Named.remote("bad").speak.remote())
-    assert shown(r"\(<.*Named object at .*> pid=\d+\).* it speaks$")
+    assert shown(r"\(<.*Named object at .*> pid=\d+\).* this is bad$")
+
+
+@line("OBS.6")
+def test_older_names_in_the_context(rt):
+    context = rt.get_runtime_context()
+    for name in ("job_id", "node_id", "worker_id", "task_id", "actor_id"):
+        with pytest.warns(DeprecationWarning, match=f"get_{name}"):
+            assert getattr(context, name) == getattr(context, f"get_{name}")()
+
+
+@line("INI.11")
+def test_what_init_returns(fresh):
+    context = fresh.init(num_cpus=1)
+    keys = {"node_ip_address", "session_dir", "node_id", "gcs_address", "address", "webui_url"}
+    assert keys <= context.address_info.keys()
+    assert context.ray_version and context.python_version.startswith("3.")
+    assert isinstance(context.dashboard_url, str)
+    with pytest.warns(DeprecationWarning):
+        assert context["node_id"] == context.address_info["node_id"]
+    with context as same:
+        assert same is context and fresh.fanlight.is_initialized()
+    assert not fresh.fanlight.is_initialized()
+    fresh.init(num_cpus=1).disconnect()
+    assert not fresh.fanlight.is_initialized()
+
+
+@line("INI.10")
+def test_questions_do_not_start_a_runtime(fresh):
+    rt = fresh.fanlight
+    for ask in (rt.nodes, rt.cluster_resources, rt.available_resources, rt.timeline):
+        with pytest.raises(rt.exceptions.RaySystemError, match=r"before ray\.init"):
+            ask()
+    assert not rt.is_initialized()
+
+
+@line("OBS.4")
+@needs("output")
+def test_logging_of_workers(rt, shown):
+    @rt.remote
+    def log():
+        import logging
+
+        logging.getLogger("mine").info("not shown")
+        logging.getLogger("mine").warning("take care")
+
+    rt.get(log.remote())
+    assert shown(r"\(log pid=\d+\).* take care$", "err")
+
+
+@line("OBS.4")
+def test_a_logging_config(fresh, capfd):
+    rt = fresh.fanlight
+    fresh.init(num_cpus=1, logging_config=rt.LoggingConfig("JSON", "INFO", ["name"]))
+
+    @rt.remote
+    class Logs:
+        def log(self):
+            import logging
+
+            logging.getLogger("mine").info("in %s", "JSON", extra={"step": 3})
+
+    actor = Logs.remote()
+    ref = actor.log.remote()
+    rt.get(ref)
+    logging.getLogger("mine").info("in the driver")
+    seen = []
+
+    def lines():
+        seen.append(capfd.readouterr().err)
+        found = re.findall(r"\{.*\}$", "".join(seen), re.MULTILINE)
+        return found if len(found) >= 2 else None
+
+    task, driver = sorted(map(json.loads, poll(lines)), key=lambda x: x["message"], reverse=False)
+    assert (task["message"], task["step"], task["name"]) == ("in JSON", 3, "mine")
+    assert task["task_id"] == ref.task_id().hex() and task["actor_id"] == actor._actor_id.hex()
+    assert task["levelname"] == "INFO" and task["filename"] == "test_observability.py"
+    assert driver["message"] == "in the driver" and "task_id" not in driver
+    before = logging.getLogger().handlers[:]
+    rt.shutdown()
+    assert len(logging.getLogger().handlers) == len(before) - 1
+
+
+@line("OBS.4")
+def test_a_text_logging_config(fresh, capfd):
+    rt = fresh.fanlight
+    fresh.init(num_cpus=1, logging_config=rt.LoggingConfig(log_level="ERROR"))
+
+    @rt.remote
+    def log():
+        import logging
+
+        logging.getLogger().warning("not shown")
+        logging.getLogger().error("an error")
+
+    rt.get(log.remote())
+    seen = []
+    wanted = r"\tERROR test_observability\.py:\d+ -- an error job_id=\w{8} .*task_name=log"
+    assert poll(lambda: seen.append(capfd.readouterr().err) or re.search(wanted, "".join(seen)))
+    assert "not shown" not in "".join(seen)
+
+
+@line("OBS.4")
+def test_bad_logging_configs(fresh):
+    rt = fresh.fanlight
+    for bad in ({"encoding": "XML"}, {"log_level": "LOUD"}, {"log_level": True},
+                {"additional_log_standard_attrs": ["colour"]}):  # fmt: skip
+        with pytest.raises(ValueError):
+            rt.LoggingConfig(**bad)
+    with pytest.raises(TypeError, match="LoggingConfig"):
+        fresh.init(logging_config={"encoding": "JSON"})
+    with pytest.raises(rt.errors.UnsupportedError, match="logging_config"):
+        rt.init(address="auto", logging_config=rt.LoggingConfig())
+    assert not rt.is_initialized()
