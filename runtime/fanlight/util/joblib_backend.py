@@ -63,6 +63,7 @@ class FanlightBackend(AutoBatchingMixin, ParallelBackendBase):
         self._most = self._bound = 1
         self._tasks: dict[str, Any] = {}  # by the name that people see
         self._shared: dict[int, tuple[Any, _Shared]] = {}
+        self._prompt: Any = None  # the link that was asked to be prompt
         self._caller: ThreadPoolExecutor | None = None
 
     # --- for joblib --------------------------------------------------------------------------
@@ -88,7 +89,17 @@ class FanlightBackend(AutoBatchingMixin, ParallelBackendBase):
         self._bound = self._most if self._most < cpus or "num_cpus" in self._options else 1 << 30
         self.parallel = parallel
         self._caller = ThreadPoolExecutor(1, "fanlight-joblib")
+        self._be_prompt(True)
         return self._most
+
+    def _be_prompt(self, on: bool) -> None:
+        """joblib looks for results every 10 ms: they are to be read as they come meanwhile."""
+        if on and self._prompt is None:
+            self._prompt = sessions.ensure().client.link
+            self._prompt.prompt(True)
+        elif not on and self._prompt is not None:
+            link, self._prompt = self._prompt, None
+            link.prompt(False)
 
     def submit(self, func: Any, callback: Any = None) -> _Job:
         """Start a batch, or keep it until there are fewer than ``n_jobs``."""
@@ -126,6 +137,7 @@ class FanlightBackend(AutoBatchingMixin, ParallelBackendBase):
         caller, self._caller = self._caller, None
         if caller is not None:
             caller.shutdown(wait=False)
+        self._be_prompt(False)
         super().terminate()
 
     @contextlib.contextmanager
