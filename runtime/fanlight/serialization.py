@@ -341,7 +341,8 @@ def loads(data: bytes | memoryview, outer: bytes = b"") -> Any:
     buffers = []
     for offset, size in _ENTRY.iter_unpack(view[_HEAD.size : _HEAD.size + _ENTRY.size * count]):
         if size & _OWN:
-            buffers.append(whole[offset : offset + (size ^ _OWN)])
+            part = whole[offset : offset + (size ^ _OWN)]
+            buffers.append(memoryview(bytearray(part)) if part.readonly else part)
         else:
             buffers.append(view[offset : offset + size])
     pickled = view[start : start + length]

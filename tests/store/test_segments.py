@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import pickle
 import threading
 from collections import Counter
 from pathlib import Path
@@ -397,3 +398,53 @@ def test_no_descriptor_of_the_process_is_kept(store: Store) -> None:
     del values
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- pages of one's own --------------------------------------------------------------------------
+
+
+class Writable:
+    """Wants to be written to by whoever reads it, as a tensor does."""
+
+    def __init__(self, data: object) -> None:
+        self.data = data
+
+    def __reduce__(self) -> object:
+        return Writable, (serialization.own_pages(pickle.PickleBuffer(self.data)),)  # type: ignore[arg-type]
+
+    @property
+    def view(self) -> memoryview:
+        return memoryview(self.data)  # type: ignore[arg-type]
+
+
+def test_what_wants_pages_of_its_own_gets_them(store: Store) -> None:
+    name = store.write([Writable(bytearray(200_000)), array(1)])
+    shared = store.reader.view(name)
+    assert serialization.wants_own_pages(shared)
+    assert not serialization.wants_own_pages(memoryview(serialization.dumps(array(1)).to_bytes()))
+    (one, plain), (other, _) = (serialization.loads(store.reader.own_view(name)) for _ in range(2))
+    one.view[5] = 7
+    assert one.view[5] == 7 and other.view[5] == 0
+    assert not plain.flags.writeable and plain[0] == 1.0
+    third = serialization.loads(shared)[0]  # from memory that is read-only: a copy
+    third.view[6] = 8
+    assert (third.view[5], other.view[6], shared.readonly) == (0, 0, True)
+    assert np.shares_memory(np.frombuffer(shared, "u1"), serialization.loads(shared)[1])
+
+
+def test_a_private_mapping_keeps_the_descriptor(store: Store) -> None:
+    name = store.write(Writable(bytearray(200_000)))
+    for _ in range(3):
+        store.reader.got(name)
+        value = serialization.loads(store.reader.own_view(name))
+        second = serialization.loads(store.reader.own_view(name))
+        store.reader.done(name)
+        assert not store.returned()
+        del value
+        assert not store.returned()
+        kept, second = second.view[10:20], None
+        assert not store.returned()
+        assert store.reader._own
+        del kept
+        assert store.returned() == {name: 1}
+        assert not store.reader._own
