@@ -487,9 +487,12 @@ def finish_everything(node: SimulatedNode) -> None:
             node.settle()
             continue
         for task in stuck:
-            where, spec = task.spec.where or m.Where(), task.spec.spec
-            could = core.placement.pool_for(where, spec.resources, spec.placement_cpu)
+            spec = task.spec.spec
+            could = core.scheduler.pool_for(
+                task, task.spec.where, spec.resources, spec.placement_cpu
+            )
             assert not could, node.waiting()
+            assert core.scheduler.patience.kept is None, "kept, and nothing runs"
         if stuck[0].actor is not None:
             node.post([(0, m.KillActor(stuck[0].actor.id))])
         else:

@@ -138,7 +138,9 @@ class _Check:
         assert groups.names == named, "names and placement groups do not match"
         oldest = next(iter(groups.pending.values()), None)
         if oldest is not None and not groups.never(oldest):
-            fits = len(oldest.demands) == 1 and core.pool.fits(oldest.demands[0])
+            fits = len(oldest.demands) == 1 and core.scheduler.pool_for(
+                oldest, None, oldest.demands[0]
+            )
             self.that(not fits, oldest.id, "could be reserved")
         for task in core.tasks.table.values():
             waits = task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES)
@@ -152,10 +154,9 @@ class _Check:
         assert len(scheduler.turn) == len(waiting), "a queue has its turn twice, or not at all"
         for queue in waiting:
             assert queue in scheduler.turn, f"queue {queue.key} has tasks and never its turn"
-            where = queue.where or m.Where()
             assert core.environments.ready(queue.env), f"{queue.key}: its environment is not ready"
             idle = any(w.env == queue.env for w in scheduler.idle)
-            assert not (idle and core.placement.pool_for(where, queue.demand)), (
+            assert not (idle and scheduler.pool_for(queue, queue.where, queue.demand)), (
                 f"{queue.tasks[0].name} could run on an idle worker"
             )
         for key, queue in scheduler.queues.items():
@@ -168,9 +169,7 @@ class _Check:
                 self.that(core.workers.get(worker.number) is worker, worker.id, "leased, but gone")
         for task in scheduler.creations:
             spec = task.spec.spec
-            could = core.placement.pool_for(
-                task.spec.where or m.Where(), spec.resources, spec.placement_cpu
-            )
+            could = scheduler.pool_for(task, task.spec.where, spec.resources, spec.placement_cpu)
             idle = any(w.env == spec.env for w in scheduler.idle)
             self.that(not (could and idle), task.id, "could be placed on an idle worker")
 

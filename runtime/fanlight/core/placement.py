@@ -121,10 +121,18 @@ class Placement:
 
     def reserve(self) -> None:
         """Give pending groups what they ask for, the oldest first; called in every step."""
+        patience = self.core.scheduler.patience
+        refused = False
         for group in list(self.pending.values()):
+            if self.never(group):
+                continue
             bundles = self._bundles(group)
             if bundles is None:
+                if not refused:  # the oldest stands for all
+                    patience.refused(group, self.core.pool, group.total())
+                    refused = True
                 continue
+            patience.granted(group, self.core.pool, group.total())
             group.bundles = bundles
             del self.pending[group.id]
             self.move(group, G_CREATED, "reserved")
@@ -135,9 +143,9 @@ class Placement:
 
     def _bundles(self, group: PlacementGroup) -> list[Pool] | None:
         """Reserve all bundles in the node's pool; None, and nothing reserved, if one does not fit."""
-        if self.never(group):
-            return None
         pool = self.core.pool
+        if not self.core.scheduler.patience.lets(group, pool, group.total()):
+            return None
         made: dict[int, Pool] = {}
         # Whole GPUs before parts of one: the parts can use what is left of others.
         for i in sorted(
@@ -285,16 +293,6 @@ class Placement:
         else:
             self.core.actors.displace(task.actor, text, "actor_unschedulable")
         return True
-
-    def pool_for(self, where: m.Where, demand: dict[str, int], cpu: int = 0) -> Pool | None:
-        """A pool from which ``demand`` can be taken now; None while there is none.
-
-        ``cpu`` must exist in it, though it is not taken (actors that hold no CPU).
-        """
-        for pool in self.pools(where):
-            if pool.fits(demand) and pool.total.get("CPU", 0) >= cpu:
-                return pool
-        return None
 
     def pools(self, where: m.Where) -> list[Pool]:
         """The pools that work of this kind may take from, full or not."""

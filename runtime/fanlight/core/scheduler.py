@@ -2,21 +2,25 @@
 
 Ready tasks stand in queues, one for each *shape* (the resources they ask for) and client. A worker
 is leased to one shape at a time: it holds the shape's resources once, and runs tasks of that shape
-one after the other. Functions that are known to be quick are handed out several at a time, so that
-the worker need not wait for the node between them; what was handed out too early comes back when a
-task blocks or turns out slow.
+one after the other. Functions that are known to be quick are handed out several at a time
+(:mod:`fanlight.core.ahead`), so that the worker need not wait for the node between them; what was
+handed out too early comes back when a task blocks or turns out slow.
 
-Queues take turns, so that neither a client nor a shape starves another.
+Queues take turns: first drivers, then the queues of each. What asks for so much that others would
+overtake it for ever is helped by :mod:`fanlight.core.fairness`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fanlight import config
 from fanlight import messages as m
+from fanlight.core.ahead import Ahead
 from fanlight.core.effects import KillWorker, SpawnWorker
+from fanlight.core.fairness import Patience
 from fanlight.core.model import (
     PENDING_RESOURCES,
     RUNNING,
@@ -34,11 +38,9 @@ from fanlight.core.model import (
 )
 
 if TYPE_CHECKING:
+    from fanlight.core.fairness import Waiter
     from fanlight.core.machine import Core
     from fanlight.core.resources import Pool
-
-_ANYWHERE = m.Where()
-
 
 _ACTORS_AHEAD = 32  # constructors that a step passes by because they lack a process
 
@@ -46,7 +48,7 @@ _ACTORS_AHEAD = 32  # constructors that a step passes by because they lack a pro
 class Queue:
     """Ready tasks of one shape and client, oldest first."""
 
-    __slots__ = ("demand", "env", "key", "tasks", "where", "workers")
+    __slots__ = ("demand", "env", "job", "key", "tasks", "where", "workers")
 
     def __init__(self, key: tuple[object, int], spec: Spec) -> None:
         self.key = key
@@ -55,6 +57,12 @@ class Queue:
         self.where = spec.where
         self.tasks: deque[Task] = deque()
         self.workers: dict[Worker, None] = {}  # leased to it, in order
+        self.job = 0  # whose it is
+
+    @property
+    def average(self) -> float:
+        """Seconds that its next task will take; -1 if that is not known. There is one."""
+        return self.tasks[0].spec.group.average
 
 
 class Scheduler:
@@ -63,6 +71,8 @@ class Scheduler:
         self.queues: dict[tuple[object, int], Queue] = {}
         self.turn: deque[Queue] = deque()  # queues that have tasks, next one first
         self.creations: deque[Task] = deque()  # actors to place
+        self.patience = Patience(core)
+        self.ahead = Ahead(core, self)
         self.idle: list[Worker] = []
         self.starting: Counter[str] = Counter()  # processes by runtime environment
         self.pool_size = pool_size
@@ -105,6 +115,7 @@ class Scheduler:
         queue = self._queue_of(task)
         if not queue.tasks:
             self.turn.append(queue)
+        queue.job = task.job
         if front:
             queue.tasks.appendleft(task)
         else:
@@ -145,38 +156,69 @@ class Scheduler:
 
     def run(self) -> None:
         """Give work to whoever can take it; called at the end of every step."""
-        if self.core.placement.pending:
-            self.core.placement.reserve()
-        if self.creations:
-            self._place_actors()
+        patience = self.patience
+        if patience.waits or patience.kept:
+            patience.review()
+        if self._hand_out() and self.core.now >= self.retry_at:
+            for env, count in self._wanted().items():
+                self._start_workers(env, count)
+        self.ahead.hand_out()
+        patience.end_of_step()
+
+    def _hand_out(self) -> bool:
+        """True if a queue could run something now if there were a process for it."""
+        while True:
+            kept = self.patience.kept
+            if self.core.placement.pending:
+                self.core.placement.reserve()
+            if self.creations:
+                self._place_actors()
+            lacking = self._give_turns()
+            if kept is None or (self.patience.kept is kept and not self.patience.forget()):
+                return lacking
+            # What was kept for one is no longer: there may be something left for others.
+
+    def _give_turns(self) -> bool:
         turn = self.turn
         stuck = 0
         lacking = False  # a queue could run something if there were a process for it
         self.crowded = False
+        others = self.patience.waits or self.creations or self.core.placement.pending
+        alone = len(turn) == 1 and not others
         while stuck < len(turn):
             queue = turn[0]
-            pool = self._pool_for(queue)
+            pool = self.pool_for(queue, queue.where, queue.demand)
             if pool is None:
+                if not alone:
+                    self.refused(queue, queue.where, queue.demand)
                 stuck += 1
                 turn.rotate(-1)
                 continue
             worker = self.idle_of(queue.env)
             if worker is None:
                 lacking = True
+                self.patience.delayed(queue)
                 stuck += 1
                 turn.rotate(-1)
                 continue
             stuck = 0
             self._lease(worker, queue, pool)
+            turn.popleft()
+            if turn:
+                self._next_job(queue.job)
             if queue.tasks:
-                turn.rotate(-1)  # the next queue has its turn
-            else:
-                turn.popleft()
-        if lacking and self.core.now >= self.retry_at:
-            for env, count in self._wanted().items():
-                self._start_workers(env, count)
-        if turn:
-            self._prefetch()
+                turn.append(queue)
+        return lacking
+
+    def _next_job(self, job: int) -> None:
+        """The next turn is another driver's, however many queues this one's work has."""
+        turn = self.turn
+        if turn[0].job == job:
+            for i, queue in enumerate(turn):
+                if queue.job != job:
+                    del turn[i]
+                    turn.appendleft(queue)
+                    return
 
     def _wanted(self) -> Counter[str]:
         """How many tasks could run now if there were a process for each, by runtime environment.
@@ -186,7 +228,7 @@ class Scheduler:
         wanted: Counter[str] = Counter()
         left: dict[Pool, dict[str, int]] = {}
         for queue in self.turn:
-            pool = self._pool_for(queue)
+            pool = self.pool_for(queue, queue.where, queue.demand)
             if pool is not None:
                 free = left.setdefault(pool, dict(pool.available))
                 count = min(len(queue.tasks), _room(free, queue.demand))
@@ -203,12 +245,33 @@ class Scheduler:
                 return idle.pop(i)
         return None
 
-    def _pool_for(self, queue: Queue) -> Pool | None:
-        """The pool that the queue's next task can take from now."""
-        if queue.where is not None:
-            return self.core.placement.pool_for(queue.where, queue.demand)
-        pool = self.core.pool
-        return pool if pool.fits(queue.demand) else None
+    def pools(self, where: m.Where | None) -> Sequence[Pool]:
+        """From where work with these wishes may take, whether there is room or not."""
+        return (self.core.pool,) if where is None else self.core.placement.pools(where)
+
+    def pool_for(
+        self, who: Waiter, where: m.Where | None, demand: dict[str, int], cpu: int = 0
+    ) -> Pool | None:
+        """A pool from which ``demand`` can be taken now; None while there is none.
+
+        ``cpu`` must exist in it, though it is not taken (actors that hold no CPU).
+        """
+        for pool in self.pools(where):
+            if (
+                pool.fits(demand)
+                and (not cpu or pool.total.get("CPU", 0) >= cpu)
+                and (self.patience.kept is None or self.patience.lets(who, pool, demand))
+            ):
+                return pool
+        return None
+
+    def refused(self, who: Waiter, where: m.Where | None, demand: dict[str, int]) -> bool:
+        """It is its turn, and there is no pool for it now. False if there never will be."""
+        for pool in self.pools(where):
+            if pool.feasible(demand):
+                self.patience.refused(who, pool, demand)
+                return True
+        return False
 
     def _start_workers(self, env: str, wanted: int) -> None:
         workers = self.core.workers.values()
@@ -242,6 +305,8 @@ class Scheduler:
         self.core.move_worker(worker, W_BUSY, "leased")
         worker.queue.append(task)
         self.hand(worker, task, running=True)
+        self.patience.granted(queue, pool, queue.demand)
+        self.ahead.fresh.append(worker)
 
     def hand(self, worker: Worker, task: Task, running: bool) -> None:
         """Send one task to a worker, which runs it now or behind others."""
@@ -277,35 +342,6 @@ class Scheduler:
                 after,
             )
         )  # fmt: skip
-
-    def _prefetch(self) -> None:
-        """Hand quick tasks to busy workers ahead of time. Only while one queue waits: with more,
-        leases end early so that every queue gets its turn."""
-        if len(self.turn) != 1:
-            return
-        queue = self.turn[0]
-        tasks = queue.tasks
-        head = tasks[0]
-        average = head.spec.group.average
-        if not 0 <= average < config.PREFETCH_SECONDS or not queue.workers:
-            return
-        depth = min(config.PREFETCH_LIMIT, 1 + int(config.PREFETCH_SECONDS / max(average, 1e-6)))
-        share = -(-len(tasks) // len(queue.workers))
-        for worker in queue.workers:
-            have = len(worker.queue)
-            if worker.state != W_BUSY or have * 2 > depth or worker.reclaimed:
-                continue
-            if worker.retiring or worker.peer not in self.core.clients:
-                continue
-            for _ in range(min(depth - have, share)):
-                if not tasks or tasks[0].solo or tasks[0].spec.group.average < 0:
-                    break
-                task = tasks.popleft()
-                worker.queue.append(task)
-                self.hand(worker, task, running=False)
-                self.handed_ahead = True
-        if not tasks:
-            self.turn.popleft()
 
     # --- coming back -------------------------------------------------------------------------
 
@@ -413,17 +449,21 @@ class Scheduler:
         self.creations = deque()
         lacking: Counter[str] = Counter()
         passed = 0
+        refused = False
         while waiting and passed < _ACTORS_AHEAD:  # of thousands, the first ones are enough
             task = waiting.popleft()
             spec = task.spec.spec
-            pool = self.core.placement.pool_for(
-                task.spec.where or _ANYWHERE, spec.resources, spec.placement_cpu
-            )
+            where = task.spec.where
+            pool = self.pool_for(task, where, spec.resources, spec.placement_cpu)
             if pool is None:
+                if not refused:  # the oldest stands for all
+                    refused = self.refused(task, where, spec.resources)
                 self.creations.append(task)
             elif (worker := self.idle_of(spec.env)) is not None:
                 self.core.actors.place(task, worker, pool)
+                self.patience.granted(task, pool, spec.resources)
             else:
+                self.patience.delayed(task)
                 self.creations.append(task)
                 lacking[spec.env] += 1
                 passed += 1
