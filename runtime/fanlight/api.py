@@ -87,7 +87,7 @@ def init(
     log_to_driver: bool = True,
     logging_level: int | str | None = None,
     runtime_env: dict[str, Any] | None = None,
-    logging_config: LoggingConfig | None = None,
+    logging_config: Any = None,
     **others: Any,
 ) -> Context:
     """Start a runtime, or attach to one.

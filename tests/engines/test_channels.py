@@ -429,3 +429,19 @@ def test_results_nobody_wants_leave_nothing(rt, Recorder, direct):
         return not any(sets) and query("store")["objects"] <= 2
 
     assert poll(settled), query("store")
+
+
+@line("RET.8")
+def test_a_generator_method_with_a_fixed_number_of_returns(rt, direct):
+    @rt.remote
+    class Short:
+        def two(self):
+            yield "first"
+            yield "second"
+
+    actor = Short.remote()
+    direct(actor)
+    first, second, third = actor.two.options(num_returns=3).remote()
+    assert rt.get([first, second]) == ["first", "second"]
+    with raises_task_error(rt, ValueError):
+        rt.get(third)

@@ -196,10 +196,6 @@ class Core:
         effects, self.effects = self.effects, Effects()
         return effects
 
-    def _tick(self, _peer: int, _: Tick) -> None:
-        self.scheduler.tick()
-        self.channels.tick()
-
     # --- connections -------------------------------------------------------------------------
 
     def _connected(self, peer: int, x: Connected) -> None:
@@ -423,6 +419,7 @@ class Core:
     def _tick(self, _peer: int, _tick: Tick) -> None:
         self.environments.tick()
         self.scheduler.tick()
+        self.channels.tick()
         self.starved.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:

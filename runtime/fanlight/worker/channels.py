@@ -220,14 +220,14 @@ class Callers:
         if not done.ok:
             if not values:
                 return  # the actor ends; its callers will ask the node why
-            error = values[0]
-            values = [
-                m.Value(
-                    ids.object_id(call.task, i), error.kind, error.data, error.size,
-                    error.contained,
-                )
-                for i in range(call.known.num_returns)
-            ]  # fmt: skip
+            error, *there = values  # those that have a value all the same come after it
+            have = {value.oid for value in there}
+            oids = [ids.object_id(call.task, i) for i in range(call.known.num_returns)]
+            values = there + [
+                m.Value(oid, error.kind, error.data, error.size, error.contained)
+                for oid in oids
+                if oid not in have
+            ]
             state = 3 if done.error.startswith("TaskCancelledError") else 2
         if any(v.kind == m.STORED or v.contained for v in values):
             self._client.link.send([m.Deliver(call.number, values)])

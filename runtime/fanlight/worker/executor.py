@@ -313,7 +313,7 @@ class Executor:
 
     # --- one task ----------------------------------------------------------------------------
 
-    def _context(self, execute: m.Execute, spec: m.TaskSpec) -> context.TaskContext:
+    def _context(self, execute: Any, spec: m.TaskSpec) -> context.TaskContext:
         task = context.TaskContext(execute.task, spec.name, spec.origin)
         task.attempt = execute.attempt
         task.job = execute.job
@@ -330,7 +330,7 @@ class Executor:
             task.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
         return task
 
-    def run(self, execute: m.Execute, spec: m.TaskSpec, main: bool = False) -> None:
+    def run(self, execute: Any, spec: m.TaskSpec, main: bool = False) -> None:
         """Run one task or method in this thread and report its end."""
         task = self._active.get(execute.task) or self._context(execute, spec)
         if not main and self.actor is not None and not self.actor.begins():
@@ -393,9 +393,7 @@ class Executor:
             del self._active[execute.task]
             context.current.reset(token)
 
-    async def _run_async(
-        self, execute: m.Execute, spec: m.TaskSpec, slots: asyncio.Semaphore
-    ) -> None:
+    async def _run_async(self, execute: Any, spec: m.TaskSpec, slots: asyncio.Semaphore) -> None:
         """One method of an async actor, on its loop."""
         if spec.num_returns == m.STREAMING:
             await generators.Production(self, execute, spec).run_async(slots)
