@@ -47,6 +47,7 @@ class Channels:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.lost: dict[bytes, Task] = {}  # lost calls of actors that seem to be alive
+        self.called: dict[int, dict[bytes, None]] = {}  # actors that know a caller, by peer
 
     # --- introductions -----------------------------------------------------------------------
 
@@ -97,6 +98,7 @@ class Channels:
         caller = actor.callers.get(peer)
         if caller is None:
             caller = actor.callers[peer] = Caller()
+            self.called.setdefault(peer, {})[actor.id] = None
         return caller
 
     def accepted(self, actor: Actor, peer: int) -> None:
@@ -114,8 +116,15 @@ class Channels:
                 self.core.effects.out[task.client].append(m.Idle(actor.id, caller.accepted))
 
     def client_gone(self, peer: int) -> None:
-        for actor in self.core.actors.table.values():
-            actor.callers.pop(peer, None)
+        for actor_id in self.called.pop(peer, ()):
+            self.core.actors.table[actor_id].callers.pop(peer, None)
+
+    def actor_gone(self, actor: Actor) -> None:
+        """A dead actor is forgotten."""
+        for peer in actor.callers:
+            self.called[peer].pop(actor.id)
+            if not self.called[peer]:
+                del self.called[peer]
 
     # --- what was called ---------------------------------------------------------------------
 

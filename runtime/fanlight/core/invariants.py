@@ -348,6 +348,11 @@ class _Check:
     def actors(self) -> None:
         core = self.core
         named = {}
+        called: dict[int, dict[bytes, None]] = {}
+        for key, actor in core.actors.table.items():
+            for peer in actor.callers:
+                called.setdefault(peer, {})[key] = None
+        assert called == core.channels.called, "callers of actors are not found by their peer"
         for key, actor in core.actors.table.items():
             self.that(actor.id == key, actor.id, "stands under another id")
             if actor.state == model.A_DEAD:

@@ -504,7 +504,9 @@ class Core:
         """Keep a dead actor visible for a while, then forget it."""
         self.dead_actors.append(actor.id)
         while len(self.dead_actors) > DEAD_KEPT:
-            self.actors.table.pop(self.dead_actors.popleft(), None)
+            forgotten = self.actors.table.pop(self.dead_actors.popleft(), None)
+            if forgotten is not None:
+                self.channels.actor_gone(forgotten)
 
     def resources(self, amounts: dict[str, int]) -> dict[str, float]:
         """Resources as users see them: floats, zeros left out."""
