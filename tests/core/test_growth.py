@@ -249,3 +249,21 @@ def test_folded_groups_are_still_counted_and_observers_start_anew(monkeypatch):
     rows = driver.query("state_summary", kind="tasks")["summary"]
     assert sum(row["state_counts"]["FINISHED"] for row in rows.values()) == 30
     validate(core)
+
+
+def test_a_process_that_ends_forgets_nothing(monkeypatch):
+    """Calls of an actor that died may still be queued in its process."""
+    monkeypatch.setattr(definitions, "_LOOSE", 0)
+    node = SimulatedNode(1, prompt=False)
+    node.answer_spawn()
+    driver = node.driver()
+    actor = driver.create_actor(actor_spec())
+    driver.submit(method_spec(), actor=actor)
+    [worker] = node.busy()
+    worker.finish()
+    worker.deaf = True
+    driver.disconnect()  # forgets; the process is killed, which it has not noticed yet
+    assert node.dying
+    worker.listen()
+    assert worker.running
+    node.settle()

@@ -418,6 +418,7 @@ class Core:
 
     def _tick(self, _peer: int, _tick: Tick) -> None:
         self.environments.tick()
+        self.channels.tick()
         self.scheduler.tick()
         self.channels.tick()
         self.starved.tick()
