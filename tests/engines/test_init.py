@@ -256,3 +256,31 @@ def test_threads_of_the_driver(rt):
         thread.join()
     for k in range(4):
         assert results[k] == [2 * (k * 100 + i) for i in range(10)] * 2
+
+
+@line("INI.13")
+@needs("default")
+def test_an_attached_runtime_has_its_totals(fresh, monkeypatch):
+    fl = fresh.fanlight
+    for argument in ({"num_cpus": 1}, {"num_gpus": 1}, {"resources": {"x": 1}}):
+        with pytest.raises(ValueError, match="must not be provided"):
+            fl.init("auto", **argument)
+    monkeypatch.setenv("FANLIGHT_ADDRESS", "auto")
+    with pytest.raises(ValueError, match="must not be provided"):
+        fl.init(num_cpus=1)
+    assert not fl.is_initialized()
+
+
+@line("OBS.13")
+@needs("default")
+def test_there_is_no_dashboard_server_to_turn_off(fresh):
+    """The panel lives in JupyterLab: nothing listens on TCP, and the state API is always there."""
+    import psutil
+
+    fresh.init(num_cpus=1, include_dashboard=False)
+    node = psutil.Process(fresh.fanlight.session.current().node_pid)
+    for process in (node, *node.children(recursive=True)):
+        assert not process.net_connections("inet")
+    from fanlight.util import state
+
+    assert state.list_nodes()

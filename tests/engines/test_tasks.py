@@ -331,3 +331,26 @@ def test_one_name_two_functions(rt):
 def test_many_tasks(rt):
     square = rt.remote(lambda x: x * x)
     assert rt.get([square.remote(i) for i in range(500)]) == [i * i for i in range(500)]
+
+
+@line("TSK.22")
+def test_a_function_that_captures_too_much(rt):
+    import warnings
+
+    def of(size):
+        data = os.urandom(1 << 20) * (size >> 20)
+
+        @rt.remote
+        def f():
+            return len(data)
+
+        return f
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rt.get(of(1 << 20).remote()) == 1 << 20
+    with pytest.warns(UserWarning, match=r"large: 1\d MB.*fanlight.put"):
+        ref = of(12 << 20).remote()
+    assert rt.get(ref) == 12 << 20
+    with pytest.raises(ValueError, match="too large.*FUNCTION_SIZE_ERROR_THRESHOLD"):
+        of(100 << 20).remote()

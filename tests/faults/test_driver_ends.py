@@ -172,6 +172,49 @@ def _double(x: Any) -> Any:
     return 2 * x
 
 
+@pytest.mark.line("INI.23", "INI.27")
+def test_two_drivers_are_two_jobs(driver: Callable[..., Driver], before: leaks.Snapshot) -> None:
+    """Job ids, namespaces, definitions and output are each driver's own."""
+    script = """
+        import io
+
+        @fanlight.remote
+        def which():
+            print("printed by {name}")
+            return "{name}"
+
+        @fanlight.remote
+        class Named:
+            def whose(self):
+                return "{name}"
+
+        {init}
+        context = fanlight.get_runtime_context()
+        actor = Named.options(name="the same").remote()
+        stdout, sys.stdout = sys.stdout, io.StringIO()
+        results = fanlight.get([which.remote() for _ in range(5)])
+        assert results == ["{name}"] * 5, results
+        assert fanlight.get(fanlight.get_actor("the same").whose.remote()) == "{name}"
+        written, sys.stdout = sys.stdout.getvalue(), stdout
+        assert "printed by {name}" in written and "{other}" not in written, written
+        say("ready", context.get_job_id(), context.namespace)
+        sys.stdin.readline()
+        """
+    one = driver(script.format(name="one", other="by two", init="started(log_to_driver=True)"))
+    runtime = one.up()
+    first = one.hear("ready")
+    attach = 'fanlight.init("auto", log_to_driver=True)'
+    two = driver(script.format(name="two", other="by one", init=attach))
+    second = two.hear("ready")
+    assert (first[0], second[0]) == ("01000000", "02000000")
+    assert first[1] != second[1]
+    runtime.look()
+    for process in (two, one):
+        process.tell()
+        assert process.wait() == 0, process.output()
+    assert_gone(before, runtime)
+
+
 def test_a_second_driver_detaches(driver: Callable[..., Driver], before: leaks.Snapshot) -> None:
     """The end of an attached driver takes its work along, and nothing of the first one's."""
     first = driver("""

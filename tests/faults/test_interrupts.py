@@ -21,6 +21,7 @@ BLOCKED = {
 }
 
 
+@pytest.mark.line("GET.21")
 @pytest.mark.parametrize("call", BLOCKED)
 def test_a_blocked_call_is_interrupted(
     driver: Callable[..., Driver], before: leaks.Snapshot, call: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+import warnings
 from typing import Any
 
 from fanlight import context, errors, ids, options, serialization
@@ -54,6 +55,13 @@ class NativeEngine:
                 f"The function {name} is too large: {len(blob) / 1e6:.0f} MB pickled, with what it "
                 f"captures (FUNCTION_SIZE_ERROR_THRESHOLD is {FUNCTION_LIMIT / 1e6:.0f} MB). "
                 "Put large values with fanlight.put() and pass the ref as an argument."
+            )
+        if len(blob) > FUNCTION_WARN:
+            warnings.warn(
+                f"The function {name} is large: {len(blob) / 1e6:.0f} MB pickled, with what it "
+                "captures. Each worker gets a copy; put large values with fanlight.put() and pass "
+                "the ref as an argument.",
+                stacklevel=2,
             )
         for oid in contained:  # refs in closures are kept as long as this process
             self.client.adopt(oid)
