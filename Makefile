@@ -19,8 +19,8 @@ FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json) labext
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env install lab test test-py test-js test-ui lint format bench bench-quick build clean \
-  distclean
+.PHONY: help env install lab test test-py test-js test-ui lint format bench bench-quick build clean
+.PHONY: distclean
 
 help:  ## List the jobs
 	@awk 'BEGIN { FS = ":.*  ## " } \

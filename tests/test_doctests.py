@@ -13,6 +13,7 @@ import pytest
 import fanlight
 import fanlight_kernel
 
+OPTIONAL = {"fanlight.tensors": "torch", "fanlight.util.joblib": "joblib"}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -33,6 +34,8 @@ def modules() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_examples(name: str) -> None:
+    if name in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name])
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=OPTIONS)
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples failed"

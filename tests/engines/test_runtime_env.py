@@ -213,7 +213,7 @@ def test_who_uses_none_pays_nothing(script):
         ({"pip": 5}, TypeError, "must be a list"),
         ({"pip": "no/such/requirements.txt"}, ValueError, "not a valid path"),
         ({"pip": {"pip_check": True}}, ValueError, "needs 'packages'"),
-        ({"pip": ["a\n--index-url x"]}, ValueError, "more than one line"),
+        ({"pip": ["a\n--find-links x"]}, ValueError, "more than one line"),
         ({"config": {"setup_timeout_seconds": 0}}, ValueError, "above zero"),
         ({"config": {"setup_timeout_seconds": "1"}}, TypeError, "must be a number"),
         ({"worker_process_setup_hook": 3}, TypeError, "must be a function"),

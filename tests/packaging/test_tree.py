@@ -56,11 +56,11 @@ def test_one_version_everywhere() -> None:
 
 def test_make_help_lists_every_job() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    jobs = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    assert jobs is not None
+    jobs = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split()
+    assert jobs
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = set(re.findall(r"^  make (\S+)  +\S", done.stdout, re.MULTILINE))
-    assert listed == set(jobs[1].split()) - {"env"}
+    assert listed == set(jobs) - {"env"}
 
 
 def test_ci_entry_runs_the_tests() -> None:
