@@ -24,7 +24,7 @@ FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json) labext
 
 help:  ## List the jobs
 	@awk 'BEGIN { FS = ":.*  ## " } \
-	  /^[a-z-]+:.*  ## / { printf "  make %-11s %s\n", $$1, $$2 } \
+	  /^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 } \
 	  /^##   / { print "  " substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 lab: install  ## Open JupyterLab on the first lesson, with the panel
