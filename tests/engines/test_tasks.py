@@ -352,5 +352,5 @@ def test_a_function_that_captures_too_much(rt):
     with pytest.warns(UserWarning, match=r"large: 1\d MB.*fanlight.put"):
         ref = of(12 << 20).remote()
     assert rt.get(ref) == 12 << 20
-    with pytest.raises(ValueError, match="too large.*FUNCTION_SIZE_ERROR_THRESHOLD"):
+    with pytest.raises(ValueError, match=r"too large.*FUNCTION_SIZE_ERROR_THRESHOLD"):
         of(100 << 20).remote()
