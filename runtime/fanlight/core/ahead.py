@@ -8,6 +8,7 @@ others wait, a worker gets one portion when it is leased, and the lease ends wit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fanlight import config
@@ -24,6 +25,7 @@ class Ahead:
         self.core = core
         self.scheduler = scheduler
         self.fresh: list[Worker] = []  # leased in this step
+        self._emptied = False  # a queue gave its last task
 
     def hand_out(self) -> None:
         """Called at the end of each step."""
@@ -40,15 +42,20 @@ class Ahead:
             for queue in turn:
                 shapes.setdefault(queue.key[0], []).append(queue)
             for queues in shapes.values():
+                if not any(q.workers for q in queues):
+                    continue
                 quick = [q for q in queues if _quick(q)]
                 workers = [w for q in quick for w in q.workers if self._takes(w)]
                 if workers:
-                    rivals = len(queues) - len(quick) + self._rivals(quick[0], workers)
+                    rivals = len(queues) - len(quick)
+                    rivals += self._rivals(quick[0], workers, shapes.values())
                     if rivals:
                         workers = [w for w in workers if w in fresh]
                     self._fill(quick, workers, rivals)
-        for queue in [q for q in turn if not q.tasks]:
-            turn.remove(queue)
+        if self._emptied:
+            self._emptied = False
+            for queue in [q for q in turn if not q.tasks]:
+                turn.remove(queue)
 
     def _takes(self, worker: Worker) -> bool:
         """Whether it may be given more than it has."""
@@ -60,11 +67,11 @@ class Ahead:
             and worker.peer in self.core.clients
         )
 
-    def _rivals(self, queue: Queue, workers: list[Worker]) -> int:
-        """How many others wait for what these workers hold."""
+    def _rivals(self, queue: Queue, workers: list[Worker], shapes: Iterable[list[Queue]]) -> int:
+        """How many other shapes, actors and groups wait for what these workers hold."""
         scheduler = self.scheduler
         count = 0
-        for other in scheduler.turn:
+        for other, *_ in shapes:
             if other.key[0] != queue.key[0]:
                 count += self._competes(other.where, other.demand, queue, workers)
         for task in scheduler.creations:
@@ -127,6 +134,7 @@ class Ahead:
             self.scheduler.hand(worker, task, running=False)
             self.scheduler.handed_ahead = True
             most -= 1
+        self._emptied = self._emptied or not tasks
 
 
 def _quick(queue: Queue) -> bool:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from fanlight.core.model import Task
     from fanlight.core.placement import PlacementGroup
     from fanlight.core.resources import Pool
-    from fanlight.core.scheduler import Queue
 
-    Waiter: TypeAlias = Queue | Task | PlacementGroup
+    # A shape of tasks (whichever of its queues is next), an actor's constructor, or a group.
+    Waiter: TypeAlias = tuple[object, ...] | Task | PlacementGroup
 
 OVERTAKEN = 4  # times, until something is kept
 KEPT_SECONDS = 1.0  # at first

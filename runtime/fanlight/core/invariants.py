@@ -156,7 +156,7 @@ class _Check:
             assert queue in scheduler.turn, f"queue {queue.key} has tasks and never its turn"
             assert core.environments.ready(queue.env), f"{queue.key}: its environment is not ready"
             idle = any(w.env == queue.env for w in scheduler.idle)
-            assert not (idle and scheduler.pool_for(queue, queue.where, queue.demand)), (
+            assert not (idle and scheduler.pool_for(queue.key[0], queue.where, queue.demand)), (
                 f"{queue.tasks[0].name} could run on an idle worker"
             )
         for key, queue in scheduler.queues.items():

@@ -50,7 +50,7 @@ class Queue:
 
     __slots__ = ("demand", "env", "job", "key", "tasks", "where", "workers")
 
-    def __init__(self, key: tuple[object, int], spec: Spec) -> None:
+    def __init__(self, key: tuple[tuple[object, ...], int], spec: Spec) -> None:
         self.key = key
         self.demand = dict(spec.spec.resources)
         self.env = spec.spec.env
@@ -68,7 +68,7 @@ class Queue:
 class Scheduler:
     def __init__(self, core: Core, pool_size: int) -> None:
         self.core = core
-        self.queues: dict[tuple[object, int], Queue] = {}
+        self.queues: dict[tuple[tuple[object, ...], int], Queue] = {}
         self.turn: deque[Queue] = deque()  # queues that have tasks, next one first
         self.creations: deque[Task] = deque()  # actors to place
         self.patience = Patience(core)
@@ -185,19 +185,26 @@ class Scheduler:
         self.crowded = False
         others = self.patience.waits or self.creations or self.core.placement.pending
         alone = len(turn) == 1 and not others
+        full: set[object] = set()  # shapes for which there is no room: there will be no more of it
         while stuck < len(turn):
             queue = turn[0]
-            pool = self.pool_for(queue, queue.where, queue.demand)
+            shape = queue.key[0]
+            if shape in full:
+                stuck += 1
+                turn.rotate(-1)
+                continue
+            pool = self.pool_for(shape, queue.where, queue.demand)
             if pool is None:
+                full.add(shape)
                 if not alone:
-                    self.refused(queue, queue.where, queue.demand)
+                    self.refused(shape, queue.where, queue.demand)
                 stuck += 1
                 turn.rotate(-1)
                 continue
             worker = self.idle_of(queue.env)
             if worker is None:
                 lacking = True
-                self.patience.delayed(queue)
+                self.patience.delayed(shape)
                 stuck += 1
                 turn.rotate(-1)
                 continue
@@ -228,7 +235,7 @@ class Scheduler:
         wanted: Counter[str] = Counter()
         left: dict[Pool, dict[str, int]] = {}
         for queue in self.turn:
-            pool = self.pool_for(queue, queue.where, queue.demand)
+            pool = self.pool_for(queue.key[0], queue.where, queue.demand)
             if pool is not None:
                 free = left.setdefault(pool, dict(pool.available))
                 count = min(len(queue.tasks), _room(free, queue.demand))
@@ -305,7 +312,7 @@ class Scheduler:
         self.core.move_worker(worker, W_BUSY, "leased")
         worker.queue.append(task)
         self.hand(worker, task, running=True)
-        self.patience.granted(queue, pool, queue.demand)
+        self.patience.granted(queue.key[0], pool, queue.demand)
         self.ahead.fresh.append(worker)
 
     def hand(self, worker: Worker, task: Task, running: bool) -> None:
