@@ -304,7 +304,8 @@ class SimulatedClient:
             self.reserve(size)
             self._made += 1
             name = f"{self.peer}-{self._made}"
-            self.node.files.add(name)
+            if self.peer in self.node.clients:  # else it was killed while it waited for room
+                self.node.files.add(name)
         self.reader.got(name)
         return m.Value(oid, m.STORED, name.encode(), size, inside)
 

@@ -94,8 +94,16 @@ class SimulatedNode:
                 self.effects.append(effects)
                 self.check(self.core)
                 self._perform(effects)
+                for peer, stimulus in batch:
+                    if isinstance(stimulus, fx.Disconnected):
+                        self._delete_unfinished(peer)
         finally:
             self._stepping = False
+
+    def _delete_unfinished(self, peer: int) -> None:
+        """Segments that a process was writing when it died go with it, as the node does it."""
+        mine = {name for name in self.files if name.startswith(f"{peer}-")}
+        self.files -= mine - self.core.objects.segments.keys()
 
     def _perform(self, effects: fx.Effects) -> None:
         for peer, messages in effects.out.items():
