@@ -15,7 +15,7 @@ from fanlight import messages as m
 from fanlight.core import fairness
 from fanlight.core.invariants import validate
 from fanlight.core.machine import Core
-from fanlight.testing.builders import actor_spec, task_spec, units
+from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode
 
@@ -285,6 +285,24 @@ def test_quick_tasks_of_two_drivers_are_handed_out_ahead() -> None:
         finish_oldest(node, began, QUICK)
         behind.append(len(node.busy()[0].queue))
     assert behind[100:].count(0) < 30, "its worker often waits for the node"
+
+
+def test_the_queue_of_a_client_that_left_ends_when_others_take_its_tasks() -> None:
+    node = SimulatedNode(1)
+    driver = node.driver()
+    actor = driver.create_actor(actor_spec())
+    node.settle()
+    driver.submit(method_spec(), actor=actor)
+    [host] = node.busy()
+    for _ in range(3):
+        driver.submit(task_spec("f"))
+    host.submit(task_spec("f"))
+    host.exit_actor()
+    [worker] = node.busy()
+    worker.finish(duration=QUICK)  # now they are known to be quick, and handed out ahead
+    assert len(worker.queue) == 2 and len(node.core.scheduler.queues) == 1
+    node.settle()
+    assert not node.core.tasks.table
 
 
 def test_shapes_get_portions_in_turns() -> None:

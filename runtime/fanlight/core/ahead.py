@@ -56,6 +56,7 @@ class Ahead:
             self._emptied = False
             for queue in [q for q in turn if not q.tasks]:
                 turn.remove(queue)
+                self.scheduler.prune(queue)  # another queue's workers may have taken the last
 
     def _takes(self, worker: Worker) -> bool:
         """Whether it may be given more than it has."""

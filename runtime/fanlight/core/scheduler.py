@@ -134,7 +134,7 @@ class Scheduler:
         take_out(queue.tasks, task)
         if not queue.tasks:
             self.turn.remove(queue)
-            self._prune(queue)
+            self.prune(queue)
 
     def standing(self, env: str) -> list[Task]:
         """Tasks and constructors of a runtime environment that wait for their turn."""
@@ -147,7 +147,7 @@ class Scheduler:
             if not queue.tasks and not queue.workers:
                 del self.queues[queue.key]
 
-    def _prune(self, queue: Queue) -> None:
+    def prune(self, queue: Queue) -> None:
         """Forget a queue that ran empty after its client had gone (a worker that submitted)."""
         if not queue.tasks and not queue.workers and queue.key[1] not in self.core.clients:
             self.queues.pop(queue.key, None)
@@ -398,7 +398,7 @@ class Scheduler:
         """Give back what the worker's lease holds."""
         if worker.lease is not None:
             del worker.lease.workers[worker]
-            self._prune(worker.lease)
+            self.prune(worker.lease)
             worker.lease = None
         if worker.held:
             held = worker.held
