@@ -211,6 +211,6 @@ def test_an_illegal_move_tells_the_story() -> None:
     text = str(caught.value)
     assert task.id.hex() in text
     assert "cannot go from FINISHED to RUNNING (a bug)" in text
-    story = ["NEW -> PENDING_ARGS", "PENDING_RESOURCES -> RUNNING", "RUNNING -> FINISHED: done"]
+    story = ["NEW -> PENDING_RESOURCES", "RESOURCES -> RUNNING", "RUNNING -> FINISHED: done"]
     positions = [text.index(line) for line in story]
     assert positions == sorted(positions)

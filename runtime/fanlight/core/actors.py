@@ -97,7 +97,7 @@ class Actors:
         handle = core.objects.create(handle_oid(actor.id), peer, None)
         if actor.detached:
             handle.pins += 1
-        task = Task(message, spec, peer, job, core.now)
+        task = Task.of(message, spec, peer, job, core.now)
         task.actor = actor
         actor.create = task
         # Held until the actor is dead: a restart runs the constructor again.
@@ -503,7 +503,7 @@ class Actors:
         if create.id in core.tasks.table:
             core.tasks.requeue(create, "the actor restarts", again=True)
         else:
-            again = Task(actor.message, actor.spec, actor.client, actor.job, core.now)
+            again = Task.of(actor.message, actor.spec, actor.client, actor.job, core.now)
             again.actor = actor
             again.attempt = create.attempt + 1
             actor.create = again

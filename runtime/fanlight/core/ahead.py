@@ -30,9 +30,10 @@ class Ahead:
     def hand_out(self) -> None:
         """Called at the end of each step."""
         turn = self.scheduler.turn
-        fresh, self.fresh = self.fresh, []
         if not turn:
+            self.fresh.clear()
             return
+        fresh, self.fresh = self.fresh, []
         if len(turn) == 1 and not self.scheduler.creations and not self.core.placement.pending:
             queue = turn[0]  # the usual case
             if _quick(queue):

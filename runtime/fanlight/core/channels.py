@@ -192,7 +192,7 @@ class Channels:
         message = m.Submit(task_id, spec.number, b"", [], [], parent, actor.id)
         client = core.clients[peer]
         job = client.job if client.worker is None else client.worker.job
-        task = Task(message, spec, peer, job, core.now)
+        task = Task.of(message, spec, peer, job, core.now)
         task.direct = True
         task.actor = actor
         task.worker = actor.worker

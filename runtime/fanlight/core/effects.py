@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import Any, NamedTuple
+
+import msgspec
 
 # --- effects -------------------------------------------------------------------------------------
 
@@ -63,14 +66,11 @@ class CancelPreparation(NamedTuple):
     number: int
 
 
-class Effects:
+class Effects(msgspec.Struct, eq=False):
     """Messages by receiver, and actions, in the order in which they are to happen."""
 
-    __slots__ = ("actions", "out")
-
-    def __init__(self) -> None:
-        self.out: defaultdict[int, list[Any]] = defaultdict(list)
-        self.actions: list[Any] = []
+    out: defaultdict[int, list[Any]] = msgspec.field(default_factory=partial(defaultdict, list))
+    actions: list[Any] = msgspec.field(default_factory=list)
 
 
 # --- stimuli that are no messages ----------------------------------------------------------------

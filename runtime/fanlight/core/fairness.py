@@ -67,7 +67,10 @@ class Patience:
 
     def granted(self, who: Waiter, pool: Pool, demand: dict[str, int]) -> None:
         """It took from ``pool``."""
-        self._seen.pop(who, None)
+        if self._seen:
+            self._seen.pop(who, None)
+        if not self.waits:
+            return  # nothing is kept, either
         self.waits.pop(who, None)
         free = pool.available
         for wait in self.waits.values():
@@ -100,10 +103,11 @@ class Patience:
 
     def end_of_step(self) -> None:
         """Who was not refused in this step waits no longer."""
-        seen, self._seen = self._seen, {}
-        if not seen:
-            self.waits.clear()
+        if not self._seen:
+            if self.waits:
+                self.waits.clear()
             return
+        seen, self._seen = self._seen, {}
         waits = {who: wait for who, wait in self.waits.items() if who in seen}
         for who, (pool, demand) in seen.items():
             wait = waits.get(who)

@@ -185,8 +185,10 @@ class Core:
             except model.ProtocolViolation as e:
                 self.effects.actions.append(DropClient(peer, str(e)))
         self.scheduler.run()
-        self.objects.flush()
-        self.streams.flush()
+        if self.objects.pushes:
+            self.objects.flush()
+        if self.streams.ended:
+            self.streams.flush()
         effects, self.effects = self.effects, Effects()
         return effects
 
@@ -279,7 +281,8 @@ class Core:
         if new not in WORKER_MOVES[old]:
             raise self.story.illegal(worker.id, WORKER_STATES, old, new, cause)
         self.story.note((worker.id, WORKER_STATES, old, new, cause))
-        self.scheduler.actor_workers += (new == W_ACTOR) - (old == W_ACTOR)
+        if new == W_ACTOR or old == W_ACTOR:
+            self.scheduler.actor_workers += 1 if new == W_ACTOR else -1
         worker.state = new
 
     def kill_worker(self, worker: Worker, reason: str) -> None:
@@ -365,7 +368,8 @@ class Core:
             self.objects.discard(x.values, peer)
             return
         worker.finished += 1
-        if task.spec.spec.max_calls:
+        spec = task.spec.spec
+        if spec.max_calls:
             self.scheduler.count_call(worker, task)
         if x.started:
             task.started = x.started
@@ -376,7 +380,7 @@ class Core:
             )  # fmt: skip
         actor = task.actor
         if actor is not None:
-            if task.spec.spec.kind == m.ACTOR_CREATE:
+            if spec.kind == m.ACTOR_CREATE:
                 self.actors.created(actor, x)
             else:
                 self.actors.done(actor, task, x, peer)
@@ -388,7 +392,7 @@ class Core:
             queue.remove(task)
         if not x.ok and x.retriable and self.tasks.should_retry(task):
             self.objects.discard(x.values[1:], peer)
-            notices.retried(self, task, task.spec.spec.max_retries, x.error)
+            notices.retried(self, task, spec.max_retries, x.error)
             self.tasks.requeue(task, f"retried after {x.error}", again=True, code=RAISED)
         else:
             self.tasks.done(task, x, peer)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import msgspec
+
 from fanlight import messages as m
 
 # --- tasks ---------------------------------------------------------------------------------------
@@ -29,7 +31,8 @@ TASK_STATES = (
 )
 NEW = -1
 TASK_MOVES: dict[int, frozenset[int]] = {
-    NEW: frozenset({PENDING_ARGS}),
+    # A task without arguments is ready at once.
+    NEW: frozenset({PENDING_ARGS, PENDING_RESOURCES}),
     # The last argument arrives / one failed or the actor died / cancel.
     PENDING_ARGS: frozenset({PENDING_RESOURCES, FAILED, CANCELLED}),
     # Given to a worker, first or behind another / the actor died / cancel.
@@ -150,7 +153,7 @@ class Group:
 class Spec:
     """A TaskSpec as the node knows it."""
 
-    __slots__ = ("client", "group", "number", "returns", "shape", "spec", "where")
+    __slots__ = ("client", "group", "number", "returns", "shape", "spec", "streams", "where")
 
     def __init__(
         self, number: int, spec: m.TaskSpec, group: Group, client: int, where: m.Where | None
@@ -167,44 +170,46 @@ class Spec:
             self.shape += (where.group, where.bundle, labels)
         # Objects that exist from submission on: of a generator, its end or the list of its items.
         self.returns = spec.num_returns if spec.num_returns >= 0 else 1
+        self.streams = spec.num_returns == m.STREAMING
 
 
-class Task:
-    __slots__ = (
-        "actor", "after", "args", "attempt", "cancel", "client", "code", "deps", "direct", "doom",
-        "error", "finished", "gpus", "id", "incarnation", "job", "lost", "missing", "parent",
-        "pins", "solo", "spec", "started", "state", "stream", "submitted", "worker",
-    )  # fmt: skip
+class Task(msgspec.Struct, eq=False):  # a struct: made in one call, without byte codes
+    id: bytes
+    spec: Spec
+    args: bytes
+    deps: list[bytes]
+    pins: list[bytes]
+    parent: bytes
+    client: int
+    job: int
+    submitted: float
+    # Never queue it with others: a worker died while it ran, or ends after it.
+    solo: bool
+    actor: Actor | None = None
+    state: int = NEW
+    missing: int = 0  # arguments not ready
+    worker: Worker | None = None
+    attempt: int = 0
+    cancel: bool = False
+    doom: bytes = b""  # the Failure that a cancelled task ends with, if not the usual one
+    direct: bool = False  # called on a channel: the node was told, and has no objects of it
+    lost: bool = False  # its channel ended before it was answered
+    after: int = 0  # calls that its caller sent on a channel before, to this process:
+    incarnation: int = 0
+    gpus: list[int] | None = None
+    started: float = 0.0
+    finished: float = 0.0
+    error: str = ""  # last line of its traceback
+    code: str = ""  # what kind of failure it was, see core.state
+    stream: Stream | None = None  # of a generator
 
-    def __init__(self, message: Any, spec: Spec, client: int, job: int, now: float) -> None:
-        self.id: bytes = message.task
-        self.spec = spec
-        self.args: bytes = message.args
-        self.deps: list[bytes] = message.deps or _NONE
-        self.pins: list[bytes] = message.pins or _NONE
-        self.parent: bytes = message.parent
-        self.client = client
-        self.job = job
-        self.actor: Actor | None = None
-        self.state = NEW
-        self.missing = 0  # arguments not ready
-        self.worker: Worker | None = None
-        self.attempt = 0
-        self.cancel = False
-        self.doom = b""  # the Failure that a cancelled task ends with, if not the usual one
-        # Never queue it with others: a worker died while it ran, or ends after it.
-        self.solo = bool(spec.spec.max_calls)
-        self.direct = False  # called on a channel: the node was told, and has no objects of it
-        self.lost = False  # its channel ended before it was answered
-        self.after = 0  # calls that its caller sent on a channel before, to this process:
-        self.incarnation = 0
-        self.gpus: list[int] | None = None
-        self.submitted = now
-        self.started = 0.0
-        self.finished = 0.0
-        self.error = ""  # last line of its traceback
-        self.code = ""  # what kind of failure it was, see core.state
-        self.stream: Stream | None = None  # of a generator
+    @classmethod
+    def of(cls, message: Any, spec: Spec, client: int, job: int, now: float) -> Task:
+        """The task that a ``Submit`` or ``CreateActor`` asks for."""
+        return cls(
+            message.task, spec, message.args, message.deps or _NONE, message.pins or _NONE,
+            message.parent, client, job, now, bool(spec.spec.max_calls),
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -241,24 +246,18 @@ def take_out(line: deque[Task], task: Task) -> bool:
     return True
 
 
-class Object:
-    __slots__ = (
-        "contained", "data", "group", "id", "kind", "others", "owner", "pins", "size",
-        "subscribers", "waiters",
-    )  # fmt: skip
-
-    def __init__(self, oid: bytes, owner: int, group: Group | None) -> None:
-        self.id = oid
-        self.kind = PENDING
-        self.data = b""
-        self.size = 0
-        self.contained: list[bytes] | None = None
-        self.owner = owner  # the client that made it, 0 when it dropped its last ref
-        self.others: set[int] | None = None  # other clients that hold refs
-        self.pins = 0  # tasks and objects that hold it
-        self.waiters: list[Task] | None = None
-        self.subscribers: list[int] | None = None
-        self.group = group
+class Object(msgspec.Struct, eq=False):
+    id: bytes
+    owner: int  # the client that made it, 0 when it dropped its last ref
+    group: Group | None
+    kind: int = PENDING
+    data: bytes = b""
+    size: int = 0
+    contained: list[bytes] | None = None
+    others: set[int] | None = None  # other clients that hold refs
+    pins: int = 0  # tasks and objects that hold it
+    waiters: list[Task] | None = None
+    subscribers: list[int] | None = None
 
     @property
     def holders(self) -> int:

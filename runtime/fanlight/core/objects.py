@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
-from fanlight.core import model
 from fanlight.core.effects import DeleteSegment
-from fanlight.core.model import Group, Object, Segment, Task
+from fanlight.core.model import PENDING, Group, Object, Segment, Task
 from fanlight.ids import ACTOR_SUFFIX
+from fanlight.messages import INLINE, STORED, Value
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -30,7 +30,8 @@ class Objects:
         self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
         # Pending objects whose value their owner will put (results of calls on channels), by id.
         self.declared: dict[bytes, int] = {}
-        self._pushes: dict[int, list[m.Value]] = {}
+        # Values to be sent at the end of this step, by client.
+        self.pushes: defaultdict[int, list[m.Value]] = defaultdict(list)
         self.touched: set[int] = set()  # clients that ever held or asked for an object
         # Chains of dependent tasks and of nested refs may be long: worked off in loops.
         self._arrivals: deque[tuple[Task, Object]] = deque()
@@ -41,7 +42,7 @@ class Objects:
 
     def create(self, oid: bytes, owner: int, group: Group | None) -> Object:
         self.touched.add(owner)
-        obj = self.table[oid] = Object(oid, owner, group)
+        self.table[oid] = obj = Object(oid, owner, group)
         return obj
 
     def complete(self, oid: bytes, value: m.Value, maker: int, tell_owner: bool = True) -> None:
@@ -50,23 +51,24 @@ class Objects:
         kind = value.kind
         if self.declared:
             self.declared.pop(oid, None)
-        if kind == m.STORED:
+        if kind == STORED:
             self._adopt_segment(value, maker)
-        if obj is None or obj.kind != model.PENDING:
+        if obj is None or obj.kind != PENDING:
             # Nobody wants it any more, or a lost task finished twice.
-            if kind == m.STORED:
+            if kind == STORED:
                 self._release_segment(value.data.decode())
             return
         obj.kind = kind
-        obj.data = value.data
-        obj.size = value.size or len(value.data)
+        obj.data = data = value.data
+        obj.size = value.size or len(data)
         if value.contained:
             obj.contained = value.contained
             self.pin(value.contained)
-        if kind != m.STORED:
-            self.inline += len(value.data)
-        if obj.owner and tell_owner:
-            self.push(obj.owner, obj)
+        if kind != STORED:
+            self.inline += len(data)
+        owner = obj.owner
+        if owner and tell_owner:
+            self.pushes[owner].append(self.descriptor(owner, obj))
         if obj.subscribers:
             for peer in obj.subscribers:
                 self.push(peer, obj)
@@ -81,7 +83,7 @@ class Objects:
     def discard(self, values: Iterable[m.Value], maker: int) -> None:
         """Values came that nobody waits for: their segments are their maker's again."""
         for value in values:
-            if value.kind == m.STORED:
+            if value.kind == STORED:
                 self._adopt_segment(value, maker)
                 self._release_segment(value.data.decode())
 
@@ -98,36 +100,39 @@ class Objects:
             self._telling = False
 
     def put(self, peer: int, value: m.Value) -> None:
-        if self.declared.get(value.oid) == peer:
-            self.complete(value.oid, value, peer, tell_owner=False)
-            return
-        if value.oid in self.table:
-            self.discard([value], peer)
-            return
-        self.create(value.oid, peer, None)
-        self.complete(value.oid, value, peer, tell_owner=False)
+        oid = value.oid
+        if not self.declared or self.declared.get(oid) != peer:
+            if oid in self.table:
+                self.discard([value], peer)
+                return
+            self.create(oid, peer, None)
+        self.complete(oid, value, peer, False)
 
     # --- delivering --------------------------------------------------------------------------
 
     def push(self, peer: int, obj: Object) -> None:
         """Send a value to a client, at the end of this step."""
-        self._pushes.setdefault(peer, []).append(self.descriptor(peer, obj))
+        self.pushes[peer].append(self.descriptor(peer, obj))
 
     def descriptor(self, peer: int, obj: Object) -> m.Value:
         """The value as it travels to ``peer``, who may map its segment from now on."""
-        if obj.kind == m.STORED and peer in self.core.clients:
+        kind = obj.kind
+        if kind == INLINE:
+            return Value(obj.id, kind, obj.data, obj.size)
+        if kind == STORED and peer in self.core.clients:
             mapped = self.segments[obj.data.decode()].mapped
             mapped[peer] = mapped.get(peer, 0) + 1
-        elif obj.kind >= m.ERROR and obj.pins:
-            return m.Value(obj.id, obj.kind, obj.data, obj.size, [])
-        return m.Value(obj.id, obj.kind, obj.data, obj.size)
+        elif kind >= m.ERROR and obj.pins:
+            return Value(obj.id, kind, obj.data, obj.size, [])
+        return Value(obj.id, kind, obj.data, obj.size)
 
     def flush(self) -> None:
-        if self._pushes:
-            pushes, self._pushes = self._pushes, {}
-            for peer, values in pushes.items():
-                if peer in self.core.clients:
-                    self.core.effects.out[peer].append(m.Objects(values))
+        """Called at the end of a step in which there were pushes."""
+        pushes, self.pushes = self.pushes, defaultdict(list)
+        clients, out = self.core.clients, self.core.effects.out
+        for peer, values in pushes.items():
+            if peer in clients:
+                out[peer].append(m.Objects(values))
 
     def subscribe(self, peer: int, oids: Iterable[bytes]) -> None:
         self.touched.add(peer)
@@ -135,10 +140,8 @@ class Objects:
             obj = self.table.get(oid)
             if obj is None:
                 failure = self.core.failure("object_lost", "The object is not known here any more.")
-                self._pushes.setdefault(peer, []).append(
-                    m.Value(oid, m.FAILURE, failure, len(failure))
-                )
-            elif obj.kind != model.PENDING:
+                self.pushes[peer].append(m.Value(oid, m.FAILURE, failure, len(failure)))
+            elif obj.kind != PENDING:
                 self.push(peer, obj)
             elif obj.subscribers is None:
                 obj.subscribers = [peer]
@@ -148,7 +151,7 @@ class Objects:
     def wait_for(self, task: Task, oid: bytes) -> Object | None:
         """The object, after noting that ``task`` waits for it if it is pending."""
         obj = self.table.get(oid)
-        if obj is not None and obj.kind == model.PENDING:
+        if obj is not None and obj.kind == PENDING:
             if obj.waiters is None:
                 obj.waiters = []
             obj.waiters.append(task)
@@ -195,9 +198,13 @@ class Objects:
                 self._unreferenced(obj)
 
     def _unreferenced(self, obj: Object) -> None:
-        self._loose.append(obj)
         if self._freeing:
+            self._loose.append(obj)
             return
+        if obj.kind == INLINE and not obj.contained and not obj.id.endswith(ACTOR_SUFFIX):
+            self._free(obj)  # the usual case: nothing else is let go by it
+            return
+        self._loose.append(obj)
         self._freeing = True
         try:
             while self._loose:
@@ -206,7 +213,7 @@ class Objects:
                     continue
                 if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
                     continue
-                if obj.kind != model.PENDING or not self.will_come(obj.id):
+                if obj.kind != PENDING or not self.will_come(obj.id):
                     self._free(obj)
                 # Else its task still runs: complete() frees it.
         finally:
@@ -226,9 +233,9 @@ class Objects:
             return
         if self.sites:
             self.sites.pop(obj.id, None)
-        if obj.kind == m.STORED:
+        if obj.kind == STORED:
             self._release_segment(obj.data.decode())
-        elif obj.kind != model.PENDING:
+        elif obj.kind != PENDING:
             self.inline -= len(obj.data)
         if obj.contained:
             self.unpin(obj.contained)
@@ -260,7 +267,7 @@ class Objects:
                 if obj.subscribers and peer in obj.subscribers:
                     obj.subscribers = [p for p in obj.subscribers if p != peer] or None
             self.drop_refs(peer, held)
-        self._pushes.pop(peer, None)
+        self.pushes.pop(peer, None)
         for segment in list(self.segments.values()):
             if segment.mapped.pop(peer, None) is not None or segment.maker == peer:
                 if segment.maker == peer:
@@ -297,7 +304,7 @@ class Objects:
 
     def _full(self, size: int) -> str:
         largest = sorted(
-            (o for o in self.table.values() if o.kind == m.STORED), key=lambda o: -o.size
+            (o for o in self.table.values() if o.kind == STORED), key=lambda o: -o.size
         )[:5]
         rows = "".join(
             f"\n  {o.size / 1e6:10.1f} MB  made by {o.group.name if o.group else 'put'}, "

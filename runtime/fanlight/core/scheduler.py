@@ -85,14 +85,6 @@ class Scheduler:
 
     # --- queues ------------------------------------------------------------------------------
 
-    def _queue_of(self, task: Task) -> Queue:
-        spec = task.spec
-        key = (spec.shape, task.client)
-        queue = self.queues.get(key)
-        if queue is None:
-            queue = self.queues[key] = Queue(key, spec)
-        return queue
-
     def enqueue(self, task: Task) -> None:
         """A task's arguments are ready."""
         self.core.tasks.move(task, PENDING_RESOURCES, "arguments ready")
@@ -104,22 +96,28 @@ class Scheduler:
 
     def stand(self, task: Task, front: bool = False) -> None:
         """Into its queue; or to those that wait for their runtime environment."""
-        if task.spec.spec.env and self.core.environments.hold(task):
+        known = task.spec
+        spec = known.spec
+        if spec.env and self.core.environments.hold(task):
             return
-        if task.spec.spec.kind == m.ACTOR_CREATE:
+        if spec.kind == m.ACTOR_CREATE:
             self.creations.append(task)
             return
-        if task.spec.where is not None and self.core.placement.ended(task):
+        if known.where is not None and self.core.placement.ended(task):
             self.core.placement.fail_removed(task)
             return
-        queue = self._queue_of(task)
-        if not queue.tasks:
+        key = (known.shape, task.client)
+        queue = self.queues.get(key)
+        if queue is None:
+            queue = self.queues[key] = Queue(key, known)
+        tasks = queue.tasks
+        if not tasks:
             self.turn.append(queue)
         queue.job = task.job
         if front:
-            queue.tasks.appendleft(task)
+            tasks.appendleft(task)
         else:
-            queue.tasks.append(task)
+            tasks.append(task)
 
     def withdraw(self, task: Task) -> None:
         """Take a cancelled task out of its queue."""
@@ -130,7 +128,7 @@ class Scheduler:
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.remove(task)
             return
-        queue = self._queue_of(task)
+        queue = self.queues[task.spec.shape, task.client]
         take_out(queue.tasks, task)
         if not queue.tasks:
             self.turn.remove(queue)
@@ -157,6 +155,15 @@ class Scheduler:
     def run(self) -> None:
         """Give work to whoever can take it; called at the end of every step."""
         patience = self.patience
+        if not (
+            self.turn
+            or self.creations
+            or self.core.placement.pending
+            or patience.waits
+            or patience.kept
+        ):
+            self.crowded = False  # nobody waits
+            return
         if patience.waits or patience.kept:
             patience.review()
         if self._hand_out() and self.core.now >= self.retry_at:
@@ -247,6 +254,8 @@ class Scheduler:
     def idle_of(self, env: str) -> Worker | None:
         """Take the idle worker of this runtime environment that was used last."""
         idle = self.idle
+        if idle and idle[-1].env == env:
+            return idle.pop()
         for i in range(len(idle) - 1, -1, -1):
             if idle[i].env == env:
                 return idle.pop(i)
@@ -302,9 +311,9 @@ class Scheduler:
 
     def _lease(self, worker: Worker, queue: Queue, pool: Pool) -> None:
         task = queue.tasks.popleft()
-        worker.held = queue.demand
+        worker.held = demand = queue.demand
         worker.pool = pool
-        worker.gpus = pool.take(queue.demand)
+        worker.gpus = pool.take(demand)
         worker.job = task.job
         worker.reclaimed = bool(task.spec.spec.max_calls)  # nothing behind what may end it
         worker.lease = queue
@@ -312,14 +321,15 @@ class Scheduler:
         self.core.move_worker(worker, W_BUSY, "leased")
         worker.queue.append(task)
         self.hand(worker, task, running=True)
-        self.patience.granted(queue.key[0], pool, queue.demand)
+        self.patience.granted(queue.key[0], pool, demand)
         self.ahead.fresh.append(worker)
 
     def hand(self, worker: Worker, task: Task, running: bool) -> None:
         """Send one task to a worker, which runs it now or behind others."""
         core = self.core
         spec = task.spec
-        out = core.effects.out[worker.peer]
+        peer = worker.peer
+        out = core.effects.out[peer]
         if spec.number not in worker.specs:
             worker.specs.add(spec.number)
             key = spec.spec.function
@@ -328,16 +338,16 @@ class Scheduler:
                 out.append(m.DefineFunction(key, core.functions[key]))
             out.append(m.DefineSpec(spec.number, spec.spec))
         task.worker = worker
-        task.gpus = worker.gpus
+        task.gpus = gpus = worker.gpus
         if task.stream is not None:
             core.streams.start_over(task)
         if running:
             task.started = core.now
         core.tasks.move(task, RUNNING if running else SUBMITTED, "handed to a worker")
-        values = []
+        values = None
         if task.deps:
             table = core.objects.table
-            values = [core.objects.descriptor(worker.peer, table[oid]) for oid in task.deps]
+            values = [core.objects.descriptor(peer, table[oid]) for oid in task.deps]
         actor, after = b"", 0
         if task.actor is not None:
             actor = task.actor.id
@@ -345,7 +355,7 @@ class Scheduler:
                 after = task.after
         out.append(
             m.Execute(
-                task.id, spec.number, task.args, values, task.attempt, actor, task.gpus, task.job,
+                task.id, spec.number, task.args, values or [], task.attempt, actor, gpus, task.job,
                 after,
             )
         )  # fmt: skip
@@ -354,12 +364,13 @@ class Scheduler:
 
     def next_on(self, worker: Worker) -> None:
         """The first task of a worker's queue ended: the next one runs now, or the lease ends."""
+        core = self.core
         if worker.queue:
             task = worker.queue[0]
             if task.state == SUBMITTED:
-                task.started = self.core.now
+                task.started = core.now
                 worker.job = task.job
-                self.core.tasks.move(task, RUNNING, "its turn came")
+                core.tasks.move(task, RUNNING, "its turn came")
             return
         spent = worker.spent
         if spent:
@@ -367,11 +378,11 @@ class Scheduler:
         else:
             self.release(worker)
         if worker.state in (W_BUSY, W_BLOCKED):
-            self.core.move_worker(worker, W_IDLE, "nothing left to do")
-            worker.since = self.core.now
+            core.move_worker(worker, W_IDLE, "nothing left to do")
+            worker.since = core.now
             worker.job = 0
             if worker.retiring:  # it was killed while its last report was on the way
-                self.core.move_worker(worker, W_DEAD, worker.retiring)
+                core.move_worker(worker, W_DEAD, worker.retiring)
             else:
                 self.idle.append(worker)
                 if spent:
@@ -396,12 +407,14 @@ class Scheduler:
 
     def release(self, worker: Worker) -> None:
         """Give back what the worker's lease holds."""
-        if worker.lease is not None:
-            del worker.lease.workers[worker]
-            self.prune(worker.lease)
+        lease = worker.lease
+        if lease is not None:
+            del lease.workers[worker]
+            if not lease.tasks:
+                self.prune(lease)
             worker.lease = None
-        if worker.held:
-            held = worker.held
+        held = worker.held
+        if held:
             if worker.blocked and "CPU" in held:  # its CPU was given back already
                 held = {name: amount for name, amount in held.items() if name != "CPU"}
             worker.pool.give(held, worker.gpus)

@@ -26,7 +26,7 @@ class Streams:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.table: dict[bytes, Task] = {}  # unfinished generators by task id
-        self._ends: list[Task] = []  # ended in this step; told when their items were
+        self.ended: list[Task] = []  # ended in this step; told when their items were
 
     def begin(self, task: Task) -> None:
         """A streaming task was submitted."""
@@ -135,17 +135,16 @@ class Streams:
     def end(self, task: Task) -> None:
         """The task leaves the table; its last item may still be made in this step."""
         del self.table[task.id]
-        self._ends.append(task)
+        self.ended.append(task)
 
     def flush(self) -> None:
-        """Tell consumers of ends; called after all items of the step were sent."""
-        if self._ends:
-            ends, self._ends = self._ends, []
-            for task in ends:
-                if task.client in self.core.clients:
-                    assert task.stream is not None
-                    out = self.core.effects.out[task.client]
-                    out.append(m.StreamEnd(task.id, task.stream.delivered))
+        """Tell consumers of ends, if there are any; called after all items of the step were sent."""
+        ended, self.ended = self.ended, []
+        for task in ended:
+            if task.client in self.core.clients:
+                assert task.stream is not None
+                out = self.core.effects.out[task.client]
+                out.append(m.StreamEnd(task.id, task.stream.delivered))
 
 
 def may_go_on(task: Task, stream: Stream) -> bool:

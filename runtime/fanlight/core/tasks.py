@@ -33,11 +33,13 @@ _SMOOTHING = 0.25  # weight of the newest duration in a function's moving averag
 _DEPS_KEPT = 100  # arguments of a finished task that are remembered
 _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
+_FIRST = _object_id(b"", 0)  # what the id of a task's first object ends with
 
 
 class Tasks:
     def __init__(self, core: Core) -> None:
         self.core = core
+        self._note = core.story.note
         self.table: dict[bytes, Task] = {}
         # Unfinished tasks by the task that submitted them; in order, so that runs can be repeated.
         self.children: dict[bytes, dict[bytes, None]] = {}
@@ -49,7 +51,7 @@ class Tasks:
         if new not in TASK_MOVES[old]:
             raise self.core.story.illegal(task.id, TASK_STATES, old, new, cause)
         core = self.core
-        core.story.note((task.id, TASK_STATES, old, new, cause))
+        self._note((task.id, TASK_STATES, old, new, cause))
         group = task.spec.group
         counts = group.counts
         if old >= 0:
@@ -75,23 +77,31 @@ class Tasks:
         if spec is None or message.task in self.table:
             raise model.ProtocolViolation("a task of an unknown spec, or submitted twice")
         worker = client.worker
-        task = Task(message, spec, peer, client.job if worker is None else worker.job, core.now)
-        if message.after:
-            task.after, task.incarnation = message.after, message.incarnation
-        self.table[task.id] = task
+        task = Task.of(message, spec, peer, client.job if worker is None else worker.job, core.now)
+        task_id = message.task
+        self.table[task_id] = task
         objects = core.objects
-        for i in range(spec.returns):
-            objects.create(_object_id(task.id, i), peer, spec.group)
-        if spec.spec.num_returns == m.STREAMING:
+        if spec.returns == 1:
+            objects.create(task_id + _FIRST, peer, spec.group)
+        else:
+            for i in range(spec.returns):
+                objects.create(_object_id(task_id, i), peer, spec.group)
+        if spec.streams:
             core.streams.begin(task)
-        self.move(task, PENDING_ARGS, "submitted")
         if task.parent:
             self.note_parent(task)
         if task.pins:
             objects.pin(task.pins)
+        if not (task.deps or message.actor or spec.where):
+            self.move(task, PENDING_RESOURCES, "submitted")
+            core.scheduler.stand(task)
+            return
+        self.move(task, PENDING_ARGS, "submitted")
         if task.deps:
             objects.pin(task.deps)
         if message.actor:
+            if message.after:
+                task.after, task.incarnation = message.after, message.incarnation
             if core.actors.accept(task, message.actor) and task.deps:
                 self._await_arguments(task)
                 if task.state == PENDING_ARGS:
@@ -180,11 +190,10 @@ class Tasks:
     def done(self, task: Task, message: m.Done, peer: int) -> None:
         """A worker reports the end of a task."""
         group = task.spec.group
-        group.duration += message.duration
-        if group.average < 0:
-            group.average = message.duration
-        else:
-            group.average += _SMOOTHING * (message.duration - group.average)
+        duration = message.duration
+        group.duration += duration
+        average = group.average
+        group.average = duration if average < 0 else average + _SMOOTHING * (duration - average)
         objects = self.core.objects
         if message.ok:
             if task.stream is not None and self.core.streams.fell_short(task):
@@ -259,7 +268,7 @@ class Tasks:
             core.streams.end(task)
         if task.actor is not None:
             core.actors.call_ended(task)
-        if len(task.deps) > _DEPS_KEPT or task.pins:  # the newest tasks stay visible: not all this
+        if task.pins or len(task.deps) > _DEPS_KEPT:  # the newest tasks stay visible: not all this
             task.deps, task.pins = task.deps[:_DEPS_KEPT], []
 
     def _complete_all(
