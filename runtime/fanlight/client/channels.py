@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fanlight.client.stream import Stream
 
 _MOST = 128  # channels of one process; each is a file descriptor at both ends
+_TRIES = 3  # failures to connect to an actor, after which its calls go by the node
 _FIRST = b"\0" * 4  # the index of a call's first result
 
 T = TypeVar("T")
@@ -39,8 +40,8 @@ class ActorLine:
     """What this process has sent to one actor, and on which way."""
 
     __slots__ = (
-        "actor", "answered", "asked", "channel", "direct", "drop", "idle_at", "incarnation", "job",
-        "lock", "opened", "sent", "specs", "via_node",
+        "actor", "answered", "asked", "channel", "direct", "drop", "failures", "idle_at",
+        "incarnation", "job", "lock", "opened", "sent", "specs", "via_node",
     )  # fmt: skip
 
     def __init__(self, actor: bytes) -> None:
@@ -49,6 +50,7 @@ class ActorLine:
         self.via_node = 0  # calls that went by the node
         self.idle_at = -1  # their number when the node last had none of them any more
         self.asked = False
+        self.failures = 0  # to connect
         self.channel: Stream | None = None
         self.opened = False  # the actor's process accepted it
         self.direct = False  # the channel is open, and the node has none of our calls
@@ -84,11 +86,13 @@ class Channels:
         self._mark = client.id + ids.OWN
         self.lines: dict[bytes, ActorLine] = {}
         self.inflight: dict[bytes, Flight] = {}  # calls on channels that are not answered
-        # Of our own objects: those that the node knows; those that we promised it the value of;
-        # those that it will send though nobody here wants them any more; and those that it sent
-        # before the call was answered, and whether anybody wanted them then.
+        self.used = False  # there was a channel, so there may be objects of our own
+        # Of those: the ones that the node knows; that we promised it the value of; that it will
+        # send, but may not have heard of; that it will send though nobody here wants them any
+        # more; and that it sent before the call was answered, and whether anybody wanted them.
         self._published: set[bytes] = set()
         self._promised: set[bytes] = set()
+        self._coming: set[bytes] = set()
         self._unwanted: set[bytes] = set()
         self._early: dict[bytes, bool] = {}
         self._open = 0
@@ -129,7 +133,11 @@ class Channels:
             if not line.asked and line.via_node > 1:
                 line.asked = True
                 self._link.send([m.Connect(line.actor, line.via_node - 1)])
-            return send(after, line.incarnation)
+            try:
+                return send(after, line.incarnation)
+            except BaseException:  # perhaps it was not sent: the next one says how many were
+                line.asked = False
+                raise
 
     def _call_direct(
         self, line: ActorLine, use: Use, spec: m.TaskSpec, args: bytes
@@ -138,6 +146,8 @@ class Channels:
         running = context.current.get()
         parent, job = (b"", line.job) if running is None else (running.task_id, running.job)
         task = self._next_id()
+        flight = Flight(line, use, spec, parent)
+        data = codec.encode((m.Call(task, number, args, parent, job),))
         with line.lock:
             channel = line.channel
             if not line.direct or channel is None:
@@ -146,16 +156,20 @@ class Channels:
                 out = [client.new_ref(task + _FIRST)]
             else:
                 out = [client.new_ref(ids.object_id(task, i)) for i in range(count)]
-            self.inflight[task] = Flight(line, use, spec, parent)
+            late = channel.late
+            if number not in line.specs:
+                late.append(codec.encode((m.DefineSpec(number, spec),)))
+                line.specs.add(number)
+            # All or nothing: no interrupt comes between these three.
+            self.inflight[task] = flight
             line.sent += 1
-            try:
-                if number not in line.specs:
-                    channel.send([m.DefineSpec(number, spec)])
-                    line.specs.add(number)
-                channel.send_soon(m.Call(task, number, args, parent, job))
-            except WireError:
-                self._lost(line, channel)  # the call fails with the others
-            return out
+            late.append(data)
+        # Without the lock: this may wait for the actor's process to read.
+        try:
+            channel.push_soon()
+        except WireError:
+            self._lost(line, channel)  # the call fails with the others
+        return out
 
     # --- results -----------------------------------------------------------------------------
 
@@ -183,13 +197,16 @@ class Channels:
             answered += 1
             for i in range(call.spec.num_returns):  # they come from the node
                 oid = ids.object_id(task, i)
+                declared = oid in promised  # and if it was dropped, the node was told
                 promised.discard(oid)
                 wanted = self._early.pop(oid, None)
                 if wanted is None and oid in entries:
+                    if not declared:
+                        self._coming.add(oid)
                     self._published.add(oid)
-                elif wanted is None:
+                elif wanted is None and not declared:
                     self._unwanted.add(oid)
-                elif not wanted:
+                elif wanted is False and not declared:
                     self._link.send([m.DropRefs([oid])])
         line.answered += answered
         if line.drop:
@@ -202,6 +219,7 @@ class Channels:
         """
         if not oid.startswith(self._mark):
             return
+        self._coming.discard(oid)
         if ids.task_of(oid) in self.inflight:
             self._early[oid] = wanted
             if wanted:
@@ -209,12 +227,24 @@ class Channels:
         elif oid in self._unwanted:
             self._unwanted.discard(oid)
             self._link.send([m.DropRefs([oid])])
+        elif not wanted:  # its process died before it answered, say
+            with self._client._lock:
+                if oid not in self._client._counts:
+                    self._link.send([m.DropRefs([oid])])
+
+    def returned(self, oids: Iterable[bytes]) -> None:
+        """Refs came to this process; if they are to our own objects, the node knows those."""
+        self._published.update(oid for oid in oids if oid.startswith(self._mark))
 
     def publish(self, oids: Iterable[bytes]) -> None:
         """Refs are about to leave this process: of our own results the node must know them."""
         for oid in oids:
-            if oid.startswith(self._mark) and oid not in self._published:
-                self._publish(oid)
+            if oid.startswith(self._mark):
+                if oid not in self._published:
+                    self._publish(oid)
+                elif oid in self._coming:  # what follows may overtake what the actor sent
+                    self._coming.discard(oid)
+                    self._link.send([m.Declare([oid])])
 
     def _publish(self, oid: bytes) -> None:
         self._published.add(oid)
@@ -233,7 +263,12 @@ class Channels:
         its actor are not answered; ``answers`` drops it then.
         """
         for oid in [oid for oid in gone if oid.startswith(self._mark)]:
-            if oid in self._published:
+            if oid in self._coming:  # too early to drop it: `from_node` does
+                self._coming.discard(oid)
+                self._published.discard(oid)
+                self._unwanted.add(oid)
+                counts.gone.pop(oid, None)
+            elif oid in self._published:
                 self._published.discard(oid)
             else:
                 counts.gone.pop(oid, None)
@@ -277,14 +312,18 @@ class Channels:
         line = self.lines.get(x.actor)
         if line is None or line.channel is not None or self._open >= self._most:
             return
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock: socket.socket | None = None
         try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
             sock.connect(x.path)
         except OSError:  # it has just ended, or has too many callers: the node's way is open
-            sock.close()
-            line.asked = False
+            if sock is not None:
+                sock.close()
+            line.failures += 1
+            line.asked = line.failures > _TRIES
             return
+        self.used = True
         with line.lock:
             line.incarnation, line.job = x.incarnation, x.job
             line.idle_at = x.accepted if x.idle else -1
@@ -302,6 +341,7 @@ class Channels:
                     channel.trust()
                     with line.lock:
                         line.opened = True
+                        line.failures = 0
                         line.settle()
 
             channel = self._link.stream(
@@ -328,7 +368,10 @@ class Channels:
             if line.channel is not channel:
                 return
             line.channel = None
-            line.direct = line.asked = line.opened = False
+            if not line.opened:
+                line.failures += 1
+            line.direct = line.opened = False
+            line.asked = line.failures > _TRIES
             self._open -= 1
         channel.lost = channel.lost or "closed"
         self._link.detach(channel.sock)
@@ -339,13 +382,15 @@ class Channels:
             if line.channel is not channel:
                 return
             self._close(line, channel)
-            lost = [(task, call) for task, call in self.inflight.items() if call.line is line]
+            # A copy: other threads call other actors meanwhile.
+            lost = [(task, c) for task, c in self.inflight.copy().items() if c.line is line]
             messages: list[Any] = []
             for task, call in lost:
                 del self.inflight[task]
                 oids = [ids.object_id(task, i) for i in range(call.spec.num_returns)]
                 for oid in oids:
-                    self._early.pop(oid, None)
+                    if self._early.pop(oid, None) is False:
+                        messages.append(m.DropRefs([oid]))
                     if oid in self._client.entries:
                         self._published.add(oid)
                         self._promised.discard(oid)
@@ -387,8 +432,8 @@ class Channels:
 
     def of_origin(self, origin: str) -> list[bytes]:
         """Calls of one cell that are not answered."""
-        calls = list(self.inflight.items())
-        return [task for task, call in calls if call.spec.origin == origin]
+        calls = self.inflight.copy()
+        return [task for task, call in calls.items() if call.spec.origin == origin]
 
     # --- cancelling --------------------------------------------------------------------------
 
@@ -411,7 +456,7 @@ class Channels:
 
     def cancel_children(self, parent: bytes) -> None:
         """Cancel the calls that a task sent."""
-        for task in [t for t, call in list(self.inflight.items()) if call.parent == parent]:
+        for task in [t for t, call in self.inflight.copy().items() if call.parent == parent]:
             self.cancel(task, False)
 
 

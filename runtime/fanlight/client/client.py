@@ -110,7 +110,7 @@ class Client:
                 self._arrived_stored(value)
                 continue
             oid = value.oid
-            if self.channels is not None and self.channels.lines:
+            if self.channels is not None and self.channels.used:
                 self.channels.from_node(oid, oid in entries)
             if oid in entries:
                 self.arrived(oid, value)
@@ -132,7 +132,7 @@ class Client:
     def _arrived_stored(self, value: m.Value) -> None:
         name = value.data.decode()
         assert self.reader is not None
-        if self.channels is not None and self.channels.lines:
+        if self.channels is not None and self.channels.used:
             self.channels.from_node(value.oid, value.oid in self.entries)
         with self._lock:
             self.reader.got(name)
@@ -180,7 +180,7 @@ class Client:
 
     def publish(self, *oids: bytes) -> None:
         """Refs are about to leave this process; called before the message that takes them along."""
-        if self.channels is not None and self.channels.lines:
+        if self.channels is not None and self.channels.used:
             self.channels.publish(oids)
 
     def new_ref(self, oid: bytes) -> ObjectRef[Any]:
@@ -192,6 +192,8 @@ class Client:
     def adopt(self, oid: bytes) -> None:
         """One more ref, which travelled by itself, exists in this process."""
         with self._lock:
+            if self.channels is not None and self.channels.used:
+                self.channels.returned((oid,))
             if self._counts.add(oid):
                 self.link.send([m.AddRefs([oid])])
 
@@ -200,6 +202,8 @@ class Client:
         the value of the object ``outer`` (b"": in something that is no object)."""
         with self._lock:
             self._count_drops()
+            if self.channels is not None and self.channels.used:
+                self.channels.returned(oids)
             news = self._counts.add_inside(oids, outer)
             if news:
                 self.link.send([m.AddRefs(news)])
@@ -237,7 +241,7 @@ class Client:
             return
         batch = [dropped.popleft() for _ in range(len(dropped))]
         gone = self._counts.drop(batch)
-        if self.channels is not None and self.channels.lines:
+        if self.channels is not None and self.channels.used:
             gone = self.channels.dropped(gone, self._counts)
         for value in filter(None, map(self.entries.pop, gone, itertools.repeat(None))):
             if value.kind == m.STORED and self.reader is not None:

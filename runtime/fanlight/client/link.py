@@ -102,7 +102,12 @@ class SocketLink:
         on_lost: Callable[[str], None],
         **options: Any,
     ) -> Stream:
-        """Attach another stream: whoever waits here reads it, too."""
+        """Attach another stream: whoever waits here reads it, too.
+
+        Its peer may be a process like this one, which waits for us: who reads here never waits to
+        send there.
+        """
+        options.setdefault("patient", self._may_wait)
         made = Stream(sock, decode, on_message, on_lost, self._unsent, self.wake, **options)
         self.attach(sock, made.read)
         return made
@@ -134,7 +139,24 @@ class SocketLink:
                 stream.push()
             else:
                 with contextlib.suppress(WireError):  # its reader notices
-                    stream.push()
+                    stream.push_some()
+
+    def drain(self, seconds: float) -> None:
+        """Have sent what was kept because a peer's buffer was full; gives up when the time is up."""
+        deadline = time.monotonic() + seconds
+        while self._unsent and time.monotonic() < deadline:
+            self.push()
+            poll = select.poll()
+            for stream in list(self._unsent):
+                with contextlib.suppress(ValueError):  # closed meanwhile
+                    poll.register(stream.sock, select.POLLOUT)
+            if self._unsent:
+                poll.poll(50)
+
+    def _may_wait(self) -> bool:
+        """Whether this thread may wait until somebody reads what it sends."""
+        me = threading.get_ident()
+        return me != self._reads and (self._thread is None or me != self._thread.ident)
 
     # --- receiving ---------------------------------------------------------------------------
 

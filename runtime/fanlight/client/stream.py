@@ -29,6 +29,7 @@ _BURST = 64  # calls in a row that are sent one by one, before they are sent tog
 _BURST_GAP = 0.0002  # seconds between two calls that belong to one burst
 _HOLD = 16  # calls held back at most
 _DONT_WAIT = (socket.MSG_DONTWAIT,)
+_popleft = deque.popleft
 _NOTHING: tuple[bytes, list[int]] = (b"", [])
 
 
@@ -41,14 +42,16 @@ class Stream:
 
     ``decode`` makes messages of a frame; ``on_message`` is called with each, in order, by whichever
     thread reads; ``on_lost`` once, when the connection has ended. ``unsent`` holds the streams with
-    bytes that are still to be sent, and ``wake`` has somebody send them soon. A ``patient`` stream
-    waits while the peer's buffer is full; another one keeps the bytes and returns.
+    bytes that are still to be sent, and ``wake`` has somebody send them soon. While the peer's
+    buffer is full, a sender waits if ``patient()``; else the bytes are kept, and it returns.
+
+    ``late`` takes a frame at any moment, with no lock and in one C call: ``push_soon`` sends it.
     """
 
     __slots__ = (
-        "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_late", "_lock", "_out",
-        "_recv", "_send", "_unsent", "_wake", "decode", "lost", "on_lost", "on_message",
-        "patient", "sock", "stuck", "what",
+        "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_lock", "_out", "_recv", "_send",
+        "_unsent", "_waits", "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient",
+        "sock", "stuck", "what",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +64,7 @@ class Stream:
         wake: Callable[[], None],
         *,
         what: str = "runtime's node process",
-        patient: bool = True,
+        patient: Callable[[], bool] = lambda: True,
         early: bytes = b"",
         limit: int | None = None,
     ) -> None:
@@ -84,7 +87,8 @@ class Stream:
         self._last_soon = 0.0
         self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
         self._lock = threading.RLock()  # owned already when a finalizer sends within a send
-        self._late: deque[bytes] = deque()  # what those sent; it follows the frame under way
+        self.late: deque[bytes] = deque()  # what those sent; it follows the frame under way
+        self._waits = False  # whoever has the lock waits for the peer
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -92,11 +96,15 @@ class Stream:
         """Send messages as one frame. Raises ConnectionLost."""
         data = codec.encode(messages)
         if self._lock._is_owned():  # type: ignore[attr-defined]
-            self._late.append(data)
+            self.late.append(data)
             self._unsent[self] = None
             self._wake()
             return
         with self._lock:
+            if self.late:  # nothing overtakes
+                self.late.append(data)
+                self._push()
+                return
             self._out.append(data)
             self._push_one() if len(self._out) == 1 else self._push()
 
@@ -109,7 +117,7 @@ class Stream:
         data = codec.encode((message,))
         now = time.monotonic()
         if self._lock._is_owned():  # type: ignore[attr-defined]
-            self._late.append(data)
+            self.late.append(data)
             self._unsent[self] = None
             self._wake()
             return
@@ -125,14 +133,40 @@ class Stream:
                 self._unsent[self] = None
                 self._wake()
 
+    def push_soon(self) -> None:
+        """Send what was appended to ``late``, as ``send_soon`` would. Raises ConnectionLost."""
+        now = time.monotonic()
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._unsent[self] = None
+            self._wake()
+            return
+        with self._lock:
+            self._burst = self._burst + 1 if now - self._last_soon < _BURST_GAP else 0
+            self._last_soon = now
+            if self._burst < _BURST or len(self.late) >= _HOLD:
+                self._push()
+            else:
+                self._unsent[self] = None
+                self._wake()
+
     def push(self) -> None:
         """Send what was held back."""
         with self._lock:
             self._push()
 
+    def push_some(self) -> None:
+        """The same without waiting: not for the peer, nor for a thread that waits for it."""
+        while not self._lock.acquire(timeout=0.002):
+            if self._waits:
+                return  # that thread sends all there is
+        try:
+            self._push(wait=False)
+        finally:
+            self._lock.release()
+
     def _push_one(self) -> None:
         """``_push`` for the usual case: one frame, which the peer's buffer has room for."""
-        if self._flight is not _NOTHING or self._late or self.lost:
+        if self._flight is not _NOTHING or self.late or self.lost:
             self._push()
             return
         self._unsent[self] = None
@@ -145,13 +179,13 @@ class Stream:
         except OSError:
             pass
         else:
-            if counts[0] == len(data) and not self._late:
+            if counts[0] == len(data) and not self.late:
                 self._flight = _NOTHING
                 self._unsent.pop(self, None)
                 return
         self._push()
 
-    def _push(self) -> None:
+    def _push(self, wait: bool = True) -> None:
         # An interrupt between any two calls leaves a state from which the next call goes on: the
         # two stores below have none between them.
         unsent = self._unsent
@@ -160,8 +194,8 @@ class Stream:
             data, counts = self._flight
             position = sum(counts)
             if position == len(data):
-                while self._late:
-                    self._out.append(self._late.popleft())
+                if self.late:  # moved within one C call
+                    self._out.extend(map(_popleft, [self.late] * len(self.late)))
                 if not self._out:
                     self._flight = _NOTHING
                     self.stuck = False
@@ -175,13 +209,14 @@ class Stream:
             if self.lost:
                 self._flight = _NOTHING
                 self._out.clear()
+                self.late.clear()
                 unsent.pop(self, None)
                 raise Lost(self.lost)
             rest = memoryview(data)[position:] if position else data
             try:
                 counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))
             except BlockingIOError:
-                if not self.patient:
+                if not (wait and self.patient()):
                     self.stuck = True
                     self._wake()
                     return
@@ -191,8 +226,16 @@ class Stream:
 
     def _wait_writable(self) -> None:
         poll = select.poll()
-        poll.register(self.sock, select.POLLOUT)
-        poll.poll(1000)
+        try:
+            poll.register(self.sock, select.POLLOUT)
+        except ValueError:  # closed by another thread
+            self.lose("it was closed")
+            return
+        self._waits = True
+        try:
+            poll.poll(1000)
+        finally:
+            self._waits = False
 
     # --- receiving ---------------------------------------------------------------------------
 

@@ -387,6 +387,7 @@ class Actors:
             self.end_children(worker)
             core.scheduler.release(worker)
             worker.actor = None
+            worker.was = actor
             if kill:
                 core.kill_worker(worker, reason.split("\n")[0])
         calls = list(actor.flight.values()) + list(actor.backlog)

@@ -135,7 +135,7 @@ class Channels:
     def calls(self, peer: int, x: m.Calls) -> None:
         """An actor's process says what it did for its channels."""
         worker = self.core.clients[peer].worker
-        actor = worker.actor if worker is not None else None
+        actor = worker.actor or worker.was if worker is not None else None  # its last words
         if worker is None or actor is None:
             return
         for many in x.sums:
@@ -152,12 +152,17 @@ class Channels:
             actor.finished += many.count
         for record in x.records:
             self._record(actor, record)
-        self.core.changed_actors[actor.id] = actor
+        if actor.id in self.core.actors.table:
+            self.core.changed_actors[actor.id] = actor
 
     def _record(self, actor: Actor, record: m.CallRecord) -> None:
         core = self.core
         task = core.tasks.table.get(record.task)
         if task is None:
+            if actor.state == A_DEAD and (
+                record.state not in _ENDS or record.task in actor.ended_calls
+            ):
+                return  # counted as failed already, or will be
             task = self._running(actor, record)
             if task is None:
                 return

@@ -284,7 +284,7 @@ class Worker:
         "actor", "address", "blocked", "calls", "created", "entered", "env", "finished",
         "functions", "gpus", "graceful",
         "held", "id", "job", "lease", "number", "peer", "pid", "pool", "queue", "reclaimed",
-        "retiring", "since", "specs", "spent", "state",
+        "retiring", "since", "specs", "spent", "state", "was",
     )  # fmt: skip
 
     def __init__(self, number: int, wid: bytes, now: float, env: str = "") -> None:
@@ -301,6 +301,7 @@ class Worker:
         self.pool: Any = None  # the Pool that it holds them of
         self.gpus: list[int] | None = None
         self.actor: Actor | None = None
+        self.was: Actor | None = None  # the actor that it was, and that is dead
         self.specs: set[int] = set()
         self.functions: set[bytes] = set()
         self.job = 0

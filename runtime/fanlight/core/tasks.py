@@ -306,8 +306,10 @@ class Tasks:
                 self.cancel(child, force, True)
         if task is None:  # called on a channel, perhaps: its caller knows
             obj = self.core.objects.table.get(_object_id(task_id, 0))
-            if obj is not None and obj.kind == PENDING and obj.owner:
-                self.core.effects.out[obj.owner].append(m.CancelRunning(task_id))
+            if obj is not None and obj.kind == PENDING:
+                owner = self.core.objects.declared.get(obj.id, obj.owner)  # if it dropped its ref
+                if owner:
+                    self.core.effects.out[owner].append(m.CancelRunning(task_id))
             return
         if task.id not in self.table:
             return

@@ -79,7 +79,6 @@ class Callers:
         self._path = path
         self._listener: socket.socket | None = None
         self._known: dict[bytes, Caller] = {}
-        self._gone: set[bytes] = set()
         # Calls that came by the node and stand behind some that are still to come on a channel.
         self._behind: dict[bytes, deque[m.Execute]] = {}
         self._held: dict[Caller, None] = {}
@@ -113,10 +112,17 @@ class Callers:
         self._link.send([m.Listening(self._path)])
 
     def _accept(self) -> None:
-        assert self._listener is not None
+        if self._listener is None:
+            return
         try:
             sock, _ = self._listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptors are left: others use the node's way
+            self._link.detach(self._listener)
+            self._listener = None
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
             return
         sock.setblocking(False)
         caller = Caller()
@@ -138,7 +144,7 @@ class Callers:
             on_message,
             lambda reason: self._left(caller),
             what="caller",
-            patient=False,
+            patient=lambda: False,
             limit=HANDSHAKE_LIMIT,
         )
 
@@ -155,7 +161,6 @@ class Callers:
         caller.stream.decode = codec.decode_from_caller
         caller.stream.trust()
         self._known[caller.client_id] = caller
-        self._gone.discard(caller.client_id)
         caller.stream.send([m.Welcome({})])
 
     def _left(self, caller: Caller) -> None:
@@ -163,7 +168,6 @@ class Callers:
         self._link.detach(caller.stream.sock)
         if self._known.get(caller.client_id) is caller:
             del self._known[caller.client_id]
-            self._gone.add(caller.client_id)
             self._queue.extend(self._behind.pop(caller.client_id, ()))
 
     def close(self) -> None:
@@ -193,8 +197,8 @@ class Callers:
             behind.append(x)
             return
         caller = self._known.get(client_id)
-        received = caller.received if caller is not None else 0
-        if x.after > received and client_id not in self._gone:
+        # A caller that is not known any more is gone, with what it had not sent.
+        if caller is not None and x.after > caller.received:
             self._behind[client_id] = deque([x])
         else:
             self._queue.append(x)
@@ -288,10 +292,11 @@ class Callers:
 
     def report(self, pause: bool = True) -> None:
         """Tell the node; called by the background thread when it was woken, and at the end."""
-        if not self._noted:
+        if pause and not self._noted:
             return
         if pause:
             time.sleep(_PAUSE)
+        self.flush()  # the next call may last, and need somebody who waits for these
         with self._lock:
             self._noted = False
             records, self._records = self._records, []
@@ -305,9 +310,9 @@ class Callers:
                     records.append(m.CallRecord(call.task, call.number, call.parent, 0, call.since))
                 else:
                     self._noted = True
-        if records or sums:
-            folded = [m.CallSum(c, n, int(t[0]), t[1]) for (c, n), t in sums.items()]
-            with contextlib.suppress(WireError):
-                self._client.link.send([m.Calls(records, folded)])
+            if records or sums:  # with the lock: who has it knows that all is sent
+                folded = [m.CallSum(c, n, int(t[0]), t[1]) for (c, n), t in sums.items()]
+                with contextlib.suppress(WireError):
+                    self._client.link.send([m.Calls(records, folded)])
         if self._noted and pause:
             self._link.wake()

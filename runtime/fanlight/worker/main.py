@@ -85,6 +85,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     refs.attach(None)
     with contextlib.suppress(ConnectionLost):
         link.send([])
+        link.drain(config.RETIRE_SECONDS / 2)
     os._exit(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import context
 from fanlight import messages as m
+from fanlight.wire.failures import WireError
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
@@ -102,7 +104,8 @@ def send(
     )
     caller = task.caller
     if caller is not None and caller.driver and not caller.stream.lost:
-        caller.stream.send([output])  # the way that the result takes, and before it
+        with contextlib.suppress(WireError):  # it left just now
+            caller.stream.send([output])  # the way that the result takes, and before it
     else:
         client.link.send([output])
 
