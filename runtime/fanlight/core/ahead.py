@@ -8,6 +8,7 @@ others wait, a worker gets one portion when it is leased, and the lease ends wit
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from fanlight.core.machine import Core
     from fanlight.core.scheduler import Queue, Scheduler
     from fanlight.messages import Where
+
+
+_workers_of = operator.attrgetter("workers")
 
 
 class Ahead:
@@ -38,10 +42,10 @@ class Ahead:
             queue = turn[0]  # the usual case
             if _quick(queue):
                 self._fill([queue], [w for w in queue.workers if self._takes(w)], 0)
-        else:
+        elif any(_quick(q) and any(map(self._takes, q.workers)) for q in filter(_workers_of, turn)):
             shapes: dict[object, list[Queue]] = {}
             for queue in turn:
-                shapes.setdefault(queue.key[0], []).append(queue)
+                shapes.setdefault(queue.shape, []).append(queue)
             for queues in shapes.values():
                 if not any(q.workers for q in queues):
                     continue
@@ -74,7 +78,7 @@ class Ahead:
         scheduler = self.scheduler
         count = 0
         for other, *_ in shapes:
-            if other.key[0] != queue.key[0]:
+            if other.shape != queue.shape:
                 count += self._competes(other.where, other.demand, queue, workers)
         for task in scheduler.creations:
             if count > 3:  # whether they are many or very many changes little

@@ -12,8 +12,9 @@ overtake it for ever is helped by :mod:`fanlight.core.fairness`.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fanlight import config
@@ -42,16 +43,19 @@ if TYPE_CHECKING:
     from fanlight.core.machine import Core
     from fanlight.core.resources import Pool
 
+_shape_of = operator.attrgetter("shape")
+_job_of = operator.attrgetter("job")
 _ACTORS_AHEAD = 32  # constructors that a step passes by because they lack a process
 
 
 class Queue:
     """Ready tasks of one shape and client, oldest first."""
 
-    __slots__ = ("demand", "env", "job", "key", "tasks", "where", "workers")
+    __slots__ = ("demand", "env", "job", "key", "shape", "tasks", "where", "workers")
 
     def __init__(self, key: tuple[tuple[object, ...], int], spec: Spec) -> None:
         self.key = key
+        self.shape = key[0]
         self.demand = dict(spec.spec.resources)
         self.env = spec.spec.env
         self.where = spec.where
@@ -195,10 +199,13 @@ class Scheduler:
         full: set[object] = set()  # shapes for which there is no room: there will be no more of it
         while stuck < len(turn):
             queue = turn[0]
-            shape = queue.key[0]
+            shape = queue.shape
             if shape in full:
-                stuck += 1
-                turn.rotate(-1)
+                # Thousands may wait: on to the first one of another shape, without byte codes.
+                skipped = _first(map(full.__contains__, map(_shape_of, turn)), False, len(turn))
+                skipped = min(skipped, len(turn) - stuck)
+                stuck += skipped
+                turn.rotate(-skipped)
                 continue
             pool = self.pool_for(shape, queue.where, queue.demand)
             if pool is None:
@@ -228,11 +235,11 @@ class Scheduler:
         """The next turn is another driver's, however many queues this one's work has."""
         turn = self.turn
         if turn[0].job == job:
-            for i, queue in enumerate(turn):
-                if queue.job != job:
-                    del turn[i]
-                    turn.appendleft(queue)
-                    return
+            i = _first(map(job.__ne__, map(_job_of, turn)), True, 0)
+            if i:
+                queue = turn[i]
+                del turn[i]
+                turn.appendleft(queue)
 
     def _wanted(self) -> Counter[str]:
         """How many tasks could run now if there were a process for each, by runtime environment.
@@ -242,7 +249,7 @@ class Scheduler:
         wanted: Counter[str] = Counter()
         left: dict[Pool, dict[str, int]] = {}
         for queue in self.turn:
-            pool = self.pool_for(queue.key[0], queue.where, queue.demand)
+            pool = self.pool_for(queue.shape, queue.where, queue.demand)
             if pool is not None:
                 free = left.setdefault(pool, dict(pool.available))
                 count = min(len(queue.tasks), _room(free, queue.demand))
@@ -321,7 +328,7 @@ class Scheduler:
         self.core.move_worker(worker, W_BUSY, "leased")
         worker.queue.append(task)
         self.hand(worker, task, running=True)
-        self.patience.granted(queue.key[0], pool, demand)
+        self.patience.granted(queue.shape, pool, demand)
         self.ahead.fresh.append(worker)
 
     def hand(self, worker: Worker, task: Task, running: bool) -> None:
@@ -564,6 +571,14 @@ class Scheduler:
 
     def kill(self, worker: Worker) -> None:
         self.core.effects.actions.append(KillWorker(worker.number))
+
+
+def _first(answers: Iterable[bool], wanted: bool, default: int) -> int:
+    """Where ``wanted`` is among the answers first; looks no further."""
+    try:
+        return operator.indexOf(answers, wanted)
+    except ValueError:
+        return default
 
 
 def _room(free: dict[str, int], demand: dict[str, int]) -> int:
