@@ -85,19 +85,11 @@ _MODULES = (
     "actor", "cloudpickle", "errors", "events", "exceptions", "observe", "remote_function",
     "runtime_context", "runtime_env", "session", "types", "util",
 )  # fmt: skip
-# Ray's libraries, of which this version has none; `hasattr(fanlight, "data")` is False.
+# Ray's libraries and clusters, of which this version has none; `hasattr(fanlight, "data")` is False.
 _ABSENT = (
-    "air",
-    "dag",
-    "data",
-    "experimental",
-    "llm",
-    "rllib",
-    "serve",
-    "train",
-    "tune",
-    "workflow",
-)
+    "air", "autoscaler", "cluster_utils", "cpp_function", "dag", "data", "experimental",
+    "java_function", "job_submission", "llm", "rllib", "serve", "train", "tune", "workflow",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

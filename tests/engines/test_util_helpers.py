@@ -225,7 +225,9 @@ def test_names_of_ray(name):
     assert getattr(importlib.import_module(module), last) is not None
 
 
-@pytest.mark.parametrize("name", ["data", "train", "tune", "serve", "rllib", "workflow"])
+@pytest.mark.parametrize(
+    "name", ["data", "train", "tune", "serve", "rllib", "workflow", "job_submission"]
+)
 def test_libraries_that_are_not_here(name):
     assert not hasattr(fanlight, name)
     with pytest.raises(AttributeError, match=f"ray.{name} is not in this version"):
