@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -327,6 +328,8 @@ class InprocNode:
         self.set_threads = "OMP_NUM_THREADS" not in os.environ
         self._inbox: deque[tuple[int, Any]] = deque()
         self._next_peer = _DRIVER + 1
+        self._lock = threading.RLock()  # for steps of the core, which are short
+        self._turn = threading.RLock()  # of the thread that runs tasks
         self._stepping = False
         self._subscribers: dict[int, Callable[[events.Event], None]] = {}
         self.info = ConnectionInfo(
@@ -350,8 +353,11 @@ class InprocNode:
     def post(self, stimuli: list[tuple[int, Any]]) -> None:
         """Take stimuli; handled at once, unless this is called from within a step."""
         self._inbox.extend(stimuli)
-        if self._stepping:
-            return
+        with self._lock:
+            if not self._stepping:
+                self._step()
+
+    def _step(self) -> None:
         if self.client.owes_drops:
             self._stepping = True  # its message joins the others
             try:
@@ -428,20 +434,35 @@ class InprocNode:
         global _real_streams
         if not isinstance(sys.stdout, _InprocStream):
             _real_streams = sys.stdout, sys.stderr
+        deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
-            if timeout == 0:  # so that a loop of polls gets somewhere
-                self.run_one()
-                return bool(done())
-            if not self.run_one():
-                self.post([(0, fx.Tick())])
-                if done():
-                    break
-                if timeout is not None:
-                    return False
-                raise errors.FanlightError(
-                    "Nothing can run any more, and what this waits for is not ready: " + self._why()
-                )
+            if not self._turn.acquire(timeout=0.05 if timeout != 0 else 0):
+                # Another thread of the driver runs tasks; what we wait for may be among them.
+                if deadline is not None and time.monotonic() >= deadline:
+                    return bool(done())
+                continue
+            try:
+                if not done() and not self._advance(done, timeout):
+                    return bool(done())
+            finally:
+                self._turn.release()
         return True
+
+    def _advance(self, done: Callable[[], Any], timeout: float | None) -> bool:
+        """Run one task; False when the caller is not to wait any longer."""
+        if timeout == 0:  # so that a loop of polls gets somewhere
+            self.run_one()
+            return False
+        if self.run_one():
+            return True
+        self.post([(0, fx.Tick())])
+        if done():
+            return True
+        if timeout is not None:
+            return False
+        raise errors.FanlightError(
+            "Nothing can run any more, and what this waits for is not ready: " + self._why()
+        )
 
     def _why(self) -> str:
         from fanlight.core.queries import why
