@@ -138,7 +138,7 @@ def test_a_stopped_actor_holds_up_no_other(rt, Peer, direct):
     try:
         thread = threading.Thread(target=fill)
         thread.start()
-        assert poll(lambda: _client().channels.lines[stuck._id].channel._waits)
+        assert poll(lambda: _client().channels.lines[stuck._id].channel.stuck)
         for i in range(20):
             assert rt.get(other.note.remote(i), timeout=10) == i
     finally:
@@ -273,3 +273,41 @@ def test_a_task_cancels_a_call_whose_ref_its_caller_dropped(rt, Peer, direct, tm
     gate.touch()
     assert rt.get(told) == "cancelled"
     rt.get(running)
+
+
+@needs("processes")
+def test_interrupts_within_calls(rt, Peer, direct):
+    """Wherever Ctrl-C strikes, a call is sent whole or not at all, and later ones are answered."""
+    import random
+    import signal
+
+    actor = direct(Peer.remote())
+    held = rt.put(1)
+    chance = random.Random(1)
+    armed = False
+
+    def interrupt(*_: Any) -> None:
+        if armed:
+            signal.raise_signal(signal.SIGINT)
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(60):
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.004))
+                for _ in range(2000):
+                    actor.note.remote(1)
+                    if chance.random() < 0.02:
+                        actor.note.remote(2, held)
+                armed = False
+            except KeyboardInterrupt:
+                armed = False
+            assert rt.get(actor.note.remote(3, held), timeout=15) == 3  # behind all of the others
+            direct(actor)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    line = _client().channels.lines[actor._id]
+    assert poll(lambda: line.sent == line.answered)
+    assert not _client().channels.inflight

@@ -139,7 +139,7 @@ class SocketLink:
                 stream.push()
             else:
                 with contextlib.suppress(WireError):  # its reader notices
-                    stream.push_some()
+                    stream.push(wait=False)
 
     def drain(self, seconds: float) -> None:
         """Have sent what was kept because a peer's buffer was full; gives up when the time is up."""

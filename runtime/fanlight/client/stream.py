@@ -50,7 +50,7 @@ class Stream:
 
     __slots__ = (
         "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_lock", "_out", "_recv", "_send",
-        "_unsent", "_waits", "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient",
+        "_unsent", "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient",
         "sock", "stuck", "what",
     )  # fmt: skip
 
@@ -88,7 +88,6 @@ class Stream:
         self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
         self._lock = threading.RLock()  # owned already when a finalizer sends within a send
         self.late: deque[bytes] = deque()  # what those sent; it follows the frame under way
-        self._waits = False  # whoever has the lock waits for the peer
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -104,9 +103,11 @@ class Stream:
             if self.late:  # nothing overtakes
                 self.late.append(data)
                 self._push()
-                return
-            self._out.append(data)
-            self._push_one() if len(self._out) == 1 else self._push()
+            else:
+                self._out.append(data)
+                self._push_one() if len(self._out) == 1 else self._push()
+        if self.stuck:
+            self._wait()
 
     def send_soon(self, message: Any) -> None:
         """Like ``send``, for calls in a loop: in a long burst several go out together.
@@ -132,6 +133,8 @@ class Stream:
             else:
                 self._unsent[self] = None
                 self._wake()
+        if self.stuck:
+            self._wait()
 
     def push_soon(self) -> None:
         """Send what was appended to ``late``, as ``send_soon`` would. Raises ConnectionLost."""
@@ -148,21 +151,22 @@ class Stream:
             else:
                 self._unsent[self] = None
                 self._wake()
+        if self.stuck:
+            self._wait()
 
-    def push(self) -> None:
-        """Send what was held back."""
+    def push(self, wait: bool = True) -> None:
+        """Send what was held back; without ``wait`` as much as the peer's buffer has room for."""
         with self._lock:
             self._push()
+        if wait and self.stuck:
+            self._wait()
 
-    def push_some(self) -> None:
-        """The same without waiting: not for the peer, nor for a thread that waits for it."""
-        while not self._lock.acquire(timeout=0.002):
-            if self._waits:
-                return  # that thread sends all there is
-        try:
-            self._push(wait=False)
-        finally:
-            self._lock.release()
+    def _wait(self) -> None:
+        """Wait until all is sent, if this thread may; without the lock, which others need."""
+        while self.stuck and self.patient():
+            self._wait_writable()
+            with self._lock:
+                self._push()
 
     def _push_one(self) -> None:
         """``_push`` for the usual case: one frame, which the peer's buffer has room for."""
@@ -185,7 +189,7 @@ class Stream:
                 return
         self._push()
 
-    def _push(self, wait: bool = True) -> None:
+    def _push(self) -> None:
         # An interrupt between any two calls leaves a state from which the next call goes on: the
         # two stores below have none between them.
         unsent = self._unsent
@@ -208,6 +212,7 @@ class Stream:
                 continue
             if self.lost:
                 self._flight = _NOTHING
+                self.stuck = False
                 self._out.clear()
                 self.late.clear()
                 unsent.pop(self, None)
@@ -216,11 +221,9 @@ class Stream:
             try:
                 counts.extend(map(self._send, (rest,), (socket.MSG_DONTWAIT,)))
             except BlockingIOError:
-                if not (wait and self.patient()):
-                    self.stuck = True
-                    self._wake()
-                    return
-                self._wait_writable()
+                self.stuck = True
+                self._wake()  # whoever waits may be interrupted
+                return
             except OSError as e:
                 self.lose(f"the connection to the {self.what} broke: {e.strerror or e}")
 
@@ -231,11 +234,7 @@ class Stream:
         except ValueError:  # closed by another thread
             self.lose("it was closed")
             return
-        self._waits = True
-        try:
-            poll.poll(1000)
-        finally:
-            self._waits = False
+        poll.poll(1000)
 
     # --- receiving ---------------------------------------------------------------------------
 

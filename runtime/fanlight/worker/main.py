@@ -85,7 +85,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     refs.attach(None)
     with contextlib.suppress(ConnectionLost):
         link.send([])
-        link.drain(config.RETIRE_SECONDS / 2)
+        link.drain(0.8 * config.RETIRE_SECONDS)
     os._exit(0)
 
 
