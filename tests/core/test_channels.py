@@ -21,3 +21,15 @@ def test_a_call_that_is_lost_while_its_actor_lives_fails_after_a_while():
     node.advance(10.0)
     assert driver.values[oid].kind == m.FAILURE
     assert not node.core.tasks.table
+
+
+def test_a_value_that_is_put_twice_keeps_its_segment():
+    node = SimulatedNode()
+    driver = node.driver()
+    oid = driver.put(400)
+    value = driver.values[oid]
+    driver.send(m.Put(value))
+    driver.send(m.DropRefs([oid]))
+    assert oid not in node.core.objects.table
+    segment = node.core.objects.segments[value.data.decode()]
+    assert not segment.live and segment.mapped == {driver.peer: 1}

@@ -445,3 +445,59 @@ def test_a_generator_method_with_a_fixed_number_of_returns(rt, direct):
     assert rt.get([first, second]) == ["first", "second"]
     with raises_task_error(rt, ValueError):
         rt.get(third)
+
+
+@pytest.mark.parametrize("passed_on", [True, False])
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_result_that_was_dropped_and_found_again(rt, Recorder, direct, size, passed_on):
+    """The node knows it: it must be neither given to it a second time nor kept for ever."""
+    from fanlight import session
+
+    @rt.remote
+    def length(x):
+        return len(x)
+
+    client, query = session.require_client(), session.current().engine.query
+    actor = Recorder.remote()
+    direct(actor)
+    ref = actor.big.remote(size)
+    rt.get(ref)
+    box = rt.put([ref])
+    del ref
+    client.flush_drops()
+    [found] = rt.get(box)
+    assert len(rt.get(found)) == size
+    assert not client.channels or found._id in client.channels._published
+    if passed_on:
+        assert rt.get(length.remote(found)) == size
+    del box
+    client.flush_drops()
+    if passed_on:
+        assert rt.get(length.remote(found)) == size
+    assert query("store")["objects"] > 0
+    del found
+    rt.get(actor.note.remote(0))
+
+    def settled() -> bool:
+        client.flush_drops()
+        return query("store")["objects"] <= 1  # the actor's handle
+
+    assert poll(settled), query("store")
+
+
+def test_results_outlive_all_handles_of_their_actor(rt, Recorder, direct):
+    from fanlight import session
+
+    @rt.remote
+    def length(x):
+        return len(x)
+
+    client = session.require_client()
+    actor = Recorder.remote()
+    direct(actor)
+    ref = actor.big.remote(10)
+    rt.get(ref)
+    del actor
+    client.flush_drops()
+    assert rt.get(length.remote(ref)) == 10
+    assert len(rt.get(rt.get(rt.put([ref]))[0])) == 10

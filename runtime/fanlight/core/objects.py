@@ -102,8 +102,10 @@ class Objects:
     def put(self, peer: int, value: m.Value) -> None:
         oid = value.oid
         if not self.declared or self.declared.get(oid) != peer:
-            if oid in self.table:
-                self.discard([value], peer)
+            known = self.table.get(oid)
+            if known is not None:
+                if known.kind != m.STORED or known.data != value.data:
+                    self.discard([value], peer)  # else it would lose its own segment
                 return
             self.create(oid, peer, None)
         self.complete(oid, value, peer, False)
