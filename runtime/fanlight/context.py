@@ -5,35 +5,31 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+import msgspec
+
 
 class ActorExitRequest(BaseException):
     """Raised by ``exit_actor()`` to leave the method; caught by the worker."""
 
 
-class TaskContext:
+class TaskContext(msgspec.Struct, eq=False):
     """Set by the worker around each task; read by ``get_runtime_context`` and by submission."""
 
-    __slots__ = (
-        "actor_id", "actor_name", "attempt", "blocking", "caller", "cancelled", "gpus", "job",
-        "name", "namespace", "on_loop", "origin", "resources", "task_id", "where",
-    )  # fmt: skip
-
-    def __init__(self, task_id: bytes, name: str, origin: str) -> None:
-        self.task_id = task_id
-        self.name = name
-        self.origin = origin
-        self.actor_id = b""
-        self.actor_name = ""
-        self.namespace = ""
-        self.attempt = 0
-        self.job = 0
-        self.caller: Any = None  # the channel that the call came on, if it did
-        self.gpus: list[Any] = []
-        self.resources: dict[str, float] = {}
-        self.cancelled = False
-        self.on_loop = False  # a method of an async actor
-        self.where: Any = None  # the messages.Where of its spec (an actor's for its calls)
-        self.blocking = False  # gives its CPU back while it waits in get
+    task_id: bytes
+    name: str
+    origin: str
+    namespace: str = ""
+    attempt: int = 0
+    job: int = 0
+    where: Any = None  # the messages.Where of its spec (an actor's for its calls)
+    blocking: bool = False  # gives its CPU back while it waits in get
+    gpus: list[Any] = []
+    resources: dict[str, float] = {}
+    caller: Any = None  # the channel that the call came on, if it did
+    actor_id: bytes = b""
+    actor_name: str = ""
+    cancelled: bool = False
+    on_loop: bool = False  # a method of an async actor
 
 
 current: ContextVar[TaskContext | None] = ContextVar("fanlight_task", default=None)

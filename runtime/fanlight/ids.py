@@ -33,6 +33,7 @@ OWN = b"\x80"
 ACTOR_SUFFIX = b"\0" * (OBJECT_LEN - ACTOR_LEN)
 
 _INDEX_CACHE = tuple(i.to_bytes(4, "little") for i in range(64))
+FIRST = _INDEX_CACHE[0]  # what the id of a task's first object ends with
 
 
 def new_client_id() -> bytes:

@@ -44,7 +44,7 @@ _OWN, _ANY_OWN = 1 << 63, 1 << 31  # in the length of a buffer; in the number of
 _LATE = {("torch", "Tensor"): "fanlight.tensors"}
 
 # Exact types that the C pickler carries unchanged and that can hold no reference.
-_PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
+PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 
 _ref_class: Any = None
 _make_refs: Callable[[list[bytes], bytes], list[Any]]
@@ -221,8 +221,7 @@ class Serialized:
         """``refs`` are those that the pickle names by their places; ``contained`` others."""
         self.pickled = pickled
         self.contained = contained
-        self.buffers = [b.raw() for b in buffers]
-        self._own = [_OWN if b in _own else 0 for b in buffers] if _own else []
+        self._own: list[int] = []
         self._layout: list[tuple[int, int]] = []
         self._tail = b""  # of the packed form
         if refs:
@@ -230,8 +229,12 @@ class Serialized:
             self.contained = refs + contained
             self._tail = pickle.dumps(refs, 5)
         elif not buffers:
+            self.buffers: list[memoryview] = []
             self.size = len(pickled)
             return
+        self.buffers = [b.raw() for b in buffers]
+        if _own:
+            self._own = [_OWN if b in _own else 0 for b in buffers]
         position = _HEAD.size + _ENTRY.size * len(buffers)
         for view in self.buffers:
             position = -(-position // _ALIGN) * _ALIGN
@@ -284,7 +287,7 @@ class Serialized:
 
 def dumps(value: Any) -> Serialized:
     """Serialize ``value``. Raises what pickling raises (TypeError, PicklingError, …)."""
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return Serialized(pickle.dumps(value, 5), [], [])
     buffers: list[pickle.PickleBuffer] = []
     out = io.BytesIO()

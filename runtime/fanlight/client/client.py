@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import threading
 import time
 import traceback
@@ -27,6 +28,7 @@ from fanlight.client.definitions import Definitions
 from fanlight.client.streams import Streams
 from fanlight.client.unhandled import Unhandled
 from fanlight.refs import ObjectRef
+from fanlight.serialization import PLAIN
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fanlight.client.channels import Channels
 
 _unpack = msgspec.msgpack.decode
+_running = context.current.get
 
 
 class Link(Protocol):
@@ -258,6 +261,11 @@ class Client:
 
         Large ones are stored first, as an object, which is the last of those to fill in.
         """
+        if not kwargs and PLAIN.issuperset(map(type, args)):  # the usual case, quickly
+            blob = pickle.dumps((args, kwargs, []), 5)
+            if len(blob) <= config.INLINE_LIMIT or self.writer is None:
+                return blob, [], []
+            return self._as_object(serialization.Serialized(blob, [], []), [])
         deps: list[bytes] = []
         slots: list[int | str] = []
         for i, value in enumerate(args):
@@ -277,6 +285,11 @@ class Client:
             raise failures.cannot_serialize_arguments(what, args, kwargs, e) from e
         if packed.size <= config.INLINE_LIMIT or self.writer is None:
             return packed.to_bytes(), deps, packed.contained
+        return self._as_object(packed, deps)
+
+    def _as_object(
+        self, packed: serialization.Serialized, deps: list[bytes]
+    ) -> tuple[bytes, list[bytes], list[bytes]]:
         # As one object: what arguments share is shared in the task too, and pickled once. Whoever
         # keeps a view of one of them keeps the memory of all, though.
         ref = self._put(packed)
@@ -300,14 +313,20 @@ class Client:
     ) -> list[ObjectRef[Any]]:
         """Send one call to the node; returns its refs."""
         task_id = self.next_call_id() if actor else self.next_task_id()
-        out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
-        running = context.current.get()
+        if num_returns == 1:
+            out = [self.new_ref(task_id + ids.FIRST)]
+        else:
+            out = [self.new_ref(ids.object_id(task_id, i)) for i in range(num_returns)]
+        running = _running()
         parent = running.task_id if running is not None else b""
-        self.link.send_soon(m.Submit(task_id, spec, *encoded, parent, actor, after, incarnation))
-        if encoded[1]:
+        args, deps, pins = encoded
+        self.link.send_soon(
+            m.Submit(task_id, spec, args, deps, pins, parent, actor, after, incarnation)
+        )
+        if deps:
             self.sent()
         if self.unhandled.waiting:
-            self.unhandled.seen(encoded[1] + encoded[2])
+            self.unhandled.seen(deps + pins)
         if self._records_sites:
             self.link.send([m.CallSite([ref._id for ref in out], call_sites.here("task call"))])
         return out
@@ -649,11 +668,12 @@ def decode_args(blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, An
     else:
         return [], {}
     args = list(args)
-    for slot, value in zip(slots, values, strict=True):
-        if type(slot) is int:
-            args[slot] = value
-        else:
-            kwargs[slot] = value
+    if slots or values:
+        for slot, value in zip(slots, values, strict=True):
+            if type(slot) is int:
+                args[slot] = value
+            else:
+                kwargs[slot] = value
     return args, kwargs
 
 

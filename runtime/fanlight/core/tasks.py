@@ -33,7 +33,7 @@ _SMOOTHING = 0.25  # weight of the newest duration in a function's moving averag
 _DEPS_KEPT = 100  # arguments of a finished task that are remembered
 _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
-_FIRST = _object_id(b"", 0)  # what the id of a task's first object ends with
+_FIRST = ids.FIRST
 
 
 class Tasks:

@@ -119,12 +119,12 @@ class NativeEngine:
         blob = b""
         encode, submit = client.encode_args, client.submit
         limited = _backpressure(opts) > 0
-        outer = where.outer if where.depends_on_outer(opts) else _nowhere
+        outer = where.outer if where.depends_on_outer(opts) else None
         inside: dict[bytes, Use] = {}  # specs for calls from within a placement group, by group
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             encoded = encode(args, kwargs, name) if args or kwargs else _NO_ARGS
-            around = outer()
+            around = outer() if outer is not None else None
             chosen = use
             if around is not None:
                 chosen = inside.get(around.group) or inside.setdefault(around.group, define(around))
@@ -344,10 +344,6 @@ class NativeEngine:
         if tasks:
             self.client.link.send([m.Cancel(t, force, True) for t in tasks])
         return len(tasks)
-
-
-def _nowhere() -> None:
-    """For calls that go to the same place wherever they are made."""
 
 
 def _returns(num_returns: int | str) -> int:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from fanlight import context, errors, ids
@@ -80,6 +81,7 @@ class Executor:
         self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
         self.threads = 0  # OMP_NUM_THREADS as it is now; 0 if it is the user's, not ours
         self._quick: dict[int, bool] = {}
+        self._resources: dict[int, dict[str, float]] = {}  # by spec, as users see them
         self._done: deque[m.Done] = deque()  # results held back
         self._sending = threading.RLock()  # whoever flushed knows that they are sent
         self._active: dict[bytes, context.TaskContext] = {}
@@ -106,11 +108,13 @@ class Executor:
 
     def _define_spec(self, x: m.DefineSpec) -> None:
         self.specs[x.number] = x.spec
+        self._resources.pop(x.number, None)
 
     def _forget(self, x: m.Forget) -> None:
         for number in x.specs:
             self.specs.pop(number, None)
             self._quick.pop(number, None)
+            self._resources.pop(number, None)
         for key in x.functions:
             self.blobs.pop(key, None)
             self.functions.pop(key, None)
@@ -263,12 +267,13 @@ class Executor:
             os.environ["OMP_NUM_THREADS"] = str(count)
 
     def _take_done(self) -> list[m.Done]:
-        done: list[m.Done] = []
-        while True:
-            try:
-                done.append(self._done.popleft())
-            except IndexError:
-                return done
+        waiting, done = self._done, []
+        try:
+            while waiting:
+                done.append(waiting.popleft())
+        except IndexError:  # this thread was interrupted, and flushed meanwhile
+            pass
+        return done
 
     def flush(self) -> None:
         if self.callers is not None:
@@ -284,27 +289,32 @@ class Executor:
         self.client.link.send(done)
 
     def _report(self, execute: Any, done: m.Done, main: bool) -> None:
-        done.started = time.time() - done.duration
-        self._was_slow = done.duration > _SLOW
-        self._end_output(execute.task)
+        duration = done.duration
+        done.started = time.time() - duration
+        self._was_slow = duration > _SLOW
+        for stream in self.streams:
+            if stream._parts:
+                stream.end_of(execute.task, context.current.get())
         if type(execute) is DirectCall:
             assert self.callers is not None
             self.callers.answer(execute, done, hold=main and bool(self.queue))
         elif main:
-            quick = done.duration < _QUICK
-            self._quick[execute.spec] = quick
+            self._quick[execute.spec] = quick = duration < _QUICK
             self._done.append(done)
+            # A result may not be lost whose task is not to run twice.
+            alone = not self.specs[execute.spec].max_retries
             # The node must know of a segment before we give it back, and of the refs in a result
             # before we drop ours.
-            alone = any(v.kind == m.STORED or v.contained for v in done.values)
-            # Nor may a result be lost whose task is not to run twice.
-            alone = alone or not self.specs[execute.spec].max_retries
+            for value in done.values:
+                if value.kind == m.STORED or value.contained:
+                    alone = True
             if alone or not (quick and self.queue) or len(self._done) >= _BATCH:
                 self.flush()
         else:
             self._send([done])
         for value in done.values:
-            self.client.release(value)
+            if value.kind == m.STORED:
+                self.client.release(value)
 
     def _end_output(self, task: bytes) -> None:
         for stream in self.streams:
@@ -314,20 +324,23 @@ class Executor:
     # --- one task ----------------------------------------------------------------------------
 
     def _context(self, execute: Any, spec: m.TaskSpec) -> context.TaskContext:
-        task = context.TaskContext(execute.task, spec.name, spec.origin)
-        task.attempt = execute.attempt
-        task.job = execute.job
+        task = context.TaskContext(
+            execute.task, spec.name, spec.origin, spec.namespace, execute.attempt, execute.job,
+            spec.where, spec.kind == m.TASK,
+        )  # fmt: skip
         if type(execute) is DirectCall:
             task.caller = execute.caller
-        task.gpus = self.gpus.ids(execute.gpus)
-        task.blocking = spec.kind == m.TASK
-        task.namespace = spec.namespace
-        task.where = spec.where
         if self.actor is not None:
             self.actor.describe(task)
             task.on_loop = self.actor.is_async
-        else:
-            task.resources = {k: v / UNITS for k, v in spec.resources.items() if v}
+            return task
+        if execute.gpus:
+            task.gpus = self.gpus.ids(execute.gpus)
+        resources = self._resources.get(execute.spec)
+        if resources is None:
+            resources = {k: v / UNITS for k, v in spec.resources.items() if v}
+            self._resources[execute.spec] = resources
+        task.resources = resources
         return task
 
     def run(self, execute: Any, spec: m.TaskSpec, main: bool = False) -> None:
@@ -435,13 +448,13 @@ class Executor:
 
     def _settle(self, result: Any) -> Any:
         """What a function returned; a coroutine has nobody to run it."""
-        if inspect.iscoroutine(result):
+        if type(result) is CoroutineType:
             result.close()
             raise TypeError("async functions cannot be tasks; make them methods of an actor")
         return result
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        deps = [self.client.decode(v) for v in execute.deps]
+        deps = execute.deps and [*map(self.client.decode, execute.deps)]
         args, kwargs = decode_args(execute.args, deps)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs

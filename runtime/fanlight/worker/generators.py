@@ -306,6 +306,9 @@ def gathers(function: Any, spec: m.TaskSpec, result: Any) -> bool:
     """Whether a call returned a generator whose items are its results."""
     if spec.num_returns == m.DYNAMIC:
         return True
+    kind = type(result)
+    if not (hasattr(kind, "__next__") or hasattr(kind, "__anext__")):
+        return False  # the usual case
     if isinstance(result, Generator | AsyncGenerator):
         return spec.num_returns > 1 or (
             inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

@@ -20,12 +20,12 @@ def results(client: Client, execute: m.Execute, spec: m.TaskSpec, result: Any) -
     """The values of what a function returned; raises what pickling raises, and TypeError or
     ValueError when it is not ``num_returns`` results."""
     count = spec.num_returns
-    if count in (1, m.DYNAMIC):
-        items: tuple[Any, ...] = (result,)
-    elif count == 0:
+    if count == 1 or count == m.DYNAMIC:
+        oid = ids.object_id(execute.task, 0)
+        return [client.store(oid, serialization.dumps(result))]
+    if count == 0:
         return []
-    else:
-        items = _split(result, count)
+    items = _split(result, count)
     values: list[m.Value] = []
     try:
         for i, item in enumerate(items):
