@@ -127,13 +127,15 @@ class Channels:
     def by_node(self, line: ActorLine, send: Callable[[int, int], T]) -> T:
         """Have ``send(after, incarnation)`` send one call to the node, in order."""
         with line.lock:
-            after = line.sent if line.sent != line.answered else 0
-            line.direct = False
-            line.via_node += 1
-            if not line.asked and line.via_node > 1:
-                line.asked = True
-                self._link.send([m.Connect(line.actor, line.via_node - 1)])
             try:
+                after = line.sent if line.sent != line.answered else 0
+                line.direct = False
+                line.via_node += 1
+                if not line.asked and line.via_node > 1:
+                    line.asked = True
+                    self._link.send([m.Connect(line.actor, line.via_node - 1)])
+                if after:
+                    self._link.wake()  # an interrupted call may not have been sent yet
                 return send(after, line.incarnation)
             except BaseException:  # perhaps it was not sent: the next one says how many were
                 line.asked = False
@@ -160,8 +162,10 @@ class Channels:
             if number not in line.specs:
                 late.append(codec.encode((m.DefineSpec(number, spec),)))
                 line.specs.add(number)
-            # All or nothing: no interrupt comes between these three.
-            self.inflight[task] = flight
+            unsent, inflight = channel.unsent, self.inflight
+            # All or nothing: no interrupt comes between these four.
+            unsent[channel] = None
+            inflight[task] = flight
             line.sent += 1
             late.append(data)
         # Without the lock: this may wait for the actor's process to read.

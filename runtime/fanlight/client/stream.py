@@ -50,8 +50,8 @@ class Stream:
 
     __slots__ = (
         "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_lock", "_out", "_recv", "_send",
-        "_unsent", "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient",
-        "sock", "stuck", "what",
+        "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient", "sock", "stuck",
+        "unsent", "what",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +76,7 @@ class Stream:
         self.patient = patient
         self.lost = ""  # why there is no connection any more
         self.stuck = False  # the peer's buffer is full: the link waits until it is not
-        self._unsent = unsent
+        self.unsent = unsent
         self._wake = wake
         self._recv = sock.recv
         self._send = sock.send
@@ -96,7 +96,7 @@ class Stream:
         data = codec.encode(messages)
         if self._lock._is_owned():  # type: ignore[attr-defined]
             self.late.append(data)
-            self._unsent[self] = None
+            self.unsent[self] = None
             self._wake()
             return
         with self._lock:
@@ -119,7 +119,7 @@ class Stream:
         now = time.monotonic()
         if self._lock._is_owned():  # type: ignore[attr-defined]
             self.late.append(data)
-            self._unsent[self] = None
+            self.unsent[self] = None
             self._wake()
             return
         with self._lock:
@@ -131,7 +131,7 @@ class Stream:
             elif len(self._out) >= _HOLD:
                 self._push()
             else:
-                self._unsent[self] = None
+                self.unsent[self] = None
                 self._wake()
         if self.stuck:
             self._wait()
@@ -140,7 +140,7 @@ class Stream:
         """Send what was appended to ``late``, as ``send_soon`` would. Raises ConnectionLost."""
         now = time.monotonic()
         if self._lock._is_owned():  # type: ignore[attr-defined]
-            self._unsent[self] = None
+            self.unsent[self] = None
             self._wake()
             return
         with self._lock:
@@ -149,7 +149,7 @@ class Stream:
             if self._burst < _BURST or len(self.late) >= _HOLD:
                 self._push()
             else:
-                self._unsent[self] = None
+                self.unsent[self] = None
                 self._wake()
         if self.stuck:
             self._wait()
@@ -173,7 +173,7 @@ class Stream:
         if self._flight is not _NOTHING or self.late or self.lost:
             self._push()
             return
-        self._unsent[self] = None
+        self.unsent[self] = None
         data = self._out[0]
         counts: list[int] = []
         fresh: deque[bytes] = deque()
@@ -185,14 +185,14 @@ class Stream:
         else:
             if counts[0] == len(data) and not self.late:
                 self._flight = _NOTHING
-                self._unsent.pop(self, None)
+                self.unsent.pop(self, None)
                 return
         self._push()
 
     def _push(self) -> None:
         # An interrupt between any two calls leaves a state from which the next call goes on: the
         # two stores below have none between them.
-        unsent = self._unsent
+        unsent = self.unsent
         unsent[self] = None
         while True:
             data, counts = self._flight
@@ -204,7 +204,10 @@ class Stream:
                     self._flight = _NOTHING
                     self.stuck = False
                     unsent.pop(self, None)
-                    return
+                    if not self.late:
+                        return
+                    unsent[self] = None  # it has just come
+                    continue
                 joined = self._out[0] if len(self._out) == 1 else b"".join(self._out)
                 fresh: deque[bytes] = deque()
                 counts = []
