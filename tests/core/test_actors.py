@@ -12,7 +12,8 @@ from fanlight.core.invariants import validate
 from fanlight.ids import handle_oid
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
-from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.workers import SimulatedWorker
 
 
 def living(

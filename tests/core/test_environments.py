@@ -12,8 +12,9 @@ from fanlight.core import environments as e
 from fanlight.core.invariants import validate
 from fanlight.core.model import NEW, IllegalTransition
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
-from fanlight.testing.clients import SimulatedClient, SimulatedWorker
+from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.workers import SimulatedWorker
 
 VARS, PIP = "vars", "pip numpy"
 

@@ -10,7 +10,8 @@ from fanlight import messages as m
 from fanlight.core import model
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
-from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.workers import SimulatedWorker
 
 
 def code(client: SimulatedClient, ref: bytes) -> str:

@@ -11,7 +11,8 @@ from fanlight.core import model
 from fanlight.core.effects import SpawnWorker
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
-from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.workers import SimulatedWorker
 
 QUICK = 0.0001
 
