@@ -121,8 +121,8 @@ def test_nothing_grows(monkeypatch):
             "machine.DEAD_KEPT": 20,
             "machine.RECENT_KEPT": 100,
             "machine.ERRORS_KEPT": 20,
-            "state._ATTEMPTS_KEPT": 20,
-            "state._ENDED_KEPT": 20,
+            "history._ATTEMPTS_KEPT": 20,
+            "history._ENDED_KEPT": 20,
         }.items():
             monkeypatch.setattr(f"fanlight.core.{name}", value)
     rounds = ROUNDS or 1_200

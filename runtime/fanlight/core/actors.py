@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanlight import messages as m
 from fanlight.core import model, notices
+from fanlight.core.history import RAISED, WORKER_DIED
 from fanlight.core.model import (
     A_ALIVE,
     A_DEAD,
@@ -27,7 +28,6 @@ from fanlight.core.model import (
     Worker,
     take_out,
 )
-from fanlight.core.state import RAISED, WORKER_DIED
 from fanlight.ids import handle_oid
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from fanlight.core.effects import (
     WorkerExited,
 )
 from fanlight.core.environments import Environments
+from fanlight.core.history import RAISED, History
 from fanlight.core.metrics import Metrics
 from fanlight.core.model import (
     W_ACTOR,
@@ -51,7 +52,6 @@ from fanlight.core.owners import owner_died
 from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
-from fanlight.core.state import RAISED, History
 from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline

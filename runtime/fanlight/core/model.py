@@ -200,7 +200,7 @@ class Task(msgspec.Struct, eq=False):  # a struct: made in one call, without byt
     started: float = 0.0
     finished: float = 0.0
     error: str = ""  # last line of its traceback
-    code: str = ""  # what kind of failure it was, see core.state
+    code: str = ""  # what kind of failure it was, see core.history
     stream: Stream | None = None  # of a generator
 
     @classmethod

@@ -10,6 +10,7 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.effects import KillWorker
+from fanlight.core.history import RAISED, WORKER_DIED
 from fanlight.core.model import (
     CANCELLED,
     FAILED,
@@ -24,7 +25,6 @@ from fanlight.core.model import (
     Object,
     Task,
 )
-from fanlight.core.state import RAISED, WORKER_DIED
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
