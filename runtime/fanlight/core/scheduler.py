@@ -159,17 +159,11 @@ class Scheduler:
     def run(self) -> None:
         """Give work to whoever can take it; called at the end of every step."""
         patience = self.patience
-        if not (
-            self.turn
-            or self.creations
-            or self.core.placement.pending
-            or patience.waits
-            or patience.kept
-        ):
-            self.crowded = False  # nobody waits
-            return
         if patience.waits or patience.kept:
             patience.review()
+        elif not (self.turn or self.creations or self.core.placement.pending):
+            self.crowded = False  # nobody waits
+            return
         if self._hand_out() and self.core.now >= self.retry_at:
             for env, count in self._wanted().items():
                 self._start_workers(env, count)

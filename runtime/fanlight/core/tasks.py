@@ -82,7 +82,9 @@ class Tasks:
         self.table[task_id] = task
         objects = core.objects
         if spec.returns == 1:
-            objects.create(task_id + _FIRST, peer, spec.group)
+            oid = task_id + _FIRST  # as in Objects.create
+            objects.touched.add(peer)
+            objects.table[oid] = Object(oid, peer, spec.group)
         else:
             for i in range(spec.returns):
                 objects.create(_object_id(task_id, i), peer, spec.group)
@@ -194,13 +196,15 @@ class Tasks:
         group.duration += duration
         average = group.average
         group.average = duration if average < 0 else average + _SMOOTHING * (duration - average)
-        objects = self.core.objects
+        core = self.core
+        objects = core.objects
         if message.ok:
-            if task.stream is not None and self.core.streams.fell_short(task):
+            if task.stream is not None and core.streams.fell_short(task):
                 return
             self.finish(task, FINISHED, "done")
+            complete = objects.complete
             for value in message.values:
-                objects.complete(value.oid, value, peer)
+                complete(value.oid, value, peer)
             return
         if task.cancel:
             objects.discard(message.values[1:], peer)

@@ -21,6 +21,7 @@ from fanlight import messages as m
 from fanlight.client.failures import cannot_serialize
 from fanlight.generators import DynamicObjectRefGenerator
 from fanlight.refs import ObjectRef
+from fanlight.serialization import PLAIN
 from fanlight.worker import values
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def gathers(function: Any, spec: m.TaskSpec, result: Any) -> bool:
     if spec.num_returns == m.DYNAMIC:
         return True
     kind = type(result)
-    if not (hasattr(kind, "__next__") or hasattr(kind, "__anext__")):
+    if kind in PLAIN or not (hasattr(kind, "__next__") or hasattr(kind, "__anext__")):
         return False  # the usual case
     if isinstance(result, Generator | AsyncGenerator):
         return spec.num_returns > 1 or (
