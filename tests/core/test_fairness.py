@@ -207,6 +207,22 @@ def test_a_cancelled_one_leaves_nothing_kept() -> None:
     assert running(node) == ["small", "small"]
 
 
+def test_what_is_kept_is_for_any_queue_of_the_shape() -> None:
+    """Another client's turn may come first: its equal tasks may take what is kept."""
+    node = SimulatedNode(2, pool_size=2)
+    stream = Stream(node, task_spec("small"))
+    node.driver().submit(task_spec("large", cpus=2))
+    patience = node.core.scheduler.patience
+    stream.go_on_until(lambda: patience.kept is not None, most=50)
+    kept = patience.kept
+    assert kept is not None and isinstance(kept.who, tuple)
+    equal = (*kept.who,)
+    assert equal is not kept.who
+    assert patience.lets(equal, kept.pool, kept.demand)
+    patience.granted(equal, kept.pool, {})
+    assert patience.kept is None
+
+
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(
     cpus=st.integers(2, 6),

@@ -62,7 +62,7 @@ class Patience:
     def delayed(self, who: Waiter) -> None:
         """It only lacks a process: what is kept for it stays so."""
         kept = self.kept
-        if kept is not None and kept.who is who:
+        if kept is not None and kept.who == who:
             self._seen[who] = (kept.pool, kept.demand)
 
     def granted(self, who: Waiter, pool: Pool, demand: dict[str, int]) -> None:
@@ -79,7 +79,7 @@ class Patience:
                 for name, amount in wait.demand.items()
             ):
                 wait.overtaken += 1
-        if self.kept is not None and self.kept.who is who:
+        if self.kept is not None and self.kept.who == who:
             self.kept = None
 
     def forget(self) -> bool:
@@ -92,7 +92,7 @@ class Patience:
     def lets(self, who: Waiter, pool: Pool, demand: dict[str, int]) -> bool:
         """Whether it may take from ``pool`` without touching what is kept for another."""
         kept = self.kept
-        if kept is None or kept.who is who or kept.pool is not pool:
+        if kept is None or kept.who == who or kept.pool is not pool:
             return True
         free = pool.available
         for name, amount in kept.demand.items():
