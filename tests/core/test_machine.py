@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from unittest import mock
 
 import msgspec
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fanlight import ids
 from fanlight import messages as m
@@ -16,8 +24,7 @@ from fanlight.core import definitions, model
 from fanlight.core.objects import ACTOR_SUFFIX
 from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient, StoreFull
-from fanlight.testing.simulation import SimulatedNode
-from fanlight.testing.workers import SimulatedWorker
+from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
 
 pick = st.integers(0, 1 << 16)
 sizes = st.sampled_from([8, 8, 150, 400, 410, 900])
@@ -52,11 +59,17 @@ actor_specs = st.sampled_from(
         actor_spec("Gpu", gpus=0.5),
         actor_spec("Vars", env="vars"),
         actor_spec("Pip", env="pip a"),
+        actor_spec("Groups", groups={"io": 2, "one": 1}),
+        actor_spec("Loose", unordered=True),
     ]
 )
 method_specs = st.sampled_from(
     [
         method_spec("A.m"),
+        method_spec("A.two", returns=2),
+        method_spec("A.none", returns=0),
+        method_spec("A.io", group="io"),
+        method_spec("A.one", group="one"),
         method_spec("A.r", retries=1, retry_exceptions=True),
         method_spec("A.g", returns=m.STREAMING, retries=1),
     ]
@@ -75,6 +88,9 @@ bundles = st.sampled_from(
 )
 
 
+_NO = m.Execute(b"", 0, b"", [])
+
+
 def one(items: Any, index: int) -> Any:
     found = list(items)
     return found[index % len(found)]
@@ -83,12 +99,19 @@ def one(items: Any, index: int) -> Any:
 class CoreMachine(RuleBasedStateMachine):
     """A runtime of two CPUs and one GPU under random use."""
 
-    @initialize(prompt=st.booleans())
-    def begin(self, prompt: bool) -> None:
+    @initialize(prompt=st.booleans(), channels=st.sampled_from([True, True, False]))
+    def begin(self, prompt: bool, channels: bool) -> None:
         self.patch = mock.patch.object(definitions, "_LOOSE", 0)  # swept at once
         self.patch.start()
         self.node = SimulatedNode(
-            2, 1, disk=1, prompt=prompt, capacity=4000, pool_size=2, persistent=True
+            2,
+            1,
+            disk=1,
+            prompt=prompt,
+            capacity=4000,
+            pool_size=2,
+            persistent=True,
+            channels=channels,
         )
         self.node.driver()
 
@@ -270,6 +293,30 @@ class CoreMachine(RuleBasedStateMachine):
             for some in deps:
                 client.submit(spec, self.refs(client, some), actor=one(actors, which))
 
+    @rule(who=pick, which=pick, restarts=st.sampled_from([0, 1]), count=st.integers(1, 4))
+    def open_channel(self, who: int, which: int, restarts: int, count: int) -> None:
+        """Some use of one actor, as programs do it: calls go straight to it after a while."""
+        client, spec = self.client(who), method_spec("A.m")
+        actors = self.actors(client) or [
+            client.create_actor(actor_spec("Plain"), max_restarts=restarts)
+        ]
+        actor = one(actors, which)
+        for _ in range(3):
+            for worker in self.node.busy():
+                if worker.actor == actor or worker.running.get(worker.current, _NO).actor == actor:
+                    worker.finish()
+            client.submit(spec, actor=actor)
+        for worker in self.node.busy():
+            for task in list(worker.running) if worker.actor == actor else ():
+                worker.finish(task)
+        for _ in range(count):
+            client.submit(spec, actor=actor)
+
+    @precondition(lambda self: any(w.actor for w in self.node.workers.values()))
+    @rule(who=pick, running=st.booleans())
+    def report_calls(self, who: int, running: bool) -> None:
+        one([w for w in self.node.workers.values() if w.actor], who).callers.report(running)
+
     @rule(who=pick, size=sizes, inside=st.lists(pick, max_size=2))
     def put(self, who: int, size: int, inside: list[int]) -> None:
         client = self.client(who)
@@ -287,6 +334,7 @@ class CoreMachine(RuleBasedStateMachine):
     def hand_over(self, who: int, giver: int, which: int) -> None:
         """A ref travels by hand from one client to another, which asks for its value."""
         client, held = self.client(who), self.inside(self.client(giver), [which])
+        self.client(giver).channels.publish(held)
         for oid in held:
             new = oid not in client.values
             client.adopt(oid)
@@ -537,14 +585,29 @@ def everybody_leaves(node: SimulatedNode) -> None:
     assert not core.objects.segments and not node.files
 
 
-TestCoreMachine = CoreMachine.TestCase
-TestCoreMachine.settings = settings(
-    max_examples=150,
-    stateful_step_count=50,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    # Without shrinking, which takes minutes; `node.journal` of a failed run repeats it.
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+# Random histories in all, of a few seeds; FANLIGHT_TEST_STEPS=6000 takes many minutes.
+# `node.journal` of a failed run repeats it.
+HISTORIES = int(os.environ.get("FANLIGHT_TEST_STEPS", "150"))
+SEEDS = range(3) if HISTORIES <= 150 else range(HISTORIES // 150)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", SEEDS)
+def test_random_histories(number: int) -> None:
+    """Always the same ones for a number; other numbers are other histories."""
+
+    @seed(number)
+    class Seeded(CoreMachine):
+        pass
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Seeded,
+        settings=settings(
+            max_examples=HISTORIES // 3 if HISTORIES <= 150 else 150,
+            stateful_step_count=50,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],  # without shrinking, which takes minutes
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -58,7 +58,43 @@ class _Check:
         self.actors()
         self.objects()
         self.segments()
+        self.channels()
         self.metrics()
+
+    # --- channels ----------------------------------------------------------------------------
+
+    def channels(self) -> None:
+        core = self.core
+        for oid, peer in core.objects.declared.items():
+            obj = core.objects.table.get(oid)
+            pending = obj is not None and obj.kind == model.PENDING
+            self.that(pending, oid, "is promised, and does not wait for a value")
+            self.that(peer in core.clients, oid, "is promised by a client that is gone")
+        called: dict[int, dict[bytes, None]] = {}
+        for actor in core.actors.table.values():
+            for peer in actor.callers:
+                called.setdefault(peer, {})[actor.id] = None
+        assert core.channels.called == called, "actors and their callers do not match"
+        lost = {t.id for t in core.tasks.table.values() if t.lost}
+        assert core.channels.lost.keys() == lost, "lost calls and their records do not match"
+        calls = [t for t in core.tasks.table.values() if t.spec.spec.kind == m.ACTOR_CALL]
+        unfinished = Counter((t.actor.id, t.client) for t in calls if t.actor and not t.direct)
+        for actor in core.actors.table.values():
+            gone = actor.callers.keys() - core.clients.keys()
+            self.that(not gone, actor.id, f"has callers that are gone: {gone}")
+            for peer, caller in actor.callers.items():
+                count = unfinished[actor.id, peer]
+                self.that(
+                    caller.unfinished == count,
+                    actor.id,
+                    f"{caller.unfinished} calls of client {peer} are counted, not {count}",
+                )
+            for task in actor.direct.values():
+                self.that(task.direct and task.actor is actor, task.id, "is not called directly")
+            again = actor.ended_calls & core.tasks.table.keys()
+            self.that(not again, actor.id, f"calls have ended, and are under way: {again}")
+            left = {t for t in actor.ended_calls if t[: ids.CLIENT_LEN] not in core.peers}
+            self.that(not left, actor.id, "remembers calls of clients that are gone")
 
     # --- metrics -----------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ def make_core(
     persistent: bool = True,
     now: float = 0.0,
     labels: dict[str, str] | None = None,
+    channels: bool = False,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -39,6 +40,7 @@ def make_core(
             pool_size=pool_size,
             persistent=persistent,
             labels=labels or {},
+            channels=channels,
         ),
         now,
     )
@@ -82,6 +84,7 @@ def actor_spec(
     *,
     concurrency: int = 1,
     groups: dict[str, int] | None = None,
+    unordered: bool = False,
     env: str = "",
     where: m.Where | None = None,
     **others: float,
@@ -95,6 +98,7 @@ def actor_spec(
         max_retries=0,
         max_concurrency=concurrency,
         groups=groups or {},
+        unordered=unordered,
         placement_cpu=0 if cpus else UNITS,
         env=env,
         where=where,

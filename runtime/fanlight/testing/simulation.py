@@ -25,8 +25,7 @@ from fanlight.core import model
 from fanlight.core.invariants import validate
 from fanlight.core.machine import Core
 from fanlight.testing.builders import make_core
-from fanlight.testing.clients import SimulatedClient
-from fanlight.testing.workers import SimulatedWorker
+from fanlight.testing.clients import SimulatedClient, SimulatedWorker
 
 _START = 1000.0  # the first moment of every simulation
 
@@ -187,6 +186,11 @@ class SimulatedNode:
             self.spawning = deque(s for s in self.spawning if s.number != number)
             self.post([(0, fx.WorkerExited(number, how))])
 
+    def channel(self, path: str) -> SimulatedWorker | None:
+        """Who accepts channels at a path; None when that process is gone."""
+        worker = self.workers.get(int(path))
+        return worker if worker is not None and worker.peer in self.clients else None
+
     def busy(self) -> list[SimulatedWorker]:
         """Workers that run something, in the order in which they were started."""
         return [w for w in self.workers.values() if w.running and w.peer in self.clients]
@@ -228,6 +232,12 @@ class SimulatedNode:
                 assert worker.current not in worker.paused
             else:
                 worker.finish()
+            return True
+        for worker in list(self.workers.values()):
+            if worker.callers.report():
+                return True
+        if self.core.channels.lost:
+            self.advance(10.0)
             return True
         if self.now < self.core.scheduler.retry_at:
             self.advance(self.core.scheduler.retry_at - self.now)
