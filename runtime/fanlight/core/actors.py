@@ -1,4 +1,7 @@
-"""The life of an actor: created, placed, alive, restarted, dead; and the calls in its lines."""
+"""Actors: how they are made and placed, and the calls in their lines.
+
+How they end and are restarted is in :mod:`fanlight.core.actor_ends`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,8 @@ from fanlight.core.model import (
     A_DEAD,
     A_PENDING_ARGS,
     A_PENDING_CREATION,
-    A_RESTARTING,
     ACTOR_MOVES,
     ACTOR_STATES,
-    CANCELLED,
     FAILED,
     PENDING_ARGS,
     PENDING_RESOURCES,
@@ -52,7 +53,6 @@ class Actors:
         self.core = core
         self.table: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], Actor] = {}
-        self._makers: set[int] = set()  # clients that made actors
 
     def move(self, actor: Actor, new: int, cause: str) -> None:
         old = actor.state
@@ -89,7 +89,7 @@ class Actors:
         job = client.job if client.worker is None else client.worker.job
         actor = Actor(message, spec, peer, job)
         self.table[actor.id] = actor
-        self._makers.add(peer)
+        core.actor_ends.makers.add(peer)
         self.move(actor, A_PENDING_ARGS, "created")
         if actor.name:
             self.names[(actor.namespace, actor.name)] = actor
@@ -146,7 +146,7 @@ class Actors:
             self._send(actor)  # calls that were lost with an earlier process
             self.core.channels.introduce(actor)
             if actor.exit_reason:  # it went out of scope meanwhile
-                self._leave_when_idle(actor)
+                self.core.actor_ends.leave_when_idle(actor)
             return
         self.core.record_error(task, message.error, message.traceback)
         self.core.tasks.finish(task, FAILED, message.error)
@@ -156,7 +156,7 @@ class Actors:
             self.core.notice(
                 actor.job, f"The constructor of the actor {name} raised:\n{message.traceback}"
             )
-        self.die(
+        self.core.actor_ends.die(
             actor,
             "The actor died because of an error raised in its creation task, "
             f"{actor.spec.spec.name}.__init__():\n{message.traceback}",
@@ -168,7 +168,8 @@ class Actors:
         """A call arrives. False when it has its (bad) end already."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == A_DEAD:
-            failure = self.unknown(task) if actor is None else self.death(actor, task)
+            ends = self.core.actor_ends
+            failure = ends.unknown(task) if actor is None else ends.death(actor, task)
             self.core.tasks.fail(task, failure, FAILED, "the actor is dead")
             return False
         task.actor = actor
@@ -244,13 +245,13 @@ class Actors:
         """A call ended in the actor's process."""
         tasks = self.core.tasks
         retry = not message.ok and message.retriable and not task.cancel
-        if retry and self._call_retries_left(actor, task):
+        if retry and self.may_resend(actor, task):
             self.core.objects.discard(message.values[1:], peer)
             actor.flight.pop(task.id, None)
             self._start_next(actor)
             limit = task.spec.spec.max_retries or actor.message.max_task_retries
             notices.retried(self.core, task, limit, message.error)
-            self._resend(actor, task, f"retried after {message.error}", RAISED)
+            self.resend(actor, task, f"retried after {message.error}", RAISED)
             self._send(actor)
             return
         actor.finished += 1
@@ -275,7 +276,7 @@ class Actors:
                 self._send(actor)
         self.core.objects.unpin([handle_oid(actor.id)])
         if actor.exit_reason and actor.state != A_DEAD:
-            self._leave_when_idle(actor)
+            self.core.actor_ends.leave_when_idle(actor)
 
     def argument_failed(self, task: Task, failure: bytes) -> None:
         actor = task.actor
@@ -283,7 +284,7 @@ class Actors:
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.core.tasks.finish(task, FAILED, "an argument failed")
             actor.death_cause = failure
-            self.die(
+            self.core.actor_ends.die(
                 actor,
                 f"The actor {actor.spec.spec.name} died because of its constructor's arguments:",
             )
@@ -295,7 +296,7 @@ class Actors:
         """It cannot be made, and a restart would not help: its calls say why."""
         if actor.state != A_DEAD:
             actor.env_failure = f"The actor {actor.spec.spec.name} cannot run. {sentence}"
-            self.die(actor, actor.env_failure)
+            self.core.actor_ends.die(actor, actor.env_failure)
 
     def withdraw(self, task: Task) -> None:
         """Take a call that was not sent out of its line; those behind it move up."""
@@ -311,229 +312,17 @@ class Actors:
         else:
             take_out(actor.backlog, task)
 
-    # --- ends --------------------------------------------------------------------------------
-
-    def out_of_scope(self, actor_id: bytes) -> bool:
-        """Nobody has a handle any more. True while the actor still has to end."""
-        actor = self.table.get(actor_id)
-        if actor is None or actor.state == A_DEAD:
-            return False
-        actor.exit_reason = actor.exit_reason or "all handles to it went out of scope"
-        self._leave_when_idle(actor)
-        return actor.state != A_DEAD
-
-    def _leave_when_idle(self, actor: Actor) -> None:
-        if actor.flight or actor.backlog or actor.lines or actor.state == A_DEAD:
-            return
-        handle = self.core.objects.table.get(handle_oid(actor.id))
-        if handle is not None and (handle.holders or handle.pins):
-            actor.exit_reason = ""  # somebody took a handle out of a value meanwhile
-            return
-        if actor.state in (A_ALIVE, A_PENDING_ARGS) or actor.worker is None:
-            self._end(actor, actor.exit_reason, kill=False)
-        # A constructor that runs is let finish first; created() comes back here.
-
-    def exits(self, actor: Actor, reason: str) -> None:
-        """The actor itself wants to end (exit_actor)."""
-        self._end(actor, reason, kill=False)
-
-    def kill(self, actor_id: bytes, no_restart: bool) -> None:
-        actor = self.table.get(actor_id)
-        if actor is None or actor.state == A_DEAD:
-            return
-        if not no_restart and actor.worker is not None:
-            self.core.kill_worker(actor.worker, "killed by `kill(no_restart=False)`")
-            return
-        limit = actor.message.max_restarts
-        if not no_restart and (limit < 0 or actor.deaths < limit):
-            return  # it has no process to kill, and is to get one
-        never = actor.state in (A_PENDING_ARGS, A_PENDING_CREATION) and actor.worker is None
-        tail = " It never ran." if never else ""
-        self._end(actor, f"It was killed by `fanlight.kill` (`ray.kill`).{tail}", kill=True)
-
-    def displace(self, actor: Actor, reason: str, code: str = "actor_died") -> None:
-        """It has no place to run any more, or never had one; ``code`` is what its calls raise."""
-        actor.death_code = code
-        self._end(actor, reason, kill=True)
-
-    def _end(self, actor: Actor, reason: str, *, kill: bool) -> None:
-        worker = actor.worker
-        name = actor.spec.spec.name
-        self.die(actor, f"The actor {name} ({actor.id.hex()}) is dead. {reason}", kill=kill)
-        if worker is not None and not kill:
-            worker.retiring = reason
-            worker.graceful = True
-            worker.since = self.core.now
-            self.core.effects.out[worker.peer].append(m.Exit(reason))
-
-    def die(self, actor: Actor, reason: str, kill: bool = True) -> None:
-        """The actor is gone for good: every call that it owes an answer fails."""
-        if actor.state == A_DEAD:
-            return
-        core = self.core
-        create = actor.create
-        if create is not None and create.id in core.tasks.table:
-            if create.state in (PENDING_ARGS, PENDING_RESOURCES):
-                core.scheduler.withdraw(create)
-            core.tasks.finish(create, CANCELLED, reason)
-        actor.exit_reason = reason
-        self.move(actor, A_DEAD, reason.split("\n")[0])
-        actor.ended = core.now
-        if actor.name and self.names.get((actor.namespace, actor.name)) is actor:
-            del self.names[(actor.namespace, actor.name)]
-        worker = actor.worker
-        actor.worker = None
-        if worker is not None:
-            self.end_children(worker)
-            core.scheduler.release(worker)
-            worker.actor = None
-            worker.was = actor
-            if kill:
-                core.kill_worker(worker, reason.split("\n")[0])
-        calls = list(actor.flight.values()) + list(actor.backlog)
-        for line in actor.lines.values():
-            calls.extend(line)
-        actor.backlog.clear()
-        actor.lines.clear()
-        for task in calls:
-            if task.id not in core.tasks.table:
-                continue  # its argument was a call that failed just now
-            if task.cancel:
-                core.tasks.fail_cancelled(task)
-            else:
-                failure = self.death(actor, task)
-                core.tasks.fail(task, failure, FAILED, "the actor died")
-        actor.flight.clear()
-        core.channels.process_ended(actor)
-        core.objects.unpin(actor.message.deps)
-        core.objects.unpin(actor.message.pins)
-        core.objects.forget(handle_oid(actor.id))
-        actor.message.args = b""  # it is not made again
-        core.retire_actor(actor)
-        if actor.detached:
-            core.placement.actor_ended(actor)
-
-    def unknown(self, task: Task | None = None) -> bytes:
-        """The failure of a call to an actor that is not in the table."""
-        text = (
-            "The actor is not known to this runtime: it died long ago, or belongs to another "
-            "runtime."
-        )
-        return self.core.failure("actor_died", text, task=task)
-
-    def death(self, actor: Actor, task: Task | None) -> bytes:
-        """The failure of a call to a dead actor."""
-        if actor.env_failure:
-            return self.core.failure("env_setup", actor.env_failure, task=task, actor=actor)
-        detail: dict[str, object] = {"init_failed": actor.init_failed}
-        if actor.death_cause:
-            detail |= {"kind": m.FAILURE, "data": actor.death_cause}
-        reason = actor.exit_reason or "The actor died."
-        return self.core.failure(actor.death_code, reason, task=task, actor=actor, detail=detail)
-
-    def cannot_start(self, how: str, log: str) -> None:
-        """No process could be started for a while: actors that wait for one are given up.
-
-        Tasks go on waiting: they can run in the processes that there are.
-        """
-        core = self.core
-        alive = sum(1 for a in self.table.values() if a.state == A_ALIVE)
-        tail = f"\nIts last output:\n{log}" if log else ""
-        for task in list(core.scheduler.creations):
-            actor = task.actor
-            if actor is None or not core.pool.fits(actor.spec.spec.resources):
-                continue  # it waits for resources, not for a process
-            self.die(
-                actor,
-                f"The actor {actor.spec.spec.name} ({actor.id.hex()}) could not be made: no process "
-                f"could be started for it, {how}. {alive} actors are alive; each is a process of "
-                f"its own.{tail}",
-            )
-
-    # --- restarts ----------------------------------------------------------------------------
-
-    def process_lost(self, actor: Actor, how: str, log: str) -> None:
-        """The actor's process died without being told to."""
-        core = self.core
-        name = actor.spec.spec.name
-        worker = actor.worker
-        assert worker is not None
-        pid = worker.pid
-        limit = actor.message.max_restarts
-        tail = f"\nIts last output:\n{log}" if log else ""
-        reason = (
-            f"The actor {name} ({actor.id.hex()}, pid {pid}, namespace {actor.namespace!r}) is "
-            f"dead: its process ended unexpectedly, {how}.{tail}"
-        )
-        if 0 <= limit <= actor.deaths:
-            self.die(actor, reason, kill=False)
-            return
-        actor.deaths += 1
-        self.end_children(worker)
-        if actor.state == A_DEAD:
-            return  # an actor that ended with it held its last handle
-        core.scheduler.release(worker)
-        worker.actor = None
-        actor.worker = None
-        left = "no limit" if limit < 0 else f"{limit - actor.deaths} restarts left"
-        core.notice(actor.job, f"{reason.splitlines()[0]} It is restarted ({left}).")
-        lost = list(actor.flight.values())
-        actor.flight.clear()
-        actor.lost_reason = reason.splitlines()[0]
-        self.move(actor, A_RESTARTING, how)
-        core.channels.process_ended(actor)
-        for task in reversed(lost):
-            if task.cancel:
-                core.tasks.fail_cancelled(task)
-            elif self._call_retries_left(actor, task):
-                self._resend(actor, task, "the actor restarts")
-            else:
-                failure = core.failure(
-                    "actor_unavailable",
-                    f"{reason.splitlines()[0]} It restarts; this call was lost.",
-                    task=task,
-                    actor=actor,
-                )
-                core.tasks.fail(task, failure, FAILED, "the actor restarts")
-        if actor.exit_reason:
-            self._leave_when_idle(actor)
-        if actor.state == A_DEAD:
-            return  # nobody has a handle: the calls that were lost held the last one
-        create = actor.create
-        assert create is not None
-        if create.id in core.tasks.table:
-            core.tasks.requeue(create, "the actor restarts", again=True)
-        else:
-            again = Task.of(actor.message, actor.spec, actor.client, actor.job, core.now)
-            again.actor = actor
-            again.attempt = create.attempt + 1
-            actor.create = again
-            core.tasks.create_actor_task(again)
-            self.advance(again)
-
-    def _call_retries_left(self, actor: Actor, task: Task) -> bool:
+    def may_resend(self, actor: Actor, task: Task) -> bool:
+        """Whether a call that failed, or whose process died, has an attempt left."""
         limit = task.spec.spec.max_retries
         if limit == 0:
             limit = actor.message.max_task_retries
         return limit < 0 or task.attempt < limit
 
-    def _resend(self, actor: Actor, task: Task, cause: str, code: str = WORKER_DIED) -> None:
+    def resend(self, actor: Actor, task: Task, cause: str, code: str = WORKER_DIED) -> None:
+        """Put a call that was in the actor's process first in its line again."""
         self.core.history.attempt_failed(task, code, cause, self.core.now)
         task.attempt += 1
         task.worker = None
         self.core.tasks.move(task, PENDING_RESOURCES, cause)
         actor.backlog.appendleft(task)
-
-    def end_children(self, worker: Worker) -> None:
-        """Actors that an actor made die with its process, unless they are detached."""
-        if worker.peer not in self._makers:  # else the end of each of n actors looks at all n
-            return
-        self._makers.remove(worker.peer)
-        for child in [a for a in self.table.values() if a.client == worker.peer]:
-            if not child.detached and child.state != A_DEAD:
-                self._end(child, "The actor that created it died.", kill=True)
-
-    def job_ended(self, job: int) -> None:
-        for actor in [a for a in self.table.values() if a.job == job and not a.detached]:
-            if actor.state != A_DEAD:
-                self._end(actor, "Its driver ended.", kill=True)

@@ -243,7 +243,7 @@ class Channels:
                 core.objects.create(oid, peer, spec.group if spec is not None else None)
         actor = core.actors.table.get(x.actor)
         if actor is None or spec is None:
-            failure = core.actors.unknown() if actor is None else self._failure(actor, None)
+            failure = core.actor_ends.unknown() if actor is None else self._failure(actor, None)
             core.objects.fail(x.held, failure)
             return
         if task is None and x.task in actor.ended_calls:  # counted as failed already
@@ -262,7 +262,7 @@ class Channels:
     def _failure(self, actor: Actor, task: Task | None) -> bytes:
         core = self.core
         if actor.state == A_DEAD:
-            return core.actors.death(actor, task)
+            return core.actor_ends.death(actor, task)
         text = f"{actor.lost_reason} It restarts; this call was lost."
         return core.failure("actor_unavailable", text, task=task, actor=actor)
 

@@ -17,6 +17,7 @@ import msgspec
 from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import model, notices, queries
+from fanlight.core.actor_ends import ActorEnds
 from fanlight.core.actors import Actors
 from fanlight.core.channels import Channels
 from fanlight.core.definitions import Definitions
@@ -107,6 +108,7 @@ class Core:
         self.scheduler = Scheduler(self, config.pool_size)
         self.placement: Placement = Placement(self)
         self.actors: Actors = Actors(self)
+        self.actor_ends = ActorEnds(self)
         self.metrics = Metrics(self)
         self.channels = Channels(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
@@ -138,7 +140,7 @@ class Core:
             m.Forget: self.definitions.forget,
             m.CreateActor: self.actors.create,
             m.Cancel: lambda _, x: self.tasks.cancel(x.task, x.force, x.recursive),
-            m.KillActor: lambda _, x: self.actors.kill(x.actor, x.no_restart),
+            m.KillActor: lambda _, x: self.actor_ends.kill(x.actor, x.no_restart),
             m.Reserve: self._reserve,
             m.Query: self._query,
             m.Metrics: self.metrics.record,
@@ -233,7 +235,7 @@ class Core:
         if client.role == "driver":
             self.history.job_ended(client.job, self.now)
             self.tasks.withdraw_job(client.job)
-            self.actors.job_ended(client.job)
+            self.actor_ends.job_ended(client.job)
             self.placement.job_ended(client.job)
         worker = client.worker
         if worker is not None and worker.state != W_DEAD:
@@ -314,7 +316,7 @@ class Core:
         actor = worker.actor
         if actor is not None and actor.worker is worker:
             how = worker.retiring or x.how
-            self.actors.process_lost(actor, how, "" if worker.retiring else x.log)
+            self.actor_ends.process_lost(actor, how, "" if worker.retiring else x.log)
         else:
             self.scheduler.release(worker)
             self._fail_tasks_of(worker, x)
@@ -324,7 +326,7 @@ class Core:
             for job in range(1, self.jobs + 1):
                 self.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")
         if was == W_STARTING and self.scheduler.failed_starts == START_TRIES:
-            self.actors.cannot_start(x.how, x.log)
+            self.actor_ends.cannot_start(x.how, x.log)
         self.scheduler.fill()
 
     def _fail_tasks_of(self, worker: Worker, x: WorkerExited) -> None:
@@ -441,7 +443,7 @@ class Core:
         actor = self.actors.table.get(x.actor)
         worker = self.clients[peer].worker
         if actor is not None and worker is not None and actor.worker is worker:
-            self.actors.exits(actor, x.reason)
+            self.actor_ends.exits(actor, x.reason)
 
     # --- questions ---------------------------------------------------------------------------
 

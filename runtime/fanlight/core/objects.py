@@ -213,7 +213,7 @@ class Objects:
                 obj = self._loose.popleft()
                 if obj.owner or obj.others or obj.pins:
                     continue
-                if obj.id.endswith(ACTOR_SUFFIX) and self.core.actors.out_of_scope(obj.id[:16]):
+                if obj.id.endswith(ACTOR_SUFFIX) and self.core.actor_ends.out_of_scope(obj.id[:16]):
                     continue
                 if obj.kind != PENDING or not self.will_come(obj.id):
                     self._free(obj)

@@ -22,7 +22,7 @@ def owner_died(core: Core, worker: Worker, how: str) -> None:
 
     Called once the process is gone and all that it sent has been handled.
     """
-    core.actors.end_children(worker)
+    core.actor_ends.end_children(worker)
     mine = [t for t in core.tasks.table.values() if t.client == worker.peer and not t.cancel]
     for task in mine:
         if task.id not in core.tasks.table or task.spec.spec.kind == m.ACTOR_CREATE:

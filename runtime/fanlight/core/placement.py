@@ -221,7 +221,7 @@ class Placement:
         if actor.state != A_DEAD:
             never = actor.worker is None and not actor.deaths
             code = "actor_group_removed" if never else "actor_died"
-            self.core.actors.displace(actor, reason, code)
+            self.core.actor_ends.displace(actor, reason, code)
 
     def ended(self, task: Task) -> bool:
         """Whether the task is one of a group that was removed."""
@@ -279,7 +279,7 @@ class Placement:
                 self.fail_removed(task)
             else:
                 reason = f"Its {self._label(where.group)} was removed."
-                self.core.actors.displace(task.actor, reason, "actor_group_removed")
+                self.core.actor_ends.displace(task.actor, reason, "actor_group_removed")
             return True
         if not where.node or where.soft or where.node == here:
             return False
@@ -291,7 +291,7 @@ class Placement:
             failure = self.core.failure("task_unschedulable", text, task=task)
             self.core.tasks.fail(task, failure, FAILED, "its node does not exist")
         else:
-            self.core.actors.displace(task.actor, text, "actor_unschedulable")
+            self.core.actor_ends.displace(task.actor, text, "actor_unschedulable")
         return True
 
     def pools(self, where: m.Where) -> list[Pool]:
