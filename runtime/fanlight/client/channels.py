@@ -403,7 +403,8 @@ class Channels:
                 messages.append(
                     m.LostCall(task, call.use.number, line.actor, line.incarnation, held)
                 )
-            line.answered = line.sent
+            count = len(lost)
+            line.answered += count  # others may be counted by `answers` at this moment
         if messages:
             with contextlib.suppress(WireError):
                 self._link.send(messages)

@@ -244,7 +244,7 @@ class Client:
             return
         batch = [dropped.popleft() for _ in range(len(dropped))]
         gone = self._counts.drop(batch)
-        if self.channels is not None and self.channels.used:
+        if self.channels is not None and (self.channels.used or self.channels.lines):
             gone = self.channels.dropped(gone, self._counts)
         for value in filter(None, map(self.entries.pop, gone, itertools.repeat(None))):
             if value.kind == m.STORED and self.reader is not None:
