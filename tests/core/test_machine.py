@@ -24,7 +24,8 @@ from fanlight.core import definitions, model
 from fanlight.core.objects import ACTOR_SUFFIX
 from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient, StoreFull
-from fanlight.testing.simulation import SimulatedNode, SimulatedWorker
+from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.workers import SimulatedWorker
 
 pick = st.integers(0, 1 << 16)
 sizes = st.sampled_from([8, 8, 150, 400, 410, 900])

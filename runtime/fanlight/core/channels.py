@@ -117,7 +117,11 @@ class Channels:
 
     def client_gone(self, peer: int) -> None:
         for actor_id in self.called.pop(peer, ()):
-            self.core.actors.table[actor_id].callers.pop(peer, None)
+            actor = self.core.actors.table[actor_id]
+            actor.callers.pop(peer, None)
+            if actor.ended_calls:  # nobody will ask for them
+                mine = self.core.clients[peer].id
+                actor.ended_calls = {t for t in actor.ended_calls if not t.startswith(mine)}
 
     def actor_gone(self, actor: Actor) -> None:
         """A dead actor is forgotten."""
@@ -276,7 +280,8 @@ class Channels:
             if task.lost:
                 tasks.fail(task, self._failure(actor, task), FAILED, "its actor's process ended")
             else:  # its caller will say so, if anybody wants the result
-                actor.ended_calls.add(task.id)
+                if task.client in self.core.clients:
+                    actor.ended_calls.add(task.id)
                 task.error = "its actor's process ended"
                 tasks.finish(task, FAILED, task.error)
         for caller in actor.callers.values():

@@ -15,7 +15,8 @@ from fanlight import messages as m
 from fanlight.ids import ACTOR_SUFFIX, handle_oid
 
 if TYPE_CHECKING:
-    from fanlight.testing.clients import SimulatedClient, SimulatedWorker
+    from fanlight.testing.clients import SimulatedClient
+    from fanlight.testing.workers import SimulatedWorker
 
 
 class Line:

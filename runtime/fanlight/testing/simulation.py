@@ -25,7 +25,8 @@ from fanlight.core import model
 from fanlight.core.invariants import validate
 from fanlight.core.machine import Core
 from fanlight.testing.builders import make_core
-from fanlight.testing.clients import SimulatedClient, SimulatedWorker
+from fanlight.testing.clients import SimulatedClient
+from fanlight.testing.workers import SimulatedWorker
 
 _START = 1000.0  # the first moment of every simulation
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import effects as fx
+from fanlight.testing.channels import Callers
 from fanlight.testing.clients import SimulatedClient, StoreFull
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class SimulatedWorker(SimulatedClient):
     def __init__(self, node: SimulatedNode, peer: int, number: int) -> None:
         super().__init__(node, peer)
         self.number = number
+        self.callers = Callers(self)
         self.env = ""
         self.broken = False  # it has not entered its environment, and must run nothing
         self.functions: set[bytes] = set()
@@ -37,6 +39,7 @@ class SimulatedWorker(SimulatedClient):
         self.actor = b""
         self.blocked = False
         self.exiting = ""
+        self.draining = False  # what came on channels is run yet
         self.begun = b""  # the task that began last
         self.watched = True  # whether anybody knows, when it is dead
 
@@ -68,31 +71,49 @@ class SimulatedWorker(SimulatedClient):
                     assert value.kind in (m.INLINE, m.STORED), "an argument without a value"
                     if value.kind == m.STORED:
                         self.reader.got(value.data.decode())
-                self.queue.append(message)
-                self._start()
+                if not self.callers.open or self.callers.in_order(message):
+                    self.queue.append(message)
+                self.start()
             case m.Consumed():
                 self.paused.discard(message.task)
             case m.CancelRunning():
-                self.cancelled.add(message.task)
+                if not self.channels.cancel(message.task):
+                    self.cancelled.add(message.task)
+            case m.Listen():
+                self.callers.listen()
             case m.Reclaim():
                 taken = self.take_unstarted()
                 if taken:
                     self.send(m.Returned(taken))
             case m.Exit():
-                self.exiting = message.reason or "told to end"
-                self._start()
+                self.draining = not self.exiting
+                self.exiting = self.exiting or message.reason or "told to end"
+                self.start()
             case _:
                 super().handle(message)
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Begin what may begin; end if told to and nothing runs."""
-        free = not self.exiting and not self.broken
+        if self.draining:
+            self.queue = deque(x for x in self.queue if x.task in self.callers.direct)
+        free = (self.draining or not self.exiting) and not self.broken
         while free and self.queue and len(self.running) < self.concurrency:
             execute = self.queue.popleft()
             self.running[execute.task] = execute
             self.begun = execute.task
         if self.exiting and not self.running:
+            self.callers.report()
             self.crash("exit code 0")
+
+    def from_channel(self, *message: Any) -> None:
+        if isinstance(message[0], str):
+            self.callers.handle(message)
+        else:
+            super().from_channel(*message)
+
+    def disconnect(self) -> None:
+        self.callers.ended()
+        super().disconnect()
 
     @property
     def current(self) -> bytes:
@@ -169,6 +190,7 @@ class SimulatedWorker(SimulatedClient):
                 error = str(e)
         if error:
             oid = ids.object_id(execute.task, 0)
+            self.channels.publish(contained)
             values = [m.Value(oid, m.ERROR, b"error", 5, [*contained] or None)]
             if spec.num_returns == m.STREAMING:
                 values.append(m.Value(oid, m.INLINE, b"none", 4))
@@ -189,12 +211,15 @@ class SimulatedWorker(SimulatedClient):
                 self.exiting = "its constructor failed"
         retriable = retriable and spec.retry_exceptions and bool(error)
         trace = f"Traceback\n{error}" if error else ""
-        self.send(m.Done(execute.task, not error, values, duration, error, trace, retriable))
+        if execute.task in self.callers.direct:
+            self.callers.answer(execute, not error, values[:1] if error else values, error)
+        else:
+            self.send(m.Done(execute.task, not error, values, duration, error, trace, retriable))
         self._release(execute.deps)
         self._release(values)
         self._return_segments()
         if self.peer in self.node.clients:
-            self._start()
+            self.start()
 
     def _abandon(self, values: Sequence[m.Value]) -> None:
         """Stored results of a task that failed later: announce and drop them, under other ids."""
@@ -220,9 +245,11 @@ class SimulatedWorker(SimulatedClient):
         """The running method leaves with exit_actor()."""
         task = self.current
         self.exiting = "exit_actor() is called."
-        self.send(m.ActorExit(self.actor, self.exiting), m.Done(task, False, [], 1.0, "exit"))
+        self.send(m.ActorExit(self.actor, self.exiting))
+        if task not in self.callers.direct:
+            self.send(m.Done(task, False, [], 1.0, "exit"))
         self.running.clear()
-        self._start()
+        self.start()
 
     def crash(self, how: str = "exit code 1", log: str = "Segmentation fault") -> None:
         """Its process ends, whatever it was doing."""
