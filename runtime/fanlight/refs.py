@@ -94,8 +94,9 @@ class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     def future(self) -> concurrent.futures.Future[T]:
         """A ``concurrent.futures.Future`` that gets the value or the exception."""
         from fanlight import session
+        from fanlight.client.futures import future
 
-        return session.require_client().future(self._id)
+        return future(session.require_client(), self._id)
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import pickle
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,20 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from fanlight import config, context, errors, ids, refs, serialization
+from fanlight import context, errors, ids, refs
 from fanlight import messages as m
 from fanlight.client import call_sites, failures, waiting
+from fanlight.client.arguments import Arguments
 from fanlight.client.counts import Counts
 from fanlight.client.definitions import Definitions
 from fanlight.client.streams import Streams
 from fanlight.client.unhandled import Unhandled
+from fanlight.client.values import Values
 from fanlight.refs import ObjectRef
-from fanlight.serialization import PLAIN
-from fanlight.store.segments import SegmentReader, SegmentWriter
 
 if TYPE_CHECKING:
-    import concurrent.futures
-
     from fanlight.client.channels import Channels
 
 _unpack = msgspec.msgpack.decode
@@ -67,7 +62,7 @@ class Client:
         self._lock = threading.RLock()  # guards _counts and what follows from it
         self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
         self._replies: dict[int, m.Reply | None] = {}
-        self._requests = itertools.count(1).__next__
+        self.next_request = itertools.count(1).__next__
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
         self.definitions = Definitions(lambda messages: self.link.send(messages))
         self.channels: Channels | None = None  # straight to actors, where processes can have them
@@ -75,13 +70,13 @@ class Client:
         self._records_sites = call_sites.enabled()
         self.unhandled = Unhandled(client_id)
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
-        self._folder = folder  # of segments
-        self.reader = SegmentReader(folder) if folder is not None else None
-        self.writer = (
-            SegmentWriter(folder, client_id.hex()[:16], self._reserve, self._make_room)
-            if folder is not None
-            else None
-        )
+        # Their methods are this one's too, without one more call.
+        self.values = values = Values(self, folder)
+        self.reader, self.writer = values.reader, values.writer
+        self.put, self.store, self.decode = values.put, values.store, values.decode
+        self.take, self.release, self.abandon = values.take, values.release, values.abandon
+        self.arguments = arguments = Arguments(self)
+        self.encode_args, self.sent = arguments.encode, arguments.sent
         self.on_output: Callable[[m.Output], None] = lambda output: None
         self.on_notice: Callable[[str], None] = lambda text: None
         # Called before a task's end is reported, so that what it recorded is known by then.
@@ -254,54 +249,6 @@ class Client:
 
     # --- submitting --------------------------------------------------------------------------
 
-    def encode_args(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], what: str
-    ) -> tuple[bytes, list[bytes], list[bytes]]:
-        """Pickle arguments: bytes, objects to fill in at the top level, refs nested deeper.
-
-        Large ones are stored first, as an object, which is the last of those to fill in.
-        """
-        if not kwargs and PLAIN.issuperset(map(type, args)):  # the usual case, quickly
-            blob = pickle.dumps((args, kwargs, []), 5)
-            if len(blob) <= config.INLINE_LIMIT or self.writer is None:
-                return blob, [], []
-            return self._as_object(serialization.Serialized(blob, [], []), [])
-        deps: list[bytes] = []
-        slots: list[int | str] = []
-        for i, value in enumerate(args):
-            if type(value) is ObjectRef:
-                deps.append(value._id)
-                slots.append(i)
-        for name, value in kwargs.items():
-            if type(value) is ObjectRef:
-                deps.append(value._id)
-                slots.append(name)
-        if slots:
-            self.publish(*deps)
-            args, kwargs = _cleared(args, kwargs, slots)
-        try:
-            packed = serialization.dumps((args, kwargs, slots))
-        except Exception as e:
-            raise failures.cannot_serialize_arguments(what, args, kwargs, e) from e
-        if packed.size <= config.INLINE_LIMIT or self.writer is None:
-            return packed.to_bytes(), deps, packed.contained
-        return self._as_object(packed, deps)
-
-    def _as_object(
-        self, packed: serialization.Serialized, deps: list[bytes]
-    ) -> tuple[bytes, list[bytes], list[bytes]]:
-        # As one object: what arguments share is shared in the task too, and pickled once. Whoever
-        # keeps a view of one of them keeps the memory of all, though.
-        ref = self._put(packed)
-        self._keep_until_sent.append(ref)
-        deps.append(ref._id)
-        return b"", deps, []
-
-    @property
-    def _keep_until_sent(self) -> list[ObjectRef[Any]]:
-        # Implicit puts must outlive the Submit message that names them.
-        return _local.kept
-
     def submit(
         self,
         spec: int,
@@ -331,127 +278,7 @@ class Client:
             self.link.send([m.CallSite([ref._id for ref in out], call_sites.here("task call"))])
         return out
 
-    def sent(self) -> None:
-        """The message that names implicitly put arguments is on its way: the node pins them."""
-        self._keep_until_sent.clear()
-
-    # --- objects -----------------------------------------------------------------------------
-
-    def put(self, value: Any) -> ObjectRef[Any]:
-        try:
-            packed = serialization.dumps(value)
-        except Exception as e:
-            raise failures.cannot_serialize("the put value", value, e) from e
-        return self._put(packed)
-
-    def _put(self, packed: serialization.Serialized) -> ObjectRef[Any]:
-        oid = ids.object_id(self.next_task_id(), 0)
-        value = self.store(oid, packed)
-        ref: ObjectRef[Any] = ObjectRef(oid)  # first: an interrupt from here on drops it
-        self._counts[oid] = 1
-        self.entries[oid] = value
-        if value.kind == m.INLINE:
-            self.link.send_soon(m.Put(value))
-        else:
-            self.link.send([m.Put(value)])
-        if self._records_sites:
-            self.link.send([m.CallSite([oid], call_sites.here("put object"))])
-        return ref
-
-    def store(self, oid: bytes, packed: serialization.Serialized) -> m.Value:
-        """Turn a serialized value into one that travels; large ones go to shared memory.
-
-        A stored one counts as a descriptor that this process got.
-        """
-        contained = packed.contained or None
-        if packed.size <= config.INLINE_LIMIT or self.writer is None or self.reader is None:
-            return m.Value(oid, m.INLINE, packed.to_bytes(), packed.size, contained)
-        name = self.writer.write(packed)
-        with self._lock:
-            self.reader.got(name)
-        return m.Value(oid, m.STORED, name.encode(), packed.size, contained)
-
-    def take(self, value: m.Value) -> None:
-        """A descriptor came that no entry holds: ``release`` it when it is not needed any more."""
-        if value.kind == m.STORED and self.reader is not None:
-            with self._lock:
-                self.reader.got(value.data.decode())
-
-    def abandon(self, value: m.Value) -> None:
-        """A result that the task's report will not name: announced, its segment is taken back."""
-        if value.kind == m.STORED:
-            self.link.send([m.Put(value), m.DropRefs([value.oid])])
-            self.release(value)
-
-    def release(self, value: m.Value) -> None:
-        """A descriptor that no entry holds is not needed any more."""
-        if value.kind == m.STORED and self.reader is not None:
-            with self._lock:
-                self.reader.done(value.data.decode())
-
-    def _reserve(self, size: int) -> None:
-        deadline = time.monotonic() + 2.0
-        while True:
-            self.flush_drops()
-            request = self._requests()
-            try:
-                reply = self._ask(request, m.Reserve(request, size))
-            except KeyboardInterrupt:  # a promise that nobody hears of is given back
-                self.link.send([m.Reserve(self._requests(), -size)])
-                raise
-            if not reply.error:
-                return
-            # Warm segments come back within moments: of this process, and of others.
-            self._give_back_warm()
-            if time.monotonic() > deadline:
-                raise errors.ObjectStoreFullError(reply.error)
-            time.sleep(0.02)
-
-    def _give_back_warm(self) -> None:
-        dropped = self.writer.discard_all() if self.writer is not None else []
-        if dropped:
-            self.link.send([m.Unmapped(dropped)])
-
-    def _make_room(self, size: int) -> bool:
-        """Shared memory is full, though the store is not: somebody else fills it. Whether there is
-        room now that warm segments are given back."""
-        assert self._folder is not None
-        facts = os.statvfs(self._folder)
-        if facts.f_blocks * facts.f_frsize < size:
-            return False
-        self.flush_drops()
-        self._give_back_warm()
-        request = self._requests()
-        self._ask(
-            request, m.Reserve(request, 1 << 62)
-        )  # refused, and all makers are asked for theirs
-        deadline = time.monotonic() + 1.0
-        while facts.f_bavail * facts.f_frsize < size:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-            facts = os.statvfs(self._folder)
-        return True
-
-    def decode(self, value: m.Value) -> Any:
-        """The Python value; raises what the task raised."""
-        kind = value.kind
-        if kind == m.INLINE:
-            return serialization.loads(value.data, value.oid)
-        if kind == m.STORED:
-            assert self.reader is not None
-            try:
-                name = value.data.decode()
-                view = self.reader.view(name)
-                if serialization.wants_own_pages(view):
-                    view = self.reader.own_view(name)
-                return serialization.loads(view, value.oid)
-            except FileNotFoundError:
-                raise errors.ObjectLostError(
-                    "The object's shared memory is gone.", value.oid.hex()
-                ) from None
-        self.unhandled.seen((value.oid,))
-        raise failures.exception_of(value)
+    # --- waiting -----------------------------------------------------------------------------
 
     def _want(self, oids: Sequence[bytes]) -> None:
         """Ask for the objects whose values are not on their way to us."""
@@ -577,35 +404,10 @@ class Client:
         if self.entries.get(oid) is not None or self.link.lost:
             self._call_back(oid)  # it was there before anyone could call back
 
-    def future(self, oid: bytes) -> concurrent.futures.Future[Any]:
-        from concurrent.futures import Future
-
-        future: Future[Any] = Future()
-        keep: ObjectRef[Any] = ObjectRef(oid)  # until the value is there
-        with self._lock:
-            self._counts.add(oid)
-
-        def ready() -> None:
-            try:
-                if not future.set_running_or_notify_cancel():
-                    return
-                value = self.entries.get(oid)
-                if value is None:
-                    raise errors.RuntimeLostError("The runtime is gone.")
-                future.set_result(self.decode(value))
-            except BaseException as e:
-                future.set_exception(e)
-            finally:
-                del keep_cell[:]  # not before: the entry would go with it
-
-        keep_cell = [keep]
-        del keep
-        self.on_ready(oid, ready)
-        return future
-
     # --- questions ---------------------------------------------------------------------------
 
-    def _ask(self, request: int, message: Any) -> m.Reply:
+    def ask(self, request: int, message: Any) -> m.Reply:
+        """Send a message that has the number ``request``, and wait for its answer."""
         self._replies[request] = None
         try:
             self.link.send([message])
@@ -620,16 +422,16 @@ class Client:
 
     def query(self, what: str, **args: Any) -> Any:
         """Ask the node. Raises LookupError with the node's sentence when it has no answer."""
-        request = self._requests()
-        reply = self._ask(request, m.Query(request, what, args))
+        request = self.next_request()
+        reply = self.ask(request, m.Query(request, what, args))
         if reply.error:
             raise LookupError(reply.error)
         return _unpack(reply.data)
 
     def request(self, make: Callable[[int], Any]) -> Any:
         """Send ``make(request number)`` and return the answer. Raises LookupError."""
-        number = self._requests()
-        reply = self._ask(number, make(number))
+        number = self.next_request()
+        reply = self.ask(number, make(number))
         if reply.error:
             raise LookupError(reply.error)
         return _unpack(reply.data)
@@ -640,41 +442,4 @@ class Client:
             self.writer.close()
 
 
-class _Local(threading.local):
-    def __init__(self) -> None:
-        self.kept: list[ObjectRef[Any]] = []
-
-
-_local = _Local()
-
-
-def _cleared(
-    args: tuple[Any, ...], kwargs: dict[str, Any], slots: list[int | str]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with None where a slot will be filled in."""
-    positions = set(slots)
-    return (
-        tuple(None if i in positions else a for i, a in enumerate(args)),
-        {k: None if k in positions else v for k, v in kwargs.items()},
-    )
-
-
-def decode_args(blob: bytes, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The worker's side of ``encode_args``: arguments with ``values`` filled in."""
-    if blob:
-        args, kwargs, slots = serialization.loads(blob)
-    elif values:
-        args, kwargs, slots = values.pop()
-    else:
-        return [], {}
-    args = list(args)
-    if slots or values:
-        for slot, value in zip(slots, values, strict=True):
-            if type(slot) is int:
-                args[slot] = value
-            else:
-                kwargs[slot] = value
-    return args, kwargs
-
-
-__all__ = ["Client", "Link", "decode_args"]
+__all__ = ["Client", "Link"]

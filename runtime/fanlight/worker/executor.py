@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import context, errors, ids
 from fanlight import messages as m
-from fanlight.client.client import Client, decode_args
+from fanlight.client.arguments import decode_args
+from fanlight.client.client import Client
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
 from fanlight.worker import generators, values
