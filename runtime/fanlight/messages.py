@@ -401,7 +401,7 @@ class CallRecord(Struct, array_like=True, gc=False):
     task: bytes
     spec: int  # as its caller numbered it
     parent: bytes
-    state: int  # 0: it runs · 1: done · 2: raised · 3: cancelled
+    state: int  # 0: it runs · 1: done · 2: raised · 3: cancelled · 4: it waits for its turn
     started: float  # seconds since the epoch
     duration: float = 0.0
     error: str = ""

@@ -39,6 +39,11 @@ def Recorder(rt: Any) -> Any:
                 time.sleep(0.002)
             return path
 
+        def until_cancelled(self):
+            deadline = time.monotonic() + 20
+            while not rt.get_runtime_context().is_canceled() and time.monotonic() < deadline:
+                time.sleep(0.002)
+
         def fail(self, text):
             raise ValueError(text)
 
@@ -241,23 +246,22 @@ def test_large_results_are_shared(rt, Recorder, direct):
 
 @line("CAN.10", "CAN.11")
 @needs("background")
-def test_cancel(rt, Recorder, direct, tmp_path):
+def test_cancel(rt, Recorder, direct):
     actor = Recorder.remote()
     direct(actor)
-    gate = tmp_path / "gate"
-    running = actor.wait_for.remote(str(gate))
+    running = actor.until_cancelled.remote()
     queued = actor.note.remote("never")
     last = actor.note.remote("last")
     rt.cancel(queued)
     rt.cancel(running)
-    gate.touch()
     for ref in (running, queued):
         with pytest.raises(rt.exceptions.TaskCancelledError):
             rt.get(ref)
     assert rt.get(last) == "last"
     assert rt.get(actor.all.remote()) == ["last"]
     with pytest.raises(ValueError, match="force"):
-        rt.cancel(actor.wait_for.remote(str(gate)), force=True)
+        rt.cancel(actor.until_cancelled.remote(), force=True)
+    rt.kill(actor)
 
 
 @line("LIF.10", "LIF.3")
@@ -357,13 +361,17 @@ def test_the_node_knows_what_was_called(rt, Recorder, direct, tmp_path):
     assert poll(lambda: query("counts")["FAILED"] == before["FAILED"] + 1)
     gate = tmp_path / "gate"
     ref = actor.wait_for.remote(str(gate))
+    waiting = actor.note.remote("behind it")
     assert poll(lambda: query("counts")["RUNNING"] == 1)
     assert query("task", id=ref.task_id().hex())["why"] == "It runs."
+    assert poll(lambda: query("counts")["SUBMITTED"] == 1)
+    why = query("task", id=waiting.task_id().hex())["why"]
+    assert why == "1 earlier call(s) of this actor come first."
     assert session.ref_state(ref)["state"] == "SUBMITTED"
     gate.touch()
-    rt.get(ref)
+    rt.get([ref, waiting])
     assert session.ref_state(ref)["state"] == "READY"
-    assert poll(lambda: query("counts")["RUNNING"] == 0)
+    assert poll(lambda: query("counts")["RUNNING"] == query("counts")["SUBMITTED"] == 0)
 
 
 @needs("processes")

@@ -30,6 +30,7 @@ from fanlight.core.model import (
     PENDING_ARGS,
     PENDING_RESOURCES,
     RUNNING,
+    SUBMITTED,
     Actor,
     Caller,
     Spec,
@@ -167,10 +168,15 @@ class Channels:
                 record.state not in _ENDS or record.task in actor.ended_calls
             ):
                 return  # counted as failed already, or will be
-            task = self._running(actor, record)
+            task = self._known(actor, record)
             if task is None:
                 return
-        if not task.direct or task.lost or record.state not in _ENDS:
+        if not task.direct or task.lost:
+            return
+        if record.state not in _ENDS:
+            if record.state == 0 and task.state == SUBMITTED:
+                task.started = record.started
+                core.tasks.move(task, RUNNING, "its turn came")
             return
         worker = actor.worker
         if worker is not None:
@@ -185,15 +191,18 @@ class Channels:
         core.tasks.finish(task, _ENDS[record.state], record.error or "done")
         actor.finished += 1
 
-    def _running(self, actor: Actor, record: m.CallRecord) -> Task | None:
-        """A record of a call that runs, or ran, in the actor's process."""
+    def _known(self, actor: Actor, record: m.CallRecord) -> Task | None:
+        """A record of a call that waits, runs, or ran, in the actor's process."""
         core = self.core
         caller = record.task[: ids.CLIENT_LEN]
         spec = self._spec(caller, record.spec)
         if spec is None:
             return None
         task = self._task(actor, spec, core.peers[caller], record.task, record.parent)
-        task.submitted = task.started = record.started
+        task.submitted = record.started
+        if record.state != 4:
+            task.started = record.started
+            core.tasks.move(task, RUNNING, "called on a channel")
         return task
 
     def _task(self, actor: Actor, spec: Spec, peer: int, task_id: bytes, parent: bytes) -> Task:
@@ -208,7 +217,7 @@ class Channels:
         core.tasks.table[task_id] = task
         core.tasks.move(task, PENDING_ARGS, "called on a channel")
         core.tasks.move(task, PENDING_RESOURCES, "called on a channel")
-        core.tasks.move(task, RUNNING, "called on a channel")
+        core.tasks.move(task, SUBMITTED, "called on a channel")
         core.tasks.note_parent(task)
         actor.direct[task_id] = task
         return task
@@ -256,6 +265,7 @@ class Channels:
             return
         if task is None:
             task = self._task(actor, spec, peer, x.task, b"")
+            core.tasks.move(task, RUNNING, "its channel ended")
         task.lost = True
         if actor.state == A_DEAD or actor.deaths != x.incarnation:
             core.tasks.fail(task, self._failure(actor, task), FAILED, "its actor's process ended")

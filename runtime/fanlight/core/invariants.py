@@ -503,7 +503,7 @@ def _place(task: Task) -> list[str]:
     """Where a task of its state and kind stands."""
     kind = task.spec.spec.kind
     if task.direct:
-        return ["direct"] if task.state == model.RUNNING else ["nowhere"]
+        return ["direct"] if task.state in _SENT else ["nowhere"]
     if kind == m.TASK:
         places: tuple[list[str], ...] = ([], ["queue"], ["worker"], ["worker"])
     elif kind == m.ACTOR_CREATE:

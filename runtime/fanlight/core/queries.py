@@ -95,7 +95,9 @@ def why(core: Core, task: Task) -> str:
             tail = "" if actor.create is None else " " + why(core, actor.create)
             return f"Its actor {actor.spec.spec.name} is {state}.{tail}"
         if task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES, model.SUBMITTED):
-            return f"{len(actor.flight)} earlier call(s) of this actor come first."
+            earlier = sum(t.state == model.RUNNING for t in actor.direct.values())
+            earlier += len(actor.flight)
+            return f"{earlier} earlier call(s) of this actor come first."
     if task.state == model.PENDING_RESOURCES:
         demand, cpu = dict(task.spec.spec.resources), task.spec.spec.placement_cpu
         if task.spec.where is not None:

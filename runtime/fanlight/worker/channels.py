@@ -7,6 +7,7 @@ caller's end. What was done here is told to the node at most fifty times a secon
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _BATCH = 32  # answers sent at once at most
 _PAUSE = 0.02  # seconds between two reports to the node
 _RECORDS = 100  # calls that a report names one by one; the others are folded into sums
+_QUEUED = 50  # calls that wait for their turn and are named in one report
 
 
 class DirectCall:
@@ -85,6 +87,7 @@ class Callers:
         self._lock = threading.RLock()
         self._running: dict[bytes, DirectCall] = {}
         self._told: set[bytes] = set()  # of the running ones: those that the node knows
+        self._waits: set[bytes] = set()  # of those in the queue: the same
         self._records: list[m.CallRecord] = []
         self._sums: dict[tuple[bytes, int], list[float]] = {}
         self._noted = False  # a report is due
@@ -183,6 +186,9 @@ class Callers:
             raise WireError("a call of a method that was not defined")
         self._queue.append(DirectCall(x, caller))
         caller.received += 1
+        if self._running and not self._noted:  # it waits for one that runs
+            self._noted = True
+            self._link.wake()
         behind = self._behind.get(caller.client_id) if self._behind else None
         while behind and behind[0].after <= caller.received:
             self._queue.append(behind.popleft())
@@ -268,9 +274,10 @@ class Callers:
     # --- reports -----------------------------------------------------------------------------
 
     def _note(self, call: DirectCall, done: m.Done, state: int) -> None:
-        told = call.task in self._told
+        told = call.task in self._told or call.task in self._waits
         self._running.pop(call.task, None)
         self._told.discard(call.task)
+        self._waits.discard(call.task)
         if state == 1 and not told and len(self._records) >= _RECORDS:
             key = (call.caller.client_id, call.number)
             total = self._sums.get(key)
@@ -310,6 +317,10 @@ class Callers:
                     records.append(m.CallRecord(call.task, call.number, call.parent, 0, call.since))
                 else:
                     self._noted = True
+            for call in list(itertools.islice(self._queue, _QUEUED)):
+                if type(call) is DirectCall and call.task not in self._waits:
+                    self._waits.add(call.task)
+                    records.append(m.CallRecord(call.task, call.number, call.parent, 4, now))
             if records or sums:  # with the lock: who has it knows that all is sent
                 folded = [m.CallSum(c, n, int(t[0]), t[1]) for (c, n), t in sums.items()]
                 with contextlib.suppress(WireError):
