@@ -9,15 +9,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
-import select
 import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from fanlight import config
@@ -27,12 +23,14 @@ from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
 from fanlight.node import zygote
 from fanlight.node.boot import BootConfig, remove_dirs
+from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limit
 from fanlight.node.environments import Preparations
 from fanlight.node.hub import Hub
+from fanlight.node.logs import WorkerLogs
 from fanlight.observe import discover
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
-from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader
+from fanlight.wire.framing import FrameReader
 from fanlight.wire.handshake import refusal
 
 _READ = 1 << 16
@@ -40,61 +38,7 @@ _FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
 _ZYGOTE_TRIES = 5
 _COLLECT_SECONDS = 60.0
 _FEW_RECORDS = 20_000
-_OBSERVER_BACKLOG = 4 << 20  # bytes that an observer may fall behind before it is dropped
-_OLD_LOGS = 100  # dead workers whose logs are kept
-_MOST_FDS = 1 << 17
 _SPARE_FDS = 10  # of the node's descriptors: for logs, the zygote, the connection file
-_IN, _OUT = select.POLLIN, select.POLLOUT
-
-
-def _raise_fd_limit() -> int:
-    """Each worker takes one descriptor of the node: have as many as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FDS if hard == resource.RLIM_INFINITY else min(hard, _MOST_FDS)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return min(soft, _MOST_FDS) if soft != resource.RLIM_INFINITY else _MOST_FDS
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return soft
-    return wanted
-
-
-class Connection:
-    """One socket, and what is known of who is behind it."""
-
-    __slots__ = ("client_id", "deadline", "frames", "out", "out_bytes", "peer", "role", "sock",
-                 "worker", "writing")  # fmt: skip
-
-    def __init__(self, sock: socket.socket, peer: int, deadline: float) -> None:
-        self.sock = sock
-        self.peer = peer
-        self.role = ""  # until the handshake
-        self.worker = 0
-        self.client_id = b""
-        self.deadline = deadline
-        self.frames = FrameReader(HANDSHAKE_LIMIT)
-        self.out: deque[bytes] = deque()
-        self.out_bytes = 0
-        self.writing = False
-
-
-class Poller:
-    """epoll where there is one, else poll; the same few calls."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._poll = select.poll() if self._epoll is None else None
-        impl: Any = self._epoll or self._poll
-        self.register = impl.register
-        self.modify = impl.modify
-        self.unregister = impl.unregister
-
-    def wait(self, seconds: float) -> list[tuple[int, int]]:
-        if self._epoll is not None:
-            return self._epoll.poll(seconds)
-        assert self._poll is not None
-        return self._poll.poll(seconds * 1000)
 
 
 class Node:
@@ -119,7 +63,7 @@ class Node:
         self.peers: dict[int, Connection] = {}
         self.next_peer = 1
         self.worker_peers: dict[int, Connection] = {}  # by worker number
-        self.old_logs: deque[str] = deque()  # of dead workers: names without their ends
+        self.logs = WorkerLogs(boot.session_dir)
         self.stop_reason = ""
         self.started = time.time()
         self.info = discover.ConnectionInfo(
@@ -137,13 +81,13 @@ class Node:
         self.hub = Hub(self.core, self.info, __version__)
         self.collected = self.started  # garbage
         self.told = 0.0  # when observers were last told something
-        self.most_fds = _raise_fd_limit() - _SPARE_FDS
+        self.most_fds = raise_fd_limit() - _SPARE_FDS
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.info.socket)
         os.chmod(self.info.socket, 0o600)
         self.listener.listen(128)
         self.listener.setblocking(False)
-        self.poller.register(self.listener.fileno(), _IN)
+        self.poller.register(self.listener.fileno(), IN)
         self.zygote_failures = 0  # in a row, of zygotes that never said a word
         self.preparations = Preparations(boot.session_dir, self.tell_zygote)
         self.adopt_zygote(*forked)
@@ -154,7 +98,7 @@ class Node:
         self.zygote = channel
         self.zygote_pid = pid
         self.zygote_pending = b""
-        self.poller.register(channel.fileno(), _IN)
+        self.poller.register(channel.fileno(), IN)
 
     def tell_zygote(self, line: str) -> None:
         try:
@@ -225,7 +169,10 @@ class Node:
                 if not got:
                     break
                 stimuli += got
-        stimuli += [(0, fx.WorkerExited(n, how, self.log_tail(n), task)) for n, how, task in dead]
+        stimuli += [
+            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task))
+            for n, how, task in dead
+        ]
         self.step(stimuli)
         for number, *_ in dead:
             with contextlib.suppress(OSError):  # where an actor accepted channels
@@ -234,39 +181,17 @@ class Node:
             if connection is not None:
                 self.disconnect(connection)
 
-    def log_tail(self, number: int) -> str:
-        """The last that a dead worker wrote past its tasks' streams; its logs are kept a while."""
-        worker = self.core.workers.get(number)
-        if worker is not None and worker.pid:
-            self.old_logs.append(f"worker-{worker.id.hex()}-{worker.pid}")
-        if len(self.old_logs) > _OLD_LOGS:
-            base = Path(self.boot.session_dir, "logs", self.old_logs.popleft())
-            for end in (".out", ".err", ".out.1", ".err.1"):
-                base.with_name(base.name + end).unlink(missing_ok=True)
-        path = Path(self.boot.session_dir, "logs", f"worker-{number}.log")
-        try:
-            with path.open("rb") as f:
-                f.seek(0, os.SEEK_END)
-                f.seek(max(0, f.tell() - 20_000))
-                tail = f.read().decode(errors="replace")
-            path.unlink()
-        except OSError:
-            return ""
-        lines = tail.strip().splitlines()
-        for i, line in enumerate(lines):
-            if line.startswith("Fatal Python error"):  # a dump, the frames of the task on top
-                return "\n".join(lines[max(0, i - 10) : i + 15])
-        return "\n".join(lines[-20:])
-
     # --- connections -------------------------------------------------------------------------
 
     def adopt(self, sock: socket.socket) -> Connection:
         sock.setblocking(False)
-        connection = Connection(sock, self.next_peer, time.time() + config.HANDSHAKE_SECONDS)
+        connection = Connection(
+            sock, self.next_peer, time.time() + config.HANDSHAKE_SECONDS, self.poller
+        )
         self.next_peer += 1
         self.connections[sock.fileno()] = connection
         self.peers[connection.peer] = connection
-        self.poller.register(sock.fileno(), _IN)
+        self.poller.register(sock.fileno(), IN)
         return connection
 
     def accept(self) -> None:
@@ -281,8 +206,7 @@ class Node:
             connection = self.adopt(sock)
             if sock.fileno() >= self.most_fds:
                 # Whoever connects is told, and does not wait for what cannot come.
-                self.send(
-                    connection,
+                connection.send(
                     [
                         m.Refused(
                             f"the node may not have more than "
@@ -296,8 +220,7 @@ class Node:
         connection.role = role
         connection.client_id = client_id
         connection.frames.limit = FrameReader().limit
-        self.send(
-            connection,
+        connection.send(
             [
                 m.Welcome(
                     {
@@ -321,7 +244,7 @@ class Node:
             raise WireError("no Hello")
         problem = refusal(hello, self.boot.token, ("driver", "worker", "observer"))
         if problem:
-            self.send(connection, [m.Refused(problem)])
+            connection.send([m.Refused(problem)])
             raise WireError(problem)
         self.welcome(connection, hello.role, hello.client_id)
         number = 0
@@ -387,56 +310,12 @@ class Node:
 
     # --- writing -----------------------------------------------------------------------------
 
-    def send(self, connection: Connection, messages: list[Any]) -> None:
-        data = codec.encode(messages)
-        if not connection.out:
-            try:
-                sent = connection.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return  # reading will notice its end
-            if sent == len(data):
-                return
-            data = data[sent:]
-        connection.out.append(data)
-        connection.out_bytes += len(data)
-        behind = connection.out_bytes > _OBSERVER_BACKLOG and len(connection.out) > 1
-        if connection.role == "observer" and behind:
-            connection.out.clear()
-            with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)  # it is too slow: it may come again
-            return
-        if not connection.writing:
-            connection.writing = True
-            self.poller.modify(connection.sock.fileno(), _IN | _OUT)
-
     def send_all(self, items: Iterable[tuple[int, list[Any]]]) -> None:
         """Send each peer its messages; those that are gone meanwhile are left out."""
         for peer, messages in items:
             connection = self.peers.get(peer)
             if connection is not None:
-                self.send(connection, messages)
-
-    def write_more(self, connection: Connection) -> None:
-        out = connection.out
-        while out:
-            try:
-                sent = connection.sock.send(out[0])
-            except BlockingIOError:
-                return
-            except OSError:
-                out.clear()
-                break
-            connection.out_bytes -= sent
-            if sent < len(out[0]):
-                out[0] = out[0][sent:]
-                return
-            out.popleft()
-        connection.out_bytes = 0
-        connection.writing = False
-        with contextlib.suppress(OSError):
-            self.poller.modify(connection.sock.fileno(), _IN)
+                connection.send(messages)
 
     # --- steps -------------------------------------------------------------------------------
 
@@ -502,9 +381,9 @@ class Node:
                     else:
                         zygote_spoke = True
                     continue
-                if mask & _OUT:
-                    self.write_more(connection)
-                if mask & ~_OUT:
+                if mask & OUT:
+                    connection.write_more()
+                if mask & ~OUT:
                     got = self.read(connection)
                     if got is None:
                         ended.append(connection)
