@@ -61,6 +61,10 @@ class Channels:
             caller = self._caller(actor, peer)
             caller.asked = True
             caller.accepted = x.sent  # of one client messages come in order
+            # Its earlier channel, if it had one, was closed when all on it was answered.
+            for task in (*actor.backlog, *(t for line in actor.lines.values() for t in line)):
+                if task.client == peer:
+                    task.after = 0
             self.introduce(actor)
 
     def introduce(self, actor: Actor) -> None:

@@ -200,6 +200,7 @@ class Tasks:
         objects = core.objects
         if message.ok:
             if task.stream is not None and core.streams.fell_short(task):
+                objects.discard(message.values, peer)
                 return
             self.finish(task, FINISHED, "done")
             complete = objects.complete
