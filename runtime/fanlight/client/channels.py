@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fanlight.client.counts import Counts
     from fanlight.client.definitions import Use
     from fanlight.client.link import SocketLink
-    from fanlight.client.stream import Stream
+    from fanlight.client.socket_stream import SocketStream
 
 _MOST = 128  # channels of one process; each is a file descriptor at both ends
 _TRIES = 3  # failures to connect to an actor, after which its calls go by the node
@@ -51,7 +51,7 @@ class ActorLine:
         self.idle_at = -1  # their number when the node last had none of them any more
         self.asked = False
         self.failures = 0  # to connect
-        self.channel: Stream | None = None
+        self.channel: SocketStream | None = None
         self.opened = False  # the actor's process accepted it
         self.direct = False  # the channel is open, and the node has none of our calls
         self.incarnation = 0
@@ -333,7 +333,7 @@ class Channels:
             line.idle_at = x.accepted if x.idle else -1
             line.sent = line.answered = 0
             line.specs = set()
-            channel: Stream
+            channel: SocketStream
 
             def on_message(message: Any) -> None:
                 kind = type(message)
@@ -367,7 +367,7 @@ class Channels:
                 line.idle_at = x.accepted
                 line.settle()
 
-    def _close(self, line: ActorLine, channel: Stream) -> None:
+    def _close(self, line: ActorLine, channel: SocketStream) -> None:
         with line.lock:
             if line.channel is not channel:
                 return
@@ -380,7 +380,7 @@ class Channels:
         channel.lost = channel.lost or "closed"
         self._link.detach(channel.sock)
 
-    def _lost(self, line: ActorLine, channel: Stream) -> None:
+    def _lost(self, line: ActorLine, channel: SocketStream) -> None:
         """The actor's process has ended: the node knows why."""
         with line.lock:
             if line.channel is not channel:

@@ -6,7 +6,7 @@ it. A background thread reads while nobody waits.
 
 Ctrl-C may strike between any two byte codes of the main thread. So that no message is lost or cut,
 SIGINT is held back while messages are handled, and let through while the thread sleeps; for the
-bytes themselves see :mod:`fanlight.client.stream`.
+bytes themselves see :mod:`fanlight.client.socket_stream`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fanlight.client.stream import Lost, Stream
+from fanlight.client.socket_stream import Lost, SocketStream
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
 
@@ -51,8 +51,8 @@ class SocketLink:
         on_idle: Callable[[], None],
         early: bytes = b"",
     ) -> None:
-        self._unsent: dict[Stream, None] = {}
-        self._node = Stream(
+        self._unsent: dict[SocketStream, None] = {}
+        self._node = SocketStream(
             sock, codec.decode_from_node, on_message, self._node_lost, self._unsent, self.wake,
             early=early,
         )  # fmt: skip
@@ -64,7 +64,7 @@ class SocketLink:
         self._readers: dict[int, Callable[[], None]] = {sock.fileno(): self._node.read}
         # What poll() found; an entry stays until it was read, should Ctrl-C come between.
         self._ready: list[tuple[int, int]] = [(sock.fileno(), select.POLLIN)] if early else []
-        self._stuck: list[Stream] = []  # watched by the background thread until they can send
+        self._stuck: list[SocketStream] = []  # watched by the background thread until they can send
         self._reader = threading.Lock()
         self._reads = 0  # the thread that holds it
         self._poll = select.poll()
@@ -101,14 +101,14 @@ class SocketLink:
         on_message: Callable[[Any], None],
         on_lost: Callable[[str], None],
         **options: Any,
-    ) -> Stream:
+    ) -> SocketStream:
         """Attach another stream: whoever waits here reads it, too.
 
         Its peer may be a process like this one, which waits for us: who reads here never waits to
         send there.
         """
         options.setdefault("patient", self._may_wait)
-        made = Stream(sock, decode, on_message, on_lost, self._unsent, self.wake, **options)
+        made = SocketStream(sock, decode, on_message, on_lost, self._unsent, self.wake, **options)
         self.attach(sock, made.read)
         return made
 

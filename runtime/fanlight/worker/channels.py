@@ -25,7 +25,7 @@ from fanlight.wire.handshake import refusal
 if TYPE_CHECKING:
     from fanlight.client.client import Client
     from fanlight.client.link import SocketLink
-    from fanlight.client.stream import Stream
+    from fanlight.client.socket_stream import SocketStream
 
 _BATCH = 32  # answers sent at once at most
 _PAUSE = 0.02  # seconds between two reports to the node
@@ -63,7 +63,7 @@ class Caller:
     def __init__(self) -> None:
         self.client_id = b""  # until it proved the token
         self.driver = False
-        self.stream: Stream
+        self.stream: SocketStream
         self.specs: dict[int, m.TaskSpec] = {}
         self.quick: dict[int, bool] = {}  # by spec: whether its last call was
         self.received = 0

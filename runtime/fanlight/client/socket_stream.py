@@ -37,7 +37,7 @@ class Lost(ConnectionLost, RuntimeLostError):
     """What sending raises after the end; it may surface in any call, so it is a FanlightError."""
 
 
-class Stream:
+class SocketStream:
     """Sends and receives messages over a connected socket.
 
     ``decode`` makes messages of a frame; ``on_message`` is called with each, in order, by whichever
@@ -60,7 +60,7 @@ class Stream:
         decode: Callable[[bytes], Sequence[Any]],
         on_message: Callable[[Any], None],
         on_lost: Callable[[str], None],
-        unsent: dict[Stream, None],
+        unsent: dict[SocketStream, None],
         wake: Callable[[], None],
         *,
         what: str = "runtime's node process",
