@@ -8,6 +8,7 @@ linter counts as one test. Used by the Makefile, with the Python of the developm
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +44,13 @@ class Tally:
             self.failed += 1
             self.broken.append(name)
 
+    def add(self, other: Tally) -> None:
+        """What another part counted meanwhile."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.broken += other.broken
+
     def closing_line(self, seconds: float) -> str:
         """In the form of pytest's own."""
         counts = {"failed": self.failed, "passed": self.passed, "skipped": self.skipped}
@@ -49,11 +58,15 @@ class Tally:
         return f" {text} in {seconds:.2f}s ".center(80, "=")
 
 
-def run(title: str, *command: str) -> int:
-    """Run a command with its output passed through; its exit code."""
+def run(title: str, *command: str, log: Path | None = None) -> int:
+    """Run a command with its output passed through, or into ``log``; its exit code."""
     print(f"\n--- {title}: {' '.join(command)}", flush=True)
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(log.open("w")) if log is not None else None
+        code = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+        ).returncode
     verdict = "ok" if code == 0 else f"FAILED (exit code {code})"
     print(f"--- {title}: {verdict}, {time.monotonic() - started:.1f} s", flush=True)
     return code
@@ -90,15 +103,37 @@ def js(tally: Tally, extra: list[str]) -> None:
         tally.broken.append("Jest")
 
 
+# Tests that run beside the rest, on the other core: they start no runtime, or look at none but their
+# own. What counts the sessions and segments of a user stays with the rest.
+BESIDE = (
+    "core", "wire", "store", "client", "packaging", "faults/test_environments.py",
+    "faults/test_generators.py", "faults/test_interrupts.py", "faults/test_socket.py",
+    "faults/test_workers.py",
+)  # fmt: skip
+
+
 def py(tally: Tally, extra: list[str]) -> None:
-    _pytest(tally, "Python tests", "tests", extra)
+    if extra:
+        _pytest(tally, "Python tests", ["tests"], extra)
+        return
+    beside = [f"tests/{name}" for name in BESIDE]
+    with ThreadPoolExecutor(1) as threads:
+        other = Tally()
+        done = threads.submit(
+            _pytest, other, "Python tests beside", beside, ["-p", "no:cacheprovider"], quiet=True
+        )
+        rest = [f"--ignore={folder}" for folder in beside]
+        _pytest(tally, "Python tests", ["tests"], rest)
+        done.result()
+        print((RESULTS / "python-tests-beside.log").read_text(), flush=True)
+    tally.add(other)
 
 
 def ui(tally: Tally, extra: list[str]) -> None:
     browser = find_browser() or install_browser()
     if browser is not None:
         os.environ["CHROMIUM"] = browser
-        _pytest(tally, "browser tests", "labextension/ui-tests", extra)
+        _pytest(tally, "browser tests", ["labextension/ui-tests"], extra)
         return
     note = "no Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path"
     print(f"\n--- browser tests: {note}", flush=True)
@@ -109,10 +144,15 @@ def ui(tally: Tally, extra: list[str]) -> None:
         tally.notes.append(f"The browser tests did not run: {note}.")
 
 
-def _pytest(tally: Tally, title: str, folder: str, extra: list[str]) -> None:
-    report = RESULTS / f"{title.replace(' ', '-').lower()}.xml"
+def _pytest(
+    tally: Tally, title: str, folders: list[str], extra: list[str], quiet: bool = False
+) -> None:
+    name = title.replace(" ", "-").lower()
+    report = RESULTS / f"{name}.xml"
     report.unlink(missing_ok=True)
-    code = run(title, *python("-m", "pytest", folder, f"--junitxml={report}", *extra))
+    log = RESULTS / f"{name}.log" if quiet else None
+    command = python("-m", "pytest", *folders, f"--junitxml={report}", *extra)
+    code = run(title, *command, log=log)
     try:
         root = ElementTree.parse(report).getroot()
     except (OSError, ElementTree.ParseError):
