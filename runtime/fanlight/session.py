@@ -330,11 +330,10 @@ def _make_engine(
             gpu_tokens=tokens,
             gpus_preset=_gpus_preset(),
         )
-    from fanlight.engines.local import LocalEngine
-    from fanlight.observe import discover
-
     if address in (None, "local"):
-        return LocalEngine.start(
+        from fanlight.engines.launch import launch
+
+        node = launch(
             resources=totals,
             labels=labels,
             capacity=capacity,
@@ -343,6 +342,18 @@ def _make_engine(
             gpu_tokens=tokens,
             gpus_preset=_gpus_preset(),
         )
+        try:
+            from fanlight.engines.local import LocalEngine  # while the node comes up
+
+            return LocalEngine.start(node)
+        except errors.RuntimeLostError:
+            raise
+        except BaseException:  # Ctrl-C, too
+            node.abandon()
+            raise
+    from fanlight.engines.local import LocalEngine
+    from fanlight.observe import discover
+
     found = discover.runtimes()
     if address != "auto":
         found = [r for r in found if address in (r.runtime_id, r.name, r.socket)]

@@ -177,7 +177,7 @@ def test_a_node_that_cannot_start_says_why(
 ) -> None:
     encode = msgspec.msgpack.encode
     monkeypatch.setattr(
-        "fanlight.engines.local.msgspec.msgpack.encode", lambda x: encode({"bad": 1})
+        "fanlight.engines.launch.msgspec.msgpack.encode", lambda x: encode({"bad": 1})
     )
     with pytest.raises(fanlight.errors.RuntimeLostError, match="could not be started"):
         fanlight.init(num_cpus=1)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import subprocess
-import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,15 +14,16 @@ from typing import Any
 
 import msgspec
 
-from fanlight import config, errors, events, ids
+from fanlight import errors, events, ids
 from fanlight import messages as m
 from fanlight.client.channels import Channels
 from fanlight.client.client import Client
 from fanlight.client.connect import handshake, read_welcome
 from fanlight.client.link import SocketLink
 from fanlight.engines.base import Capabilities
+from fanlight.engines.launch import NodeProcess
 from fanlight.engines.native import NativeEngine
-from fanlight.node.boot import BootConfig, choose_dirs, remove_dirs
+from fanlight.node.boot import remove_dirs
 from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire.failures import ConnectionLost, HandshakeRefused, WireError
@@ -54,82 +52,22 @@ class LocalEngine(NativeEngine):
     # --- starting ----------------------------------------------------------------------------
 
     @classmethod
-    def start(
-        cls,
-        *,
-        resources: dict[str, int],
-        labels: dict[str, str],
-        capacity: int | None,
-        name: str,
-        info: dict[str, str],
-        gpu_tokens: list[str],
-        gpus_preset: bool,
-    ) -> LocalEngine:
-        """Start a node process and connect to it. Raises RuntimeLostError if it does not come."""
-        runtime_id = secrets.token_hex(8)
-        session_dir, segment_dir = choose_dirs(runtime_id)
-        ours, theirs = socket.socketpair()
-        client_id = ids.new_client_id()
-        cpus = resources.get("CPU", 0) // config.UNITS
-        boot = BootConfig(
-            runtime_id=runtime_id,
-            name=name or f"fanlight-{runtime_id[:4]}",
-            token=secrets.token_urlsafe(32),
-            node_id=ids.new_node_id(),
-            session_dir=str(session_dir),
-            segment_dir=str(segment_dir),
-            resources=resources,
-            capacity=capacity or config.store_capacity(config.segment_root()),
-            pool_size=max(1, min(cpus, 4 * config.cpu_count())),
-            sys_path=_search_path(),
-            cwd=os.getcwd(),
-            driver_fd=theirs.fileno(),
-            driver_info=info,
-            driver_client=client_id,
-            gpu_tokens=gpu_tokens,
-            gpus_preset=gpus_preset,
-            labels=labels,
-        )
-        log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine
-        package_root = str(Path(__file__).resolve().parents[2])
-        code = (
-            f"import sys; sys.path.insert(0, {package_root!r}); "
-            "from fanlight.node.main import main; main()"
-        )
-        process = None
+    def start(cls, node: NodeProcess) -> LocalEngine:
+        """Wait for a node that was launched. Raises RuntimeLostError if it does not come."""
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C and a kernel's end are ours to translate
-            )
-            assert process.stdin is not None
-            process.stdin.write(msgspec.msgpack.encode(boot))
-            process.stdin.close()
-            theirs.close()
-            ours.settimeout(_START_SECONDS)
-            facts, early = read_welcome(ours)
-        except BaseException as e:  # Ctrl-C, too
-            ours.close()
-            theirs.close()
-            if process is not None:
-                process.kill()
-                process.wait()
-            remove_dirs(session_dir, segment_dir)
-            discover.remove(runtime_id)
-            with log:
-                log.seek(0)
-                tail = log.read().decode(errors="replace").strip()
-            if not isinstance(e, OSError | ConnectionLost):
-                raise
+            node.sock.settimeout(_START_SECONDS)
+            facts, early = read_welcome(node.sock)
+        except (OSError, ConnectionLost) as e:
+            tail = node.abandon()
             raise errors.RuntimeLostError(
-                f"The runtime could not be started: {e}.\n{tail[-2000:]}"
+                f"The runtime could not be started: {e}.\n{tail}"
             ) from None
-        hello = m.Hello(m.PROTOCOL_VERSION, boot.token, "driver", os.getpid(), client_id, info)
-        return cls._connected(ours, facts, early, hello, process, log)
+        boot = node.boot
+        hello = m.Hello(
+            m.PROTOCOL_VERSION, boot.token, "driver", os.getpid(), boot.driver_client,
+            boot.driver_info,
+        )  # fmt: skip
+        return cls._connected(node.sock, facts, early, hello, node.process, node.log)
 
     @classmethod
     def attach(cls, connection: ConnectionInfo, info: dict[str, str]) -> LocalEngine:
@@ -257,9 +195,3 @@ class _Watcher:
         self._observer.close()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=2.0)
-
-
-def _search_path() -> list[str]:
-    """``sys.path`` for workers: the driver's, with its working directory spelled out."""
-    cwd = os.getcwd()
-    return [p or cwd for p in sys.path]
