@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from fanlight import messages as m
+from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.errors import FanlightError
 from fanlight.wire import codec
+from fanlight.wire.failures import ConnectionLost, HandshakeRefused
 from fanlight.wire.framing import FrameReader
 
 # Seconds; a safety net, never waited for when all is well.
@@ -268,3 +270,22 @@ def test_whether_the_connection_has_ended(pair: Pair) -> None:
     pair.node.close()
     assert pair.link.ended()
     assert pair.link.lost
+
+
+def test_a_refusal_is_heard_though_the_peer_has_closed() -> None:
+    ours, node = socket.socketpair()
+    with ours:
+        node.sendall(codec.encode([m.Refused("no room")]))
+        node.close()
+        hello = m.Hello(m.PROTOCOL_VERSION, "token", "worker", 1, b"c" * 16)
+        with pytest.raises(HandshakeRefused, match="no room"):
+            handshake(ours, hello)
+
+
+def test_a_peer_that_closed_without_a_word() -> None:
+    ours, node = socket.socketpair()
+    with ours:
+        node.close()
+        hello = m.Hello(m.PROTOCOL_VERSION, "token", "worker", 1, b"c" * 16)
+        with pytest.raises(ConnectionLost, match="closed the connection"):
+            handshake(ours, hello)

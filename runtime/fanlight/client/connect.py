@@ -19,7 +19,10 @@ def handshake(sock: socket.socket, hello: m.Hello) -> tuple[dict[str, Any], byte
     try:
         sock.sendall(codec.encode([hello]))
     except OSError as e:
-        raise ConnectionLost(f"the runtime closed the connection ({e})") from None
+        try:  # it may have said why before it closed
+            return read_welcome(sock)
+        except (OSError, ConnectionLost):
+            raise ConnectionLost(f"the runtime closed the connection ({e})") from None
     return read_welcome(sock)
 
 
