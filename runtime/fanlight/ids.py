@@ -12,7 +12,7 @@ object        28 the task that makes it + a 4-byte index (puts: index 0 of a
                  task id that never runs)
 actor         16 random
 node          28 random
-worker        28 random
+worker        28 the node's first 24 bytes + a 4-byte number
 job            4 counted up by the node, one for each driver
 ========== ===== ==========================================================
 """
@@ -28,7 +28,6 @@ TASK_LEN = 24
 OBJECT_LEN = 28
 ACTOR_LEN = 16
 NODE_LEN = 28
-WORKER_LEN = 28
 OWN = b"\x80"
 ACTOR_SUFFIX = b"\0" * (OBJECT_LEN - ACTOR_LEN)
 
@@ -46,10 +45,6 @@ def new_actor_id() -> bytes:
 
 def new_node_id() -> bytes:
     return os.urandom(NODE_LEN)
-
-
-def new_worker_id() -> bytes:
-    return os.urandom(WORKER_LEN)
 
 
 def task_id_factory(client_id: bytes) -> Callable[[], bytes]:

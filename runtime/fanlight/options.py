@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from fanlight import labels
 from fanlight.config import UNITS
-from fanlight.errors import UnsupportedError
 
 
 class Option(NamedTuple):
@@ -23,7 +22,6 @@ class Option(NamedTuple):
     actors: bool  # accepted by classes
     help: str
     check: Callable[[str, Any], None] | None = None
-    supported: bool = True
 
 
 def _resource(name: str, value: Any) -> None:
@@ -160,7 +158,6 @@ def _accelerator(name: str, value: str) -> None:
 
 _number = (int, float)
 _PIN = 0.001  # of a resource that only says what a node is; it has 1 of it
-_NOT_YET = "accepted by Ray; refused here with an error"
 
 OPTIONS: dict[str, Option] = {
     "num_cpus": Option(_number, None, True, True, "CPUs held while it runs", _resource),
@@ -269,8 +266,6 @@ def _check_value(name: str, row: Option, value: Any) -> None:
         raise TypeError(
             f"The type of keyword '{name}' must be {wanted}, got {type(value).__name__}."
         )
-    if not row.supported:
-        raise UnsupportedError(f"The option {name}= is not in this version of Fanlight.")
     if row.check is not None:
         row.check(name, value)
 
