@@ -24,7 +24,11 @@ def Peer(rt: Any) -> Any:
             return x
 
         def size(self, data):
+            self.sized = getattr(self, "sized", 0) + 1
             return len(data)
+
+        def count(self):
+            return getattr(self, "sized", 0)
 
         def wait_for(self, path):
             deadline = time.monotonic() + 20
@@ -118,6 +122,8 @@ def test_an_actor_fills_its_own_buffer(rt, Peer):
     # What it called itself with runs between these.
     assert poll(lambda: rt.get(actor.meet.remote(actor, tries=2)))
     assert rt.get(actor.fire.remote(100)) == 100
+    # An actor that waits for its own later calls waits for ever: they are to be over before.
+    assert poll(lambda: rt.get(actor.count.remote()) == 100)
     assert rt.get(actor.collect.remote()) == {SIZE}
 
 
