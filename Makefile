@@ -19,8 +19,8 @@ FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json) labext
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env install lab test test-py test-js test-ui lint format bench bench-quick build clean
-.PHONY: distclean
+.PHONY: help env install lab test test-py test-js test-ui test-long lint format bench bench-quick
+.PHONY: build clean distclean
 
 help:  ## List the jobs
 	@awk 'BEGIN { FS = ":.*  ## " } \
@@ -46,6 +46,9 @@ test-js: install  ## Run the front end's unit tests
 
 test-ui: install  ## Run the tests in a real JupyterLab and browser (PYTEST_ARGS)
 	$(PY) tests/run.py ui $(PYTEST_ARGS)
+
+test-long: install  ## Chaos, soak, fuzzing: what takes long (PYTEST_ARGS, FANLIGHT_SEED=n)
+	$(PY) tests/run.py long $(PYTEST_ARGS)
 
 lint: install  ## Check style and types of Python and TypeScript
 	$(PY) tests/run.py lint

@@ -1,9 +1,9 @@
 """Runs the parts of `make test` one after the other, and sums them up in one closing line.
 
-    python tests/run.py [lint] [js] [py] [ui] [PYTEST ARGUMENTS]
+    python tests/run.py [lint] [js] [py] [ui] [long] [PYTEST ARGUMENTS]
 
-Every part runs, even when one before it failed; the exit code is not 0 if any of them did. Each
-linter counts as one test. Used by the Makefile, with the Python of the development environment.
+Without a name all parts run but "long", which is `make test-long`. Every part runs, even when one
+before it failed; the exit code is not 0 if any of them did. Each linter counts as one test. Used by the Makefile, with the Python of the development environment.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,11 @@ def _pytest(
         tally.broken.append(title)
 
 
+def long(tally: Tally, extra: list[str]) -> None:
+    """What `make test` leaves out; ``-s`` shows how far each test is."""
+    _pytest(tally, "long tests", ["tests"], ["-m", "long", "-v", "-s", *extra])
+
+
 def find_browser() -> str | None:
     """The path of a Chromium: $CHROMIUM, or one on the PATH."""
     chosen = os.environ.get("CHROMIUM")
@@ -191,12 +197,15 @@ def install_browser() -> str | None:
     return find_browser()
 
 
-PARTS: dict[str, Callable[[Tally, list[str]], None]] = {"lint": lint, "js": js, "py": py, "ui": ui}
+PARTS: dict[str, Callable[[Tally, list[str]], None]] = {
+    "lint": lint, "js": js, "py": py, "ui": ui, "long": long,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
-    wanted = [name for name in PARTS if name in arguments] or list(PARTS)
-    extra = [argument for argument in arguments if argument not in PARTS]
+    named = list(takewhile(PARTS.__contains__, arguments))
+    extra = arguments[len(named) :]
+    wanted = [name for name in PARTS if name in (named or PARTS.keys() - {"long"})]
     RESULTS.mkdir(exist_ok=True)
     tally = Tally()
     started = time.monotonic()

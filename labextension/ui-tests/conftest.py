@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.ui)
-            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(420))
 
 

@@ -17,7 +17,7 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 CELL_SECONDS = 60  # far above what any cell takes; a hang fails here, with the cell's source
 RUN_SECONDS = 300
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(2 * RUN_SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * RUN_SECONDS)]
 
 
 class Lesson:

@@ -23,7 +23,7 @@ import pytest
 
 from .tree import PACKAGES, ROOT, package_files, project_files
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHARE = "share/jupyter/labextensions/fanlight-lab"
 NEEDED_COMMANDS = ("sh", "env", "git", "uname", "rm", "dirname", "sed", "cc", "gcc")
