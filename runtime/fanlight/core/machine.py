@@ -49,18 +49,17 @@ from fanlight.core.model import (
     Worker,
 )
 from fanlight.core.objects import Objects
-from fanlight.core.owners import owner_died
 from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline
+from fanlight.core.worker_ends import worker_exited
 
 _pack = msgspec.msgpack.encode
 ERRORS_KEPT = 200
 DEAD_KEPT = 200  # dead actors that stay visible
-START_TRIES = 5  # failed starts of processes in a row, after which actors are given up
 _ERROR_TEXT = 50_000  # characters of one traceback that are kept
 RECENT_KEPT = 2000  # finished tasks that stay visible one by one
 
@@ -167,7 +166,7 @@ class Core:
             m.Shutdown: lambda _, x: self.effects.actions.append(Stop(x.reason or "shutdown")),
             Connected: self._connected,
             Disconnected: self._disconnected,
-            WorkerExited: self._worker_exited,
+            WorkerExited: lambda _, x: worker_exited(self, x),
             EnvironmentPrepared: self.environments.prepared,
             Tick: self._tick,
         }
@@ -298,65 +297,6 @@ class Core:
         worker.graceful = True
         self.effects.out[worker.peer].append(m.Exit(worker.retiring))
         self.move_worker(worker, W_DEAD, worker.retiring)
-
-    def _worker_exited(self, _peer: int, x: WorkerExited) -> None:
-        worker = self.workers.pop(x.number, None)
-        if worker is None:
-            return
-        was = worker.state
-        self.history.worker_ended(worker, x.how, self.now)
-        worker.specs.clear()  # its tasks may be remembered for long
-        worker.functions.clear()
-        notices.worker_died(self, worker, was, x)
-        if was != W_DEAD:
-            self.move_worker(worker, W_DEAD, x.how)
-            self.scheduler.worker_lost(worker, was)
-        if worker.peer and not worker.entered and not worker.retiring:
-            self.environments.died(worker, x)
-        actor = worker.actor
-        if actor is not None and actor.worker is worker:
-            how = worker.retiring or x.how
-            self.actor_ends.process_lost(actor, how, "" if worker.retiring else x.log)
-        else:
-            self.scheduler.release(worker)
-            self._fail_tasks_of(worker, x)
-        if not worker.graceful:
-            owner_died(self, worker, worker.retiring or x.how)
-        if was == W_STARTING and self.scheduler.failed_starts == 3:
-            for job in range(1, self.jobs + 1):
-                self.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")
-        if was == W_STARTING and self.scheduler.failed_starts == START_TRIES:
-            self.actor_ends.cannot_start(x.how, x.log)
-        self.scheduler.fill()
-
-    def _fail_tasks_of(self, worker: Worker, x: WorkerExited) -> None:
-        queue = list(worker.queue)
-        how = worker.retiring or x.how
-        worker.queue.clear()
-        # Else the first one that was not reported is blamed.
-        exact = x.begun is not None or not worker.entered
-        for position, task in reversed(list(enumerate(queue))):
-            if task.cancel:
-                self.tasks.fail_cancelled(task)
-            elif task.id != x.begun if exact else position > 0:
-                task.solo = task.solo or not exact
-                self.tasks.requeue(task, "its worker died while it ran another", again=False)
-            elif self.tasks.should_retry(task) and self.placement.ended(task):
-                self.placement.fail_removed(task)
-            elif self.tasks.should_retry(task):
-                lost = f"its worker (pid {worker.pid}) died, {how}"
-                notices.retried(self, task, task.spec.spec.max_retries, lost)
-                task.solo = True
-                self.tasks.requeue(task, f"its worker died, {how}", again=True)
-            else:
-                tail = f"\nIts last output:\n{x.log}" if x.log else ""
-                failure = self.failure(
-                    "worker_crashed",
-                    f"The worker (pid {worker.pid}) that ran {task.name} died: {how}. "
-                    f"Attempts: {task.attempt + 1}.{tail}",
-                    task=task,
-                )
-                self.tasks.fail(task, failure, model.FAILED, how)
 
     # --- messages of workers -----------------------------------------------------------------
 
