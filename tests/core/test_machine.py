@@ -326,6 +326,16 @@ class CoreMachine(RuleBasedStateMachine):
         except StoreFull:
             pass
 
+    @precondition(lambda self: self.stored())
+    @rule(which=pick)
+    def lose(self, which: int) -> None:
+        """The bytes of an object are gone."""
+        self.node.lose(one(self.stored(), which))
+
+    def stored(self) -> list[bytes]:
+        table = self.node.core.objects.table
+        return [oid for oid, obj in table.items() if obj.kind == m.STORED]
+
     @rule(who=pick, which=st.lists(pick, min_size=1, max_size=3))
     def drop(self, who: int, which: list[int]) -> None:
         client = self.client(who)

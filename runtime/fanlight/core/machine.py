@@ -34,6 +34,7 @@ from fanlight.core.effects import (
 )
 from fanlight.core.environments import Environments
 from fanlight.core.history import RAISED, History
+from fanlight.core.lineage import Lineage
 from fanlight.core.metrics import Metrics
 from fanlight.core.model import (
     W_ACTOR,
@@ -102,6 +103,7 @@ class Core:
         self.definitions = Definitions(self)
         self.objects = Objects(self, config.capacity)
         self.tasks = Tasks(self)
+        self.lineage = Lineage(self)
         self.environments = Environments(self)
         self.streams = Streams(self)
         self.scheduler = Scheduler(self, config.pool_size)

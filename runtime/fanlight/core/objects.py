@@ -230,6 +230,24 @@ class Objects:
         for oid in oids:
             self.complete(oid, m.Value(oid, m.FAILURE, failure, len(failure)), 0)
 
+    def vacate(self, obj: Object) -> None:
+        """Make an object pending whose value is gone; whoever calls this has it completed again.
+
+        Its segment is deleted, also while somebody maps it. Who was told of the old value, its
+        owner included, asks again when that cannot be read: only then the new one is sent.
+        """
+        if obj.kind == STORED:
+            self._delete(self.segments[obj.data.decode()])
+        elif obj.kind != PENDING:
+            self.inline -= len(obj.data)
+        obj.kind, obj.data = PENDING, b""
+        if obj.owner:
+            obj.others = {*(obj.others or ()), obj.owner}
+            obj.owner = 0
+        contained, obj.contained = obj.contained, None
+        if contained:
+            self.unpin(contained)
+
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:
             return

@@ -201,6 +201,11 @@ class SimulatedNode:
         names = {w.specs[e.spec].name: w for w in self.busy() for e in w.running.values()}
         return names[name]
 
+    def lose(self, oid: bytes, reason: str = "its file was deleted") -> None:
+        """Somebody has found that the bytes of an object are gone."""
+        self.core.lineage.lost(self.core.objects.table[oid], reason)
+        self.post([(0, fx.Tick())])
+
     # --- to the end --------------------------------------------------------------------------
 
     def settle(self, rounds: int = 10_000) -> None:
