@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from fanlight import cgroups
+
 UNITS = 10_000  # a resource of 1.0, in the core's integers
 
 INLINE_LIMIT = 100 * 1024  # bytes: larger values go to shared memory
@@ -19,6 +21,7 @@ PREFETCH_LIMIT = 64  # tasks
 RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
 WORKER_MEMORY = 64 << 20  # bytes, or 1 % of all: what must be free for one more process
 STORE_FRACTION = 0.3  # of the machine's memory
+TMPFS_FRACTION = 0.9  # of what is free there: the most that the object store takes
 
 
 def cpu_count() -> int:
@@ -40,32 +43,21 @@ def _cgroup_quota() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use (cgroup limit respected)."""
+    """Memory that this process may use (limits of its control groups respected)."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            total = min(total, int(limit))
-    except (OSError, ValueError):
-        pass
-    return total
+    limit = cgroups.memory_limit()
+    return total if limit is None else min(total, limit)
 
 
 def memory_available() -> int:
-    """Memory that can be used without swapping, and within the cgroup's limit; -1 if not known."""
+    """Memory that can be used without swapping, and within the limits of control groups; -1 if not
+    known."""
     try:
         found = _field(Path("/proc/meminfo"), "MemAvailable:") * 1024
     except (OSError, ValueError):
         return -1
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-        cache = _field(group / "memory.stat", "inactive_file")
-        found = min(found, max(0, limit - used + cache))
-    except (OSError, ValueError):
-        pass
-    return found
+    left = cgroups.memory_left()
+    return found if left is None else min(found, left)
 
 
 def _field(path: Path, name: str) -> int:
@@ -84,11 +76,14 @@ def segment_root() -> Path:
 
 
 def store_capacity(root: Path) -> int:
-    """Default bound of the object store: a fraction of memory, and never more than tmpfs has."""
+    """Default bound of the object store, in bytes: a fraction of the memory that there is for this
+    process, and never more than the tmpfs of ``root`` has room for."""
     wanted = int(memory_bytes() * STORE_FRACTION)
+    while not root.exists() and root != root.parent:  # made by the first runtime of this user
+        root = root.parent
     try:
         stat = os.statvfs(root)
-        wanted = min(wanted, int(stat.f_bavail * stat.f_frsize * 0.9))
+        wanted = min(wanted, int(stat.f_bavail * stat.f_frsize * TMPFS_FRACTION))
     except OSError:
         pass
     return max(wanted, 1 << 20)
