@@ -246,8 +246,9 @@ def test_each_call_runs_exactly_once(rt, tmp_path):
 
 @line("ACC.4")
 @needs("overlap", "output")
-def test_a_blocking_get_works_and_warns(rt, capsys):
-    one = rt.remote(lambda: 1)
+def test_a_blocking_get_works_and_warns(rt, capsys, tmp_path, note, wait_for):
+    gate = str(tmp_path / "gate")
+    one = rt.remote(lambda: wait_for(gate) or 1)
 
     @rt.remote
     class Actor:
@@ -258,8 +259,7 @@ def test_a_blocking_get_works_and_warns(rt, capsys):
             return "pong"
 
     actor = Actor.remote()
-    assert rt.get(actor.call.remote()) == 2
-    assert rt.get(actor.ping.remote()) == "pong"
+    called = actor.call.remote()
     text = ""
 
     def warned():
@@ -268,6 +268,10 @@ def test_a_blocking_get_works_and_warns(rt, capsys):
         return "await ref" in text
 
     assert poll(warned)
+    note(gate)
+    assert rt.get(called) == 2
+    assert rt.get(actor.ping.remote()) == "pong"
+    warned()
     assert text.count("await ref") == 1
 
 

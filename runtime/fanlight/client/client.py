@@ -387,6 +387,8 @@ class Client:
         except failures.ConnectionLost as e:
             text = str(e)
             raise errors.RuntimeLostError(f"{text[:1].upper()}{text[1:]}.") from None
+        except KeyboardInterrupt as e:
+            raise e.with_traceback(None) from None  # how we waited is of no interest
         finally:
             if unblock is not None:
                 unblock()
