@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fanlight import cgroups
+from fanlight import cgroups, private
 
 UNITS = 10_000  # a resource of 1.0, in the core's integers
 
@@ -70,9 +70,9 @@ def _field(path: Path, name: str) -> int:
 def segment_root() -> Path:
     """The directory under which each runtime keeps its segments: tmpfs where there is one."""
     base = Path("/dev/shm") if sys.platform.startswith("linux") else Path(tempfile.gettempdir())
-    if not os.access(base, os.W_OK):
+    if not os.access(base, os.W_OK) or private.replaceable(base):
         base = Path(tempfile.gettempdir())
-    return base / f"fanlight-{os.getuid()}"
+    return private.place(base)
 
 
 def store_capacity(root: Path) -> int:
@@ -91,7 +91,7 @@ def store_capacity(root: Path) -> int:
 
 def socket_dir() -> Path:
     """Where session directories (sockets, logs) live: short, since socket paths are bounded."""
-    return Path(tempfile.gettempdir()) / f"fanlight-{os.getuid()}"
+    return private.place(Path(tempfile.gettempdir()))
 
 
 def channel_path(session_dir: str, worker: int) -> str:

@@ -110,6 +110,9 @@ class Hello(Struct, array_like=True, tag=1):
     client_id: bytes
     info: dict[str, str] = {}
 
+    def __repr__(self) -> str:  # it may stand in a traceback: without the token
+        return f"Hello({self.role!r}, pid={self.pid})"
+
 
 class Welcome(Struct, array_like=True, tag=2):
     info: dict[str, Any]

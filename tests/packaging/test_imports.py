@@ -13,7 +13,7 @@ from .tree import PACKAGES
 OURS = tuple(PACKAGES)
 LEAVES = {
     *(f"fanlight.{name}" for name in ("_version", "config", "errors", "events", "ids", "labels")),
-    *(f"fanlight.{name}" for name in ("cgroups", "messages", "options", "runtime_env")),
+    *(f"fanlight.{name}" for name in ("cgroups", "messages", "options", "private", "runtime_env")),
 }
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),

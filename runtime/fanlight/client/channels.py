@@ -18,7 +18,7 @@ from fanlight import context, ids, refs
 from fanlight import messages as m
 from fanlight.ids import handle_oid
 from fanlight.refs import ObjectRef
-from fanlight.wire import codec
+from fanlight.wire import codec, peers
 from fanlight.wire.failures import WireError
 
 if TYPE_CHECKING:
@@ -321,7 +321,8 @@ class Channels:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
             sock.connect(x.path)
-        except OSError:  # it has just ended, or has too many callers: the node's way is open
+            peers.check(sock)
+        except (OSError, WireError):  # it has just ended, or has too many callers: the node's way is open
             if sock is not None:
                 sock.close()
             line.failures += 1

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from fanlight import errors, events, ids
 from fanlight import messages as m
 from fanlight.client.channels import Channels
@@ -26,6 +24,7 @@ from fanlight.engines.native import NativeEngine
 from fanlight.node.boot import remove_dirs
 from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
+from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost, HandshakeRefused, WireError
 
 _START_SECONDS = 30.0
@@ -80,6 +79,7 @@ class LocalEngine(NativeEngine):
         try:
             sock.settimeout(_START_SECONDS)
             sock.connect(connection.socket)
+            peers.check(sock)
             facts, early = handshake(sock, hello)
         except (OSError, ConnectionLost, HandshakeRefused) as e:
             sock.close()
@@ -128,11 +128,7 @@ class LocalEngine(NativeEngine):
     @property
     def connection(self) -> ConnectionInfo | None:
         """How observers reach this runtime."""
-        path = discover.connection_dir() / f"{self.runtime_id}.json"
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=ConnectionInfo)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return discover.find(self.runtime_id)
 
     def subscribe(self, callback: Callable[[events.Event], None]) -> _Watcher:
         """Call back with each event, from a thread of its own, until closed."""

@@ -7,14 +7,13 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from fanlight import config
+from fanlight import config, private
 
 _SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes
 
@@ -43,20 +42,8 @@ class BootConfig(msgspec.Struct):
     labels: dict[str, str] = {}
     lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
-
-def private_dir(path: Path) -> Path:
-    """Make (or check) a directory that only this user can enter. Raises PermissionError."""
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700, parents=True)
-    facts = path.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise PermissionError(
-            f"{path} is not a directory of yours: someone else made it, and could read what goes "
-            "there. Remove it, or set TMPDIR to a directory of your own."
-        )
-    if facts.st_mode & 0o077:
-        path.chmod(0o700)
-    return path
+    def __repr__(self) -> str:  # it may stand in a traceback: without the token
+        return f"BootConfig({self.name!r}, {self.session_dir!r})"
 
 
 def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
@@ -67,7 +54,7 @@ def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
 
     Raises PermissionError for a shared directory that is not ours, OSError for a path too long.
     """
-    sessions, segments = private_dir(config.socket_dir()), private_dir(config.segment_root())
+    sessions, segments = private.make(config.socket_dir()), private.make(config.segment_root())
     session = sessions / runtime_id
     path = os.fsencode(session / "node.sock")
     if len(path) > _SOCKET_PATH_LIMIT:
@@ -78,7 +65,7 @@ def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
             "shorter one",
             os.fsdecode(path),
         )
-    with _alone():
+    with _alone(sessions, segments):
         sweep()
     # Without tmpfs both are under the same directory.
     return session, segments / runtime_id if segments != sessions else session / "segments"
@@ -87,9 +74,10 @@ def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
 def make_dirs(boot: BootConfig) -> None:
     """Make the directories that ``choose_dirs`` chose, and lock them; called by the node."""
     session_dir, segment_dir = Path(boot.session_dir), Path(boot.segment_dir)
-    with _alone():
+    inside = segment_dir.parent == session_dir
+    with _alone(session_dir.parent, session_dir.parent if inside else segment_dir.parent):
         session_dir.mkdir(mode=0o700)
-        lock = os.open(session_dir / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = os.open(session_dir / "lock", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         segment_dir.mkdir(mode=0o700)
         boot.lock_fds = [lock, os.open(segment_dir, os.O_RDONLY)]
         for fd in boot.lock_fds:
@@ -98,11 +86,14 @@ def make_dirs(boot: BootConfig) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """No other process of this user makes or sweeps sessions meanwhile."""
+def _alone(sessions: Path, segments: Path) -> Iterator[None]:
+    """No other process of this user makes or sweeps sessions meanwhile.
+
+    Raises PermissionError if one of the directories is not ours (any more).
+    """
     with contextlib.ExitStack() as stack:
-        for folder in dict.fromkeys((config.socket_dir(), config.segment_root())):
-            fd = os.open(folder, os.O_RDONLY)
+        for folder in dict.fromkeys((sessions, segments)):
+            fd = private.enter(folder)
             stack.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -144,7 +135,7 @@ def _folders(parent: Path) -> list[Path]:
 def _locked(path: Path) -> bool:
     """Whether a live process holds the lock of this file or directory."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -21,7 +21,7 @@ from fanlight import messages as m
 from fanlight._version import __version__
 from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
-from fanlight.node import zygote
+from fanlight.node import admission, zygote
 from fanlight.node.boot import BootConfig, remove_dirs
 from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limit
 from fanlight.node.environments import Preparations
@@ -31,7 +31,7 @@ from fanlight.observe import discover
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
 from fanlight.wire.framing import FrameReader
-from fanlight.wire.handshake import refusal
+from fanlight.wire.peers import stranger
 
 _READ = 1 << 16
 _FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
@@ -203,6 +203,10 @@ class Node:
             except OSError as e:
                 print(f"accept failed: {e}", file=sys.stderr, flush=True)
                 return
+            if problem := stranger(sock):
+                print(f"a stranger was dropped: {problem}", file=sys.stderr, flush=True)
+                sock.close()
+                continue
             connection = self.adopt(sock)
             if sock.fileno() >= self.most_fds:
                 # Whoever connects is told, and does not wait for what cannot come.
@@ -242,16 +246,18 @@ class Node:
         hello = messages[0] if len(messages) == 1 else None
         if not isinstance(hello, m.Hello):
             raise WireError("no Hello")
-        problem = refusal(hello, self.boot.token, ("driver", "worker", "observer"))
+        problem = admission.problem(hello, self.boot.token, self.connections.values())
         if problem:
             connection.send([m.Refused(problem)])
             raise WireError(problem)
-        self.welcome(connection, hello.role, hello.client_id)
         number = 0
         if hello.role == "worker":
-            number = int(hello.info.get("number", "0"))
+            number = admission.worker_number(hello, connection, self.core, self.zygote_pid)
+            if number in self.worker_peers:
+                raise WireError(f"worker {number} is there already")
             connection.worker = number
             self.worker_peers[number] = connection
+        self.welcome(connection, hello.role, hello.client_id)
         if hello.role == "observer":
             self.hub.attach(connection.peer)
         connected = fx.Connected(hello.role, hello.client_id, hello.pid, hello.info, number)

@@ -13,7 +13,7 @@ import msgspec
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.observe.discover import ConnectionInfo
-from fanlight.wire import codec, failures
+from fanlight.wire import codec, failures, peers
 from fanlight.wire.framing import FrameReader
 
 
@@ -51,6 +51,7 @@ class AsyncObserver:
         reader, writer = await asyncio.open_unix_connection(info.socket)
         self = cls(reader, writer)
         try:
+            peers.check(writer.get_extra_info("socket"))
             writer.write(_hello(info))
             await writer.drain()
             frames: list[bytes] = []
@@ -116,6 +117,7 @@ class Observer:
         try:
             self._socket.settimeout(timeout)
             self._socket.connect(info.socket)
+            peers.check(self._socket)
             self._socket.sendall(_hello(info))
             _check_welcome(self._next_frame())
         except BaseException:

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from fanlight import private
+
+_LIMIT = 1 << 16  # bytes of a connection file
+
 
 class ConnectionInfo(msgspec.Struct):
     """The content of a connection file."""
@@ -30,6 +34,23 @@ class ConnectionInfo(msgspec.Struct):
     kernel_ids: list[str] = []  # kernels whose drivers are attached
     host: str = ""  # home directories may be shared by machines, processes are not
     path: str = ""  # where this was read from
+
+    def __repr__(self) -> str:  # it may be printed, or stand in a traceback: without the token
+        return f"ConnectionInfo(name={self.name!r}, pid={self.pid}, socket={self.socket!r})"
+
+    def sound(self, name: str) -> bool:
+        """Whether it can be what a node wrote into the file ``name``.
+
+        What is in it is used for paths and pids: a runtime id with slashes would have files
+        elsewhere removed.
+        """
+        paths = (self.socket, self.session_dir)
+        return (
+            f"{self.runtime_id}.json" == name
+            and self.pid > 0
+            and all(os.path.isabs(p) and os.path.normpath(p) == p for p in paths)
+            and "\0" not in "".join(paths)
+        )
 
     def alive(self) -> bool:
         """Whether the node's process still exists, on this machine."""
@@ -64,19 +85,20 @@ def connection_dir() -> Path:
 
 def write(info: ConnectionInfo) -> Path:
     """Write (or replace) the connection file of a runtime; nobody else can read it."""
-    folder = connection_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{info.runtime_id}.json"
-    temporary = _temporary(path)
-    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
+    path = private.make(connection_dir(), shared=False) / f"{info.runtime_id}.json"
+    temporary = _temporary(path).name
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = private.enter(path.parent)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as f:
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as f:
             f.write(msgspec.json.encode(info))
-        os.replace(temporary, path)
+        os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=folder)
         raise
+    finally:
+        os.close(folder)
     return path
 
 
@@ -105,16 +127,39 @@ def runtimes() -> list[ConnectionInfo]:
 
 
 def _all() -> list[ConnectionInfo]:
-    found = []
+    place = connection_dir()
     try:
-        paths = list(connection_dir().glob("*.json"))
+        folder = private.enter(place)
     except OSError:
         return []
-    for path in paths:
-        try:
-            info = msgspec.json.decode(path.read_bytes(), type=ConnectionInfo)
-        except (OSError, msgspec.DecodeError):
-            continue
-        info.path = str(path)
-        found.append(info)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+        infos = [(name, _read(name, folder)) for name in names if not name.startswith(".")]
+    finally:
+        os.close(folder)
+    found = []
+    for name, info in infos:
+        if info is not None:
+            info.path = str(place / name)
+            found.append(info)
     return found
+
+
+def _read(name: str, folder: int) -> ConnectionInfo | None:
+    try:
+        info = msgspec.json.decode(private.read(name, folder, _LIMIT), type=ConnectionInfo)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+    return info if info.sound(name) else None
+
+
+def find(runtime_id: str) -> ConnectionInfo | None:
+    """The connection file of one runtime, None if there is none."""
+    try:
+        folder = private.enter(connection_dir())
+    except OSError:
+        return None
+    try:
+        return _read(f"{runtime_id}.json", folder)
+    finally:
+        os.close(folder)

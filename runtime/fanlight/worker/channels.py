@@ -21,6 +21,7 @@ from fanlight.wire import codec
 from fanlight.wire.failures import HandshakeRefused, WireError
 from fanlight.wire.framing import HANDSHAKE_LIMIT
 from fanlight.wire.handshake import refusal
+from fanlight.wire.peers import stranger
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
@@ -126,6 +127,9 @@ class Callers:
             self._listener = None
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+            return
+        if stranger(sock):
+            sock.close()
             return
         sock.setblocking(False)
         caller = Caller()

@@ -18,6 +18,7 @@ from fanlight.client.channels import Channels
 from fanlight.client.client import Client
 from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
+from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost
 from fanlight.worker.channels import Callers
 from fanlight.worker.executor import Executor
@@ -42,6 +43,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     faulthandler.enable(file=2)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.connect(os.path.join(boot.session_dir, "node.sock"))
+    peers.check(sock)
     client_id = ids.new_client_id()
     hello = m.Hello(
         m.PROTOCOL_VERSION, boot.token, "worker", os.getpid(), client_id, {"number": str(number)}
