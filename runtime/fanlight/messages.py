@@ -11,11 +11,23 @@ Conventions: ids are ``bytes`` (see :mod:`fanlight.ids`); resources are integers
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PROTOCOL_VERSION = 2
+
+# What a field may hold. The decoder refuses everything else before anybody reads it.
+_MANY = 1 << 60
+MOST_RETURNS = 1 << 24
+TaskId = Annotated[bytes, Meta(min_length=24, max_length=24)]
+MaybeTask = Annotated[bytes, Meta(max_length=24)]  # b"" for none
+ObjectId = Annotated[bytes, Meta(min_length=28, max_length=28)]
+ActorId = Annotated[bytes, Meta(min_length=16, max_length=16)]  # of actors, groups and clients
+MaybeId = Annotated[bytes, Meta(max_length=16)]
+Count = Annotated[int, Meta(ge=0, le=_MANY)]
+Pid = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]  # no NaN, no infinity
 
 # What the bytes of a value are -------------------------------------------------------------------
 INLINE = 0  # data is the serialized value
@@ -41,13 +53,13 @@ DYNAMIC = -2  # object 0 holds the refs of all its items
 class Value(Struct, array_like=True, gc=False):
     """The value of one object as it travels: where it is, or what went wrong."""
 
-    oid: bytes
-    kind: int
+    oid: ObjectId
+    kind: Annotated[int, Meta(ge=0, le=3)]
     data: bytes
-    size: int = 0  # bytes of the serialized value
+    size: Count = 0  # bytes of the serialized value
     # Object ids serialized inside it. On its way to a client [] marks a failure that also went to
     # a task or into another object: theirs to report.
-    contained: list[bytes] | None = None
+    contained: list[ObjectId] | None = None
 
 
 class Failure(Struct):
@@ -64,8 +76,8 @@ class Failure(Struct):
 class Where(Struct, array_like=True):
     """Where a task or actor may run, beyond the resources that it asks for."""
 
-    group: bytes = b""  # the placement group whose bundles it takes from
-    bundle: int = -1  # which of them; -1 for any
+    group: MaybeId = b""  # the placement group whose bundles it takes from
+    bundle: Annotated[int, Meta(ge=-1, le=_MANY)] = -1  # which of them; -1 for any
     capture: bool = False  # what it submits goes into the group, too
     node: str = ""  # the node to run on, hexadecimal
     soft: bool = False  # elsewhere if that node does not exist
@@ -78,27 +90,29 @@ class TaskSpec(Struct, array_like=True):
     Sent once for each client and afterwards named by a small integer.
     """
 
-    kind: int
+    kind: Annotated[int, Meta(ge=0, le=2)]
     function: bytes  # content hash of the pickled function or class
     name: str  # what people see: "f", "Counter", "Counter.inc"
-    resources: dict[str, int]
-    num_returns: int = 1
+    resources: dict[str, Count]
+    num_returns: Annotated[int, Meta(ge=-2, le=MOST_RETURNS)] = 1
     max_retries: int = 3
     retry_exceptions: bool = False
     retry_types: bytes = b""  # pickled tuple of exception classes; b"" for all of them
     origin: str = ""  # the notebook cell it was submitted from
     method: str = ""
-    max_concurrency: int = 1
+    max_concurrency: Annotated[int, Meta(ge=1, le=_MANY)] = 1
     namespace: str = ""  # where names that the task uses are valid
-    placement_cpu: int = 0  # actors: CPU that must exist to place it, though none is held
-    groups: dict[str, int] = {}  # actors: calls of each concurrency group that may overlap
+    placement_cpu: Count = 0  # actors: CPU that must exist to place it, though none is held
+    groups: dict[
+        str, Annotated[int, Meta(ge=1, le=_MANY)]
+    ] = {}  # actors: calls of each concurrency group that may overlap
     group: str = ""  # methods: the concurrency group of the call; "" is the default one
     unordered: bool = False  # actors: calls of one caller may overtake each other
     env: str = ""  # key of its runtime environment; "" for none
-    max_calls: int = 0  # its worker ends after so many runs of the function; 0: no limit
+    max_calls: Count = 0  # its worker ends after so many runs of the function; 0: no limit
     label: str = ""  # the function's own name, where ``name`` is one that was given
     where: Where | None = None
-    backpressure: int = 0  # generators: items that may wait for the consumer; 0 for any number
+    backpressure: Count = 0  # generators: items that may wait for the consumer; 0 for any number
 
 
 # Handshake (the only messages read before the token was checked) ---------------------------------
@@ -106,7 +120,7 @@ class Hello(Struct, array_like=True, tag=1):
     version: int
     token: str
     role: str  # "driver" | "worker" | "observer"
-    pid: int
+    pid: Pid
     client_id: bytes
     info: dict[str, str] = {}
 
@@ -140,25 +154,25 @@ class DefineSpec(Struct, array_like=True, tag=11):
 class Submit(Struct, array_like=True, tag=12):
     """One call of a function or of an actor's method (``actor`` set)."""
 
-    task: bytes
+    task: TaskId
     spec: int
     args: bytes  # pickled (args, kwargs); b"" for no arguments
-    deps: list[bytes]  # objects to replace top-level arguments, in order of their slots
-    pins: list[bytes]  # refs nested in args
-    parent: bytes = b""
-    actor: bytes = b""
-    after: int = 0  # calls that this client sent on its channel before; they come first
-    incarnation: int = 0  # the actor's process that `after` speaks of
+    deps: list[ObjectId]  # objects to replace top-level arguments, in order of their slots
+    pins: list[ObjectId]  # refs nested in args
+    parent: MaybeTask = b""
+    actor: MaybeId = b""
+    after: Count = 0  # calls that this client sent on its channel before; they come first
+    incarnation: Count = 0  # the actor's process that `after` speaks of
 
 
 class CreateActor(Struct, array_like=True, tag=13):
-    actor: bytes
-    task: bytes
+    actor: ActorId
+    task: TaskId
     spec: int
     args: bytes
-    deps: list[bytes]
-    pins: list[bytes]
-    parent: bytes = b""
+    deps: list[ObjectId]
+    pins: list[ObjectId]
+    parent: MaybeTask = b""
     name: str = ""
     namespace: str = ""
     detached: bool = False
@@ -174,27 +188,27 @@ class Put(Struct, array_like=True, tag=14):
 
 
 class AddRefs(Struct, array_like=True, tag=15):
-    oids: list[bytes]
+    oids: list[ObjectId]
 
 
 class DropRefs(Struct, array_like=True, tag=16):
-    oids: list[bytes]
+    oids: list[ObjectId]
 
 
 class Subscribe(Struct, array_like=True, tag=19):
     """Ask for the values of objects that this client did not make itself."""
 
-    oids: list[bytes]
+    oids: list[ObjectId]
 
 
 class Cancel(Struct, array_like=True, tag=20):
-    task: bytes
+    task: TaskId
     force: bool = False
     recursive: bool = True
 
 
 class KillActor(Struct, array_like=True, tag=21):
-    actor: bytes
+    actor: ActorId
     no_restart: bool = True
 
 
@@ -202,7 +216,7 @@ class Reserve(Struct, array_like=True, tag=17):
     """Ask for room in the object store before writing; answered by a Reply."""
 
     request: int
-    size: int
+    size: Annotated[int, Meta(ge=-_MANY, le=_MANY)]
 
 
 class Query(Struct, array_like=True, tag=22):
@@ -218,7 +232,7 @@ class Shutdown(Struct, array_like=True, tag=23):
 class CallSite(Struct, array_like=True, tag=25):
     """Where in the user's code these objects were asked for; sent only when that is recorded."""
 
-    oids: list[bytes]
+    oids: list[ObjectId]
     site: str
 
 
@@ -243,14 +257,14 @@ class DefineEnvironment(Struct, array_like=True, tag=26):
     label: str = ""  # for people: "pip numpy"
     prepare: bool = False  # something is to be installed first
     eager: bool = False  # and at once, before work needs it
-    timeout: float = 0.0  # seconds that the preparation may take; 0: no limit
+    timeout: Seconds = 0.0  # seconds that the preparation may take; 0: no limit
 
 
 class CreateGroup(Struct, array_like=True, tag=40):
     """Reserve all bundles (resources in units of 1/10000), or none of them."""
 
-    group: bytes
-    bundles: list[dict[str, int]]
+    group: ActorId
+    bundles: list[dict[str, Count]]
     strategy: str
     name: str = ""
     namespace: str = ""
@@ -259,14 +273,14 @@ class CreateGroup(Struct, array_like=True, tag=40):
 
 
 class RemoveGroup(Struct, array_like=True, tag=41):
-    group: bytes
+    group: ActorId
 
 
 class GroupReady(Struct, array_like=True, tag=42):
     """Make an object whose value is ``data``, there as soon as the group is reserved."""
 
-    group: bytes
-    oid: bytes
+    group: ActorId
+    oid: ObjectId
     data: bytes
 
 
@@ -274,12 +288,12 @@ class MetricChange(Struct, array_like=True):
     """What one process recorded for one metric and set of tags since it last told."""
 
     name: str
-    kind: int
+    kind: Annotated[int, Meta(ge=0, le=2)]
     text: str  # what it measures, for people
     tags: dict[str, str]
     value: float  # counters: to add; gauges: the latest; histograms: the sum of the observed
     boundaries: list[float] = []  # histograms: the upper bounds of all buckets but the last
-    counts: list[int] = []  # histograms: how many observed values fell into each bucket
+    counts: list[Count] = []  # histograms: how many observed values fell into each bucket
 
 
 class Metrics(Struct, array_like=True, tag=29):
@@ -289,73 +303,73 @@ class Metrics(Struct, array_like=True, tag=29):
 class Connect(Struct, array_like=True, tag=92):
     """Ask for a channel straight to an actor; answered by Reach once the actor is alive."""
 
-    actor: bytes
-    sent: int  # calls of it that this client has sent by the node so far
+    actor: ActorId
+    sent: Count  # calls of it that this client has sent by the node so far
 
 
 class Declare(Struct, array_like=True, tag=93):
     """Objects that this client will Put once it has their values (of calls on a channel)."""
 
-    oids: list[bytes]
+    oids: list[ObjectId]
 
 
 class LostCall(Struct, array_like=True, tag=94):
     """The channel ended before this call was answered: the node knows what became of the actor."""
 
-    task: bytes
+    task: TaskId
     spec: int
-    actor: bytes
-    incarnation: int
-    held: list[bytes]  # its results that somebody still has a ref to
+    actor: ActorId
+    incarnation: Count
+    held: list[ObjectId]  # its results that somebody still has a ref to
 
 
 # Worker -> node ----------------------------------------------------------------------------------
 class Done(Struct, array_like=True, tag=30):
-    task: bytes
+    task: TaskId
     ok: bool
     # One for each return. On failure one ERROR for all of them, but those named after it.
     values: list[Value]
-    duration: float = 0.0
+    duration: Seconds = 0.0
     error: str = ""  # last line of the traceback, for people
     traceback: str = ""
     retriable: bool = False  # the exception is one that the task wants retried
-    started: float = 0.0  # by the worker's clock, seconds since the epoch; 0: not measured
-    phases: list[float] | None = None  # seconds of reading arguments and storing results, if long
+    started: Seconds = 0.0  # by the worker's clock, seconds since the epoch; 0: not measured
+    phases: list[Seconds] | None = None  # seconds of reading arguments and storing results, if long
 
 
 class Blocked(Struct, array_like=True, tag=31):
     """The task waits in get/wait; ``returned`` are tasks that were queued behind it."""
 
-    task: bytes
-    returned: list[bytes]
+    task: MaybeTask
+    returned: list[TaskId]
 
 
 class Unblocked(Struct, array_like=True, tag=32):
-    task: bytes
+    task: MaybeTask
 
 
 class Returned(Struct, array_like=True, tag=33):
     """Tasks given back unstarted, in answer to Reclaim."""
 
-    tasks: list[bytes]
+    tasks: list[TaskId]
 
 
 class Output(Struct, array_like=True, tag=34):
     """Text or rich output of a task; worker -> node -> the driver whose work it is."""
 
-    task: bytes
+    task: MaybeTask
     stream: str  # "stdout" | "stderr" | "display"
     data: bytes  # UTF-8 text, or a JSON object {"data": mimebundle, "metadata": {}}
     name: str = ""
-    pid: int = 0
+    pid: Pid = 0
     origin: str = ""
-    job: int = 0  # whose it is, where the node does not know the task
+    job: Count = 0  # whose it is, where the node does not know the task
 
 
 class ActorExit(Struct, array_like=True, tag=35):
     """The actor asked to end (exit_actor, or out of scope): not a crash."""
 
-    actor: bytes
+    actor: ActorId
     reason: str
 
 
@@ -368,7 +382,7 @@ class EnvironmentEntered(Struct, array_like=True, tag=38):
 class Yield(Struct, array_like=True, tag=70):
     """Items of a running generator, in order; their ids say which."""
 
-    task: bytes
+    task: TaskId
     values: list[Value]
     paused: bool = False  # nothing more comes before the node answers with Consumed
 
@@ -380,8 +394,8 @@ class Consumed(Struct, array_like=True, tag=71):
     worker is told when it paused and may go on.
     """
 
-    task: bytes
-    count: int
+    task: TaskId
+    count: Count
     closed: bool = False  # nobody wants further items
 
 
@@ -401,12 +415,14 @@ class Deliver(Struct, array_like=True, tag=96):
 class CallRecord(Struct, array_like=True, gc=False):
     """One call on a channel, for people to see."""
 
-    task: bytes
+    task: TaskId
     spec: int  # as its caller numbered it
-    parent: bytes
-    state: int  # 0: it runs · 1: done · 2: raised · 3: cancelled · 4: it waits for its turn
-    started: float  # seconds since the epoch
-    duration: float = 0.0
+    parent: MaybeTask
+    state: Annotated[
+        int, Meta(ge=0, le=4)
+    ]  # 0: it runs · 1: done · 2: raised · 3: cancelled · 4: it waits for its turn
+    started: Seconds  # seconds since the epoch
+    duration: Seconds = 0.0
     error: str = ""
     traceback: str = ""
 
@@ -414,10 +430,10 @@ class CallRecord(Struct, array_like=True, gc=False):
 class CallSum(Struct, array_like=True, gc=False):
     """Many quick calls of one method by one caller, folded into one record."""
 
-    caller: bytes
+    caller: ActorId
     spec: int
-    count: int
-    duration: float
+    count: Count
+    duration: Seconds
 
 
 class Calls(Struct, array_like=True, tag=97):
@@ -452,7 +468,7 @@ class Execute(Struct, array_like=True, tag=51):
 
 
 class CancelRunning(Struct, array_like=True, tag=52):
-    task: bytes
+    task: TaskId
     recursive: bool = False  # calls that it sent on channels, too
 
 
@@ -520,11 +536,11 @@ class Idle(Struct, array_like=True, tag=62):
 class Call(Struct, array_like=True, tag=90, gc=False):
     """One call of a method whose arguments hold no refs."""
 
-    task: bytes
+    task: TaskId
     spec: int
     args: bytes
-    parent: bytes = b""
-    job: int = 0
+    parent: MaybeTask = b""
+    job: Count = 0
 
 
 class Answers(Struct, array_like=True, tag=91):
@@ -598,4 +614,4 @@ FromNode = (
 )
 FromCaller = DefineSpec | Call | CancelRunning
 FromActor = Welcome | Refused | Answers | Output
-__all__ = [name for name in dir() if name[0].isupper()]
+__all__ = [name for name in dir() if name[0].isupper() and name not in ("Annotated", "Meta")]

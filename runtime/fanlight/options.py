@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fanlight import labels
 from fanlight.config import UNITS
+from fanlight.messages import MOST_RETURNS
 
 
 class Option(NamedTuple):
@@ -88,6 +89,8 @@ def _num_returns(name: str, value: Any) -> None:
         return
     if value < 0:
         raise ValueError(f"num_returns cannot be negative, got {value}.")
+    if value > MOST_RETURNS:
+        raise ValueError(f"num_returns cannot be above {MOST_RETURNS}, got {value}.")
 
 
 def _backpressure(name: str, value: int) -> None:

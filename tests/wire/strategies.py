@@ -46,13 +46,18 @@ def _of(info: mi.Type) -> st.SearchStrategy[Any]:
         case mi.BoolType():
             return st.booleans()
         case mi.IntType():
-            return _integers
+            if info.ge is None and info.le is None:
+                return _integers
+            return st.integers(info.ge, info.le)
         case mi.FloatType():
-            return _floats
+            if info.ge is None and info.le is None:
+                return _floats
+            return st.floats(info.ge, info.le)
         case mi.StrType():
             return _texts
         case mi.BytesType():
-            return st.binary(max_size=40)
+            most = 40 if info.max_length is None else info.max_length
+            return st.binary(min_size=info.min_length or 0, max_size=most)
         case mi.ListType():
             return st.lists(_of(info.item_type), max_size=4)
         case mi.DictType():

@@ -171,9 +171,17 @@ def test_pickles_in_messages_stay_bytes(tmp_path, monkeypatch):
 
     for name in ("loads", "load", "Unpickler"):
         monkeypatch.setattr(pickle, name, forbidden)
-    submit = m.Submit(bomb, 1, bomb, [bomb], [bomb], bomb, bomb)
-    (found,) = codec.decode_from_client(payload([submit]))
-    assert found == submit
+    task, oid, actor = bytes(24), bytes(28), bytes(16)
+    value = m.Value(oid, m.INLINE, bomb)
+    spec = m.TaskSpec(m.TASK, bomb, "f", {}, retry_types=bomb)
+    carriers = [
+        m.DefineFunction(bomb, bomb), m.DefineSpec(1, spec), m.Submit(task, 1, bomb, [], []),
+        m.CreateActor(actor, task, 1, bomb, [], [], methods=bomb), m.Put(value),
+        m.DefineEnvironment("key", bomb), m.GroupReady(actor, oid, bomb),
+        m.Done(task, True, [value]), m.Yield(task, [value]), m.Output(task, "stdout", bomb),
+        m.Deliver(1, [value]),
+    ]  # fmt: skip
+    assert codec.decode_from_client(payload(carriers)) == carriers
     with pytest.raises(BadMessage):
         codec.decode_handshake(bomb)
     with pytest.raises(BadMessage):

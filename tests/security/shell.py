@@ -1,0 +1,169 @@
+"""A core with nothing around it but peers that send anything: processes start and die at once."""
+
+from __future__ import annotations
+
+import itertools
+import typing
+from typing import Any
+
+from fanlight import ids
+from fanlight import messages as m
+from fanlight.core import effects as fx
+from fanlight.core.machine import Core
+from fanlight.testing.builders import make_core
+from fanlight.wire import codec
+from fanlight.wire.failures import WireError
+from fanlight.wire.framing import HEADER
+from tests.security.fuzzing import Maker
+
+TYPES = tuple(t for t in typing.get_args(m.FromClient) if t is not m.Shutdown)
+_NAMES = (
+    "nodes", "resources", "job", "drivers", "get_actor", "describe_actor", "named_actors", "task",
+    "group_tasks", "object", "store", "placement_group", "placement_groups", "counts",
+    "tasks_of_origin", "state", "state_summary", "timeline", "prometheus",
+)  # fmt: skip
+
+
+class Shell:
+    """Call ``step`` again and again: each sends the core a few messages that decode."""
+
+    def __init__(self, seed: int, **options: Any) -> None:
+        self.maker = Maker(seed)
+        self.maker.words += _NAMES
+        self.random = self.maker.random
+        self.core: Core = make_core(2, 1, capacity=1 << 20, channels=True, **options)
+        self.now = 1000.0
+        self.roles: dict[int, str] = {}
+        self.workers: dict[int, int] = {}  # peers by number
+        self.peers = itertools.count(1).__next__
+        self.sent = self.refused = self.dropped = 0
+        self.observers_told = 0
+        self.recent: list[Any] = []
+        self.perform(self.core.start())
+        self.connect("driver")
+
+    def connect(self, role: str, number: int = 0) -> int:
+        peer = self.peers()
+        self.roles[peer] = role
+        client = b"client".ljust(12, b"\0") + peer.to_bytes(4, "big")
+        for i in range(4):
+            for mark in (0, 0x40, 0x80):
+                task = client + bytes([mark]) + i.to_bytes(7, "big")
+                self.maker.known.setdefault(24, []).append(task)
+                self.maker.known.setdefault(28, []).append(ids.object_id(task, i % 2))
+        self.maker.known.setdefault(16, []).extend([client, peer.to_bytes(16, "big")])
+        self.maker.known[28].append(ids.handle_oid(peer.to_bytes(16, "big")))
+        for known in self.maker.known.values():
+            del known[:-60]
+        if number:
+            self.workers[number] = peer
+        self.handle([(peer, fx.Connected(role, client, peer, {}, number))])
+        return peer
+
+    def handle(self, stimuli: list[tuple[int, Any]]) -> None:
+        self.recent = (self.recent + stimuli)[-40:]
+        self.perform(self.core.handle(stimuli, self.now))
+
+    def perform(self, effects: fx.Effects) -> None:
+        after: list[tuple[int, Any]] = []
+        for messages in effects.out.values():
+            codec.encode(messages)  # what the core says can be sent
+        for action in effects.actions:
+            match action:
+                case fx.SpawnWorker():
+                    if self.random.random() < 0.9:
+                        self.connect("worker", action.number)
+                    else:
+                        after.append((0, fx.WorkerExited(action.number, "exit code 1")))
+                case fx.KillWorker() if not action.task:
+                    after += self.end(action.number)
+                case fx.DropClient():
+                    self.dropped += 1
+                    if self.roles.get(action.peer):
+                        after += self.leave(action.peer)
+                case fx.PrepareEnvironment():
+                    answer = self.random.choice(("", "", "it failed"))
+                    after.append((0, fx.EnvironmentPrepared(action.number, answer)))
+                case _:
+                    pass
+        if after:
+            self.handle(after)
+        if "driver" not in self.roles.values():
+            self.connect("driver")
+
+    def leave(self, peer: int) -> list[tuple[int, Any]]:
+        role = self.roles.pop(peer)
+        if role == "worker":  # a process that loses its connection ends
+            return self.end(next(n for n, p in self.workers.items() if p == peer), peer)
+        return [(peer, fx.Disconnected())]
+
+    def end(self, number: int, left: int = 0) -> list[tuple[int, Any]]:
+        peer = self.workers.pop(number, 0)
+        gone = [(peer, fx.Disconnected())] if self.roles.pop(peer, "") or left else []
+        return [(0, fx.WorkerExited(number, "killed by SIGKILL", "log", b"")), *gone]
+
+    def step(self) -> None:
+        draw = self.random
+        self.now += draw.choice((0.0, 0.0, 0.01, 1.0))
+        self.learn()
+        if draw.random() < 0.03:
+            self.handle([(0, fx.Tick())])
+        if draw.random() < 0.01:
+            self.handle(self.leave(draw.choice(list(self.roles))))
+        if draw.random() < 0.01 and len(self.roles) < 12:
+            self.connect("driver")
+        peer = draw.choice(list(self.roles))
+        stimuli = []
+        for _ in range(draw.choice((1, 1, 2, 5))):
+            try:
+                frame = codec.encode([self.message(peer)])[HEADER:]
+                stimuli += [(peer, x) for x in codec.decode_from_client(frame)]
+            except (WireError, OverflowError, ValueError):
+                self.refused += 1
+        self.sent += len(stimuli)
+        if stimuli:
+            self.handle(stimuli)
+
+    def message(self, peer: int) -> Any:
+        """Mostly of a kind that fits its sender and the state of things."""
+        draw, make = self.random, self.maker
+        x = make.message(TYPES)
+        if isinstance(x, m.Query) and draw.random() < 0.8:
+            x.what = draw.choice(_NAMES)
+            x.args = {draw.choice(make.words): make.anything(2) for _ in range(2)} | {
+                "id": draw.choice(make.known[draw.choice((16, 24, 28))]).hex(),
+                "name": "x", "namespace": "", "kind": draw.choice(("tasks", "actors", "objects")),
+            }  # fmt: skip
+        client = self.core.clients.get(peer)
+        if client is None:
+            return x
+        if isinstance(x, m.DefineSpec):
+            if self.core.functions and draw.random() < 0.9:
+                x.spec.function = draw.choice(list(self.core.functions))
+            if draw.random() < 0.7:
+                x.spec.resources = draw.choice(({}, {"CPU": 10_000}, {"GPU": 5000}))
+            if draw.random() < 0.7:
+                x.spec.env, x.spec.where = "", None
+        elif isinstance(x, m.Submit | m.CreateActor | m.LostCall | m.Deliver):
+            if client.specs and draw.random() < 0.9:
+                x.spec = draw.choice(list(client.specs))
+        elif isinstance(x, m.Done | m.Yield):
+            worker = client.worker
+            if worker is not None and worker.queue and draw.random() < 0.9:
+                x.task = worker.queue[0].id
+                if draw.random() < 0.6:
+                    x.values = [
+                        m.Value(ids.object_id(x.task, i), draw.randrange(4), b"s%d" % draw.randrange(9), 9)
+                        for i in range(draw.randrange(3))
+                    ]
+        return x
+
+    def learn(self) -> None:
+        """What a client could know by now."""
+        core, make = self.core, self.maker
+        for table in (core.tasks.table, core.objects.table, core.actors.table):
+            if table and self.random.random() < 0.5:
+                key = self.random.choice(list(table))
+                known = make.known.setdefault(len(key), [])
+                known.append(key)
+                del known[:-60]
