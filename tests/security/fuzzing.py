@@ -6,6 +6,7 @@ known (of a task, object, actor, …) and sometimes one that is not; numbers are
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,11 @@ _WORDS = (
 _BYTES = (b"", b"key", b"\x80\x04N.", b"{}", b"\xff\xfe", b"../x", b"\xc1", b"x" * 300)
 
 
+@functools.cache
+def _fields(cls: type) -> list[tuple[str, mi.Type]]:
+    return [(f.name, f.type) for f in mi.type_info(cls).fields]  # type: ignore[attr-defined]
+
+
 class Maker:
     """Makes messages; ``known`` is what ids, names and numbers are mostly taken from."""
 
@@ -39,7 +45,7 @@ class Maker:
         return self.struct(self.random.choice(types))
 
     def struct(self, cls: type) -> Any:
-        made = {f.name: self.value(f.type) for f in mi.type_info(cls).fields}  # type: ignore[attr-defined]
+        made = {name: self.value(info) for name, info in _fields(cls)}
         if cls is m.Submit and self.random.random() < 0.7:
             made["after"] = made["incarnation"] = 0
         return cls(**made)
@@ -121,7 +127,13 @@ class Maker:
                     out[at] ^= 1 << draw.randrange(8)
                 case 1:
                     out[at:at] = draw.choice(
-                        (b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x91" * 500, b"\xc1", b"\xc0")
+                        (
+                            b"\xdf\xff\xff\xff\xff",
+                            b"\xdd\xff\xff\xff\xff",
+                            b"\x91" * 500,
+                            b"\xc1",
+                            b"\xc0",
+                        )
                     )
                 case 2:
                     del out[at : at + draw.randrange(1, 9)]

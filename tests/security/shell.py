@@ -23,6 +23,11 @@ _NAMES = (
     "tasks_of_origin", "state", "state_summary", "timeline", "prometheus",
 )  # fmt: skip
 
+_OF_WORKERS = (
+    m.Done, m.Yield, m.Blocked, m.Unblocked, m.Returned, m.ActorExit, m.EnvironmentEntered, m.Metrics,
+    m.Listening, m.Calls,
+)  # fmt: skip
+
 
 class Shell:
     """Call ``step`` again and again: each sends the core a few messages that decode."""
@@ -38,6 +43,7 @@ class Shell:
         self.peers = itertools.count(1).__next__
         self.sent = self.refused = self.dropped = 0
         self.observers_told = 0
+        self.reasons: list[str] = []
         self.recent: list[Any] = []
         self.perform(self.core.start())
         self.connect("driver")
@@ -79,6 +85,7 @@ class Shell:
                     after += self.end(action.number)
                 case fx.DropClient():
                     self.dropped += 1
+                    self.reasons.append(action.reason)
                     if self.roles.get(action.peer):
                         after += self.leave(action.peer)
                 case fx.PrepareEnvironment():
@@ -128,35 +135,63 @@ class Shell:
         """Mostly of a kind that fits its sender and the state of things."""
         draw, make = self.random, self.maker
         x = make.message(TYPES)
-        if isinstance(x, m.Query) and draw.random() < 0.8:
+        client = self.core.clients.get(peer)
+        if client is None or draw.random() < 0.05:
+            return x  # as it comes
+        worker = client.worker
+        if worker is None and isinstance(x, _OF_WORKERS):
+            x = make.message((m.Submit, m.CreateActor, m.DefineSpec, m.Put, m.DefineFunction))
+        if isinstance(x, m.Query):
             x.what = draw.choice(_NAMES)
             x.args = {draw.choice(make.words): make.anything(2) for _ in range(2)} | {
                 "id": draw.choice(make.known[draw.choice((16, 24, 28))]).hex(),
                 "name": "x", "namespace": "", "kind": draw.choice(("tasks", "actors", "objects")),
             }  # fmt: skip
-        client = self.core.clients.get(peer)
-        if client is None:
-            return x
-        if isinstance(x, m.DefineSpec):
-            if self.core.functions and draw.random() < 0.9:
-                x.spec.function = draw.choice(list(self.core.functions))
-            if draw.random() < 0.7:
-                x.spec.resources = draw.choice(({}, {"CPU": 10_000}, {"GPU": 5000}))
-            if draw.random() < 0.7:
-                x.spec.env, x.spec.where = "", None
-        elif isinstance(x, m.Submit | m.CreateActor | m.LostCall | m.Deliver):
-            if client.specs and draw.random() < 0.9:
-                x.spec = draw.choice(list(client.specs))
-        elif isinstance(x, m.Done | m.Yield):
-            worker = client.worker
-            if worker is not None and worker.queue and draw.random() < 0.9:
-                x.task = worker.queue[0].id
-                if draw.random() < 0.6:
-                    x.values = [
-                        m.Value(ids.object_id(x.task, i), draw.randrange(4), b"s%d" % draw.randrange(9), 9)
-                        for i in range(draw.randrange(3))
-                    ]
+        elif isinstance(x, m.DefineSpec):
+            self.fit(x.spec)
+        elif isinstance(x, m.CreateGroup):
+            x.bundles = x.bundles or [{"CPU": 10_000}]
+            x.strategy = draw.choice(("PACK", "SPREAD", "STRICT_PACK"))
+        elif isinstance(x, m.Submit | m.CreateActor):
+            wanted = m.ACTOR_CREATE
+            if isinstance(x, m.Submit):
+                wanted = m.ACTOR_CALL if x.actor else m.TASK
+            fitting = [n for n, spec in client.specs.items() if spec.spec.kind == wanted]
+            x.spec = draw.choice(fitting or [x.spec])
+        elif isinstance(x, m.LostCall | m.Deliver) and client.specs:
+            x.spec = draw.choice(list(client.specs))
+        elif isinstance(x, m.Done | m.Yield | m.Blocked) and worker is not None and worker.queue:
+            x.task = worker.queue[0].id
+            if not isinstance(x, m.Blocked) and draw.random() < 0.8:
+                x.values = [self.result(x.task, i) for i in range(draw.choice((1, 1, 1, 0, 2)))]
+        elif isinstance(x, m.Done) and worker is not None and worker.actor is not None:
+            if worker.actor.flight:
+                x.task = next(iter(worker.actor.flight))
+                x.values = [self.result(x.task, 0)]
+        elif isinstance(x, m.Put) and worker is None:
+            x.value = self.result(x.value.oid[:24], 0)
         return x
+
+    def result(self, task: bytes, index: int) -> m.Value:
+        draw = self.random
+        kind = draw.choice((m.INLINE, m.INLINE, m.STORED, m.ERROR))
+        pins = self.maker.known[28]
+        contained = [draw.choice(pins)] if draw.random() < 0.2 else None
+        data = b"segment-%d" % draw.randrange(9)
+        return m.Value(ids.object_id(task, index), kind, data, draw.randrange(500), contained)
+
+    def fit(self, spec: m.TaskSpec) -> None:
+        draw, core = self.random, self.core
+        if core.functions:
+            spec.function = draw.choice(list(core.functions))
+        spec.resources = draw.choice(({}, {"CPU": 10_000}, {"CPU": 10_000}, {"GPU": 5000}))
+        spec.env = draw.choice(["", "", "", *core.environments.table])
+        if draw.random() < 0.8:
+            spec.where = None
+        if spec.kind == m.ACTOR_CREATE:
+            spec.num_returns = 0
+        elif draw.random() < 0.6:
+            spec.num_returns = 1
 
     def learn(self) -> None:
         """What a client could know by now."""

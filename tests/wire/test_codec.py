@@ -185,7 +185,7 @@ def test_pickles_in_messages_stay_bytes(tmp_path, monkeypatch):
     with pytest.raises(BadMessage):
         codec.decode_handshake(bomb)
     with pytest.raises(BadMessage):
-        codec.decode_handshake(payload([submit]))
+        codec.decode_handshake(payload([carriers[2]]))
     query = m.Query(1, "task", {"id": bomb})
     assert codec.decode_from_client(payload([query])) == [query]
     assert not target.exists()

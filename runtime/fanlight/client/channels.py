@@ -322,7 +322,7 @@ class Channels:
             sock.setblocking(False)
             sock.connect(x.path)
             peers.check(sock)
-        except (OSError, WireError):  # it has just ended, or has too many callers: the node's way is open
+        except (OSError, WireError):  # it has ended, or has too many callers: use the node's way
             if sock is not None:
                 sock.close()
             line.failures += 1

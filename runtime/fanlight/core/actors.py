@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
-from fanlight.core import model, notices
+from fanlight.core import checks, model, notices
 from fanlight.core.history import RAISED, WORKER_DIED
 from fanlight.core.model import (
     A_ALIVE,
@@ -84,6 +84,7 @@ class Actors:
                     core.reply(peer, message.request, None, error)
                 return
         spec = client.specs.get(message.spec)
+        checks.constructor(message, spec, core)
         if spec is None or message.actor in self.table:
             raise model.ProtocolViolation("an actor of an unknown spec, or created twice")
         job = client.job if client.worker is None else client.worker.job

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
-from fanlight.core import model
+from fanlight.core import checks, model
 from fanlight.core.model import Client, Group, Spec
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ class Definitions:
 
     def spec(self, peer: int, x: m.DefineSpec) -> None:
         spec = x.spec
-        if spec.kind != m.ACTOR_CALL and spec.function not in self.functions:
+        named = spec.function or spec.kind != m.ACTOR_CALL
+        if named and spec.function not in self.functions:
             raise model.ProtocolViolation("a spec whose function was not defined")
         if spec.env and spec.env not in self.core.environments.table:
             raise model.ProtocolViolation("a spec whose runtime environment was not defined")
+        checks.spec(x)
         self._specs += 1
         group = self.group(spec.name, _KINDS[spec.kind], spec.origin, spec.label)
         where = self.core.placement.resolve(spec.where)
@@ -103,6 +105,7 @@ class Definitions:
         functions: set[bytes] = set()
         for client in core.clients.values():
             specs.update(spec.number for spec in client.specs.values())
+            functions.update(spec.spec.function for spec in client.specs.values())
             functions |= client.functions
         used = [task.spec for task in core.tasks.table.values()]
         used += [a.spec for a in core.actors.table.values() if a.state != model.A_DEAD]

@@ -16,7 +16,7 @@ import msgspec
 
 from fanlight import messages as m
 from fanlight.config import UNITS
-from fanlight.core import model, notices, queries
+from fanlight.core import checks, model, notices, queries
 from fanlight.core.actor_ends import ActorEnds
 from fanlight.core.actors import Actors
 from fanlight.core.channels import Channels
@@ -77,6 +77,9 @@ class CoreConfig(msgspec.Struct):
     persistent: bool = False  # goes on without drivers
     labels: dict[str, str] = {}  # of the node
     channels: bool = False  # its processes can reach each other
+    # What a client sends and nobody foresaw ends that client, not the node. Off in simulations,
+    # where it is a bug to be seen.
+    forgiving: bool = False
 
 
 class ErrorRecord(msgspec.Struct):
@@ -187,6 +190,10 @@ class Core:
                 handlers[type(stimulus)](peer, stimulus)
             except model.ProtocolViolation as e:
                 self.effects.actions.append(DropClient(peer, str(e)))
+            except Exception as e:
+                if not self.config.forgiving:
+                    raise
+                self.effects.actions.append(checks.unforeseen(peer, stimulus, e))
         self.scheduler.run()
         if self.objects.pushes:
             self.objects.flush()

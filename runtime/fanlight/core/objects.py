@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
+from fanlight.core import checks
 from fanlight.core.effects import DeleteSegment
 from fanlight.core.model import PENDING, Group, Object, Segment, Task
 from fanlight.ids import ACTOR_SUFFIX
@@ -100,6 +101,8 @@ class Objects:
             self._telling = False
 
     def put(self, peer: int, value: m.Value) -> None:
+        if value.kind:  # not INLINE
+            checks.put(value)
         oid = value.oid
         if not self.declared or self.declared.get(oid) != peer:
             known = self.table.get(oid)
@@ -122,7 +125,11 @@ class Objects:
         if kind == INLINE:
             return Value(obj.id, kind, obj.data, obj.size)
         if kind == STORED and peer in self.core.clients:
-            mapped = self.segments[obj.data.decode()].mapped
+            segment = self.segments.get(obj.data.decode())
+            if segment is None:  # its maker named it for another object, too
+                text = self.core.failure("object_lost", "Its segment was used for something else.")
+                return Value(obj.id, m.FAILURE, text, len(text))
+            mapped = segment.mapped
             mapped[peer] = mapped.get(peer, 0) + 1
         elif kind >= m.ERROR and obj.pins:
             return Value(obj.id, kind, obj.data, obj.size, [])
@@ -339,7 +346,7 @@ class Objects:
         )
 
     def _adopt_segment(self, value: m.Value, maker: int) -> None:
-        name = value.data.decode()
+        name = checks.segment_name(value)
         client = self.core.clients.get(maker)
         segment = self.segments.get(name)
         if segment is None:

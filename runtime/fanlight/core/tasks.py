@@ -86,6 +86,9 @@ class Tasks:
             objects.touched.add(peer)
             objects.table[oid] = Object(oid, peer, spec.group)
         else:
+            if spec.spec.kind == m.ACTOR_CREATE:
+                del self.table[task_id]
+                raise model.ProtocolViolation("a constructor submitted as a task")
             for i in range(spec.returns):
                 objects.create(_object_id(task_id, i), peer, spec.group)
         if spec.streams:

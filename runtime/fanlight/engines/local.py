@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fanlight import errors, events, ids
 from fanlight import messages as m
 from fanlight.client.channels import Channels

@@ -55,6 +55,7 @@ class Node:
                 persistent=boot.persistent,
                 labels=boot.labels,
                 channels=True,
+                forgiving=True,
             ),
             time.time(),
         )

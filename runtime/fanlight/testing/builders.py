@@ -29,6 +29,7 @@ def make_core(
     now: float = 0.0,
     labels: dict[str, str] | None = None,
     channels: bool = False,
+    forgiving: bool = False,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -41,6 +42,7 @@ def make_core(
             persistent=persistent,
             labels=labels or {},
             channels=channels,
+            forgiving=forgiving,
         ),
         now,
     )
