@@ -101,6 +101,7 @@ def _files() -> list[Path]:
     locked = _locked_inodes()
     sessions, segments = config.socket_dir(), config.segment_root()
     alive = {p.name for p in _entries(sessions) if _inode(p / "lock") in locked}
+    alive |= {p.name for p in _entries(segments) if _inode(p) in locked}  # of other TMPDIRs, too
     found = [p for p in (*_entries(sessions), *_entries(segments)) if p.name not in alive]
     return found + _entries(discover.connection_dir())
 

@@ -285,7 +285,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     if timeout is not None and timeout < 0:
         timeout = None
     session = sessions._current
-    if session is None or session.client.link.lost:
+    if session is None:
         session = sessions.ensure()
     if type(refs) is ObjectRef:
         _check_own(session, refs)
@@ -307,10 +307,10 @@ def _check_refs(refs: list[Any], what: str) -> None:
 
 
 def _check_own(session: sessions.Session, ref: ObjectRef[Any]) -> None:
-    if sessions._ended_clients and sessions.started_by(ref._id[:16]):
-        raise ValueError(
-            f"{ref!r} belongs to a runtime that was shut down; its owner is unknown here."
-        )
+    if sessions._ended_clients:
+        became = sessions.what_became_of(ref._id[:16])
+        if became:
+            raise ValueError(f"{ref!r} belongs to a runtime that {became}. It is unknown here.")
 
 
 def put(value: Any) -> ObjectRef[Any]:

@@ -1,8 +1,10 @@
-"""Ctrl-C that strikes in the finalizer of a ref.
+"""Ctrl-C at moments at which it must not strike.
 
-Python cannot raise there: it would print the KeyboardInterrupt and forget it, and the reference would
-be counted for ever. So finalizers that do so are named here; what was cut short is done again, and
-the interrupt is given to the main thread once more, a moment later.
+In the finalizer of a ref, Python cannot raise: it would print the KeyboardInterrupt and forget it,
+and the reference would be counted for ever. So finalizers that do so are named here; what was cut
+short is done again, and the interrupt is given to the main thread once more, a moment later.
+
+While a runtime is started or ended, it is held back: see :func:`held`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _AGAIN = 0.01  # seconds until the interrupt is repeated: the finalizer is over by then
@@ -63,3 +65,94 @@ def _hook(info: Any) -> None:
     if trace.tb_lineno <= frame.f_code.co_firstlineno + 1:  # the decorator, or the ``def``
         function(frame.f_locals["self"])
     after()
+
+
+# --- Ctrl-C while a runtime is started or ended --------------------------------------------------
+
+
+class _Hold:
+    """While it is entered, Ctrl-C is noted; it strikes when it is left."""
+
+    def __init__(self) -> None:
+        self.noted = 0
+        self._handler: Any = None
+        self._outer: _Hold | None = None
+
+    def __enter__(self) -> _Hold:
+        global _hold
+        self._outer = _hold
+        self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _hold
+        if self._outer is not None or self._handler is None:
+            return  # the outer one goes on, or there was nothing to hold back
+        _hold = None
+        self._give()
+
+    def _take(self) -> None:
+        global _hold
+        handler = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if _hold is None and main and callable(handler):  # else it is ignored, or not Python's
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._note)
+            _hold = self
+
+    def _give(self) -> None:
+        """Ctrl-C strikes from now on; also one that came meanwhile."""
+        handler, self._handler = self._handler, None
+        if signal.getsignal(signal.SIGINT) == self._note:
+            signal.signal(signal.SIGINT, handler)
+        if self.noted:
+            self.noted = 0
+            handler(signal.SIGINT, None)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.noted += 1
+
+
+_hold: _Hold | None = None
+
+
+def held() -> _Hold:
+    """For the main thread: inside, Ctrl-C waits, so that nothing is left half made or half ended.
+
+    What takes long in there asks :func:`noted`, or is done inside :func:`let_through`. Nothing
+    happens in other threads, which Ctrl-C does not strike.
+    """
+    return _Hold()
+
+
+def noted() -> int:
+    """How often Ctrl-C was pressed since it is held back."""
+    return _hold.noted if _hold is not None else 0
+
+
+@contextlib.contextmanager
+def let_through() -> Iterator[None]:
+    """Inside of :func:`held`: let Ctrl-C strike for a while."""
+    global _hold
+    hold = _hold
+    if hold is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _hold = None
+    try:
+        hold._give()
+        yield
+    finally:
+        hold._take()
+
+
+def slices(seconds: float, each: float = 0.1) -> Iterator[float]:
+    """Time-outs for short waits, one after the other, ``seconds`` in sum.
+
+    A laptop may sleep: the time in which this process is stopped counts as one slice.
+
+    >>> list(slices(0.3, 0.1))
+    [0.1, 0.1, 0.1]
+    """
+    for _ in range(round(seconds / each)):
+        yield each

@@ -504,6 +504,12 @@ class Notice(Struct, array_like=True, tag=57):
     text: str
 
 
+class Ending(Struct, array_like=True, tag=63):
+    """Node -> driver: it was told to end, and does so now."""
+
+    reason: str
+
+
 class Events(Struct, array_like=True, tag=58):
     """Node -> observer: one JSON-encoded event of :mod:`fanlight.events`."""
 
@@ -611,6 +617,7 @@ FromNode = (
     | Listen
     | Reach
     | Idle
+    | Ending
 )
 FromCaller = DefineSpec | Call | CancelRunning
 FromActor = Welcome | Refused | Answers | Output

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fanlight import config, context, errors, refs
+from fanlight import config, context, errors, interrupts, refs
 from fanlight import messages as m
 from fanlight.driver_log import DriverLog
 
@@ -35,7 +35,8 @@ _current: Session | None = None
 _lock = threading.RLock()
 _listeners: list[Callable[[TaskOutput], bool | None]] = []
 _PREFIXES = ("FANLIGHT", "RAY")  # of environment variables
-_ended_clients: set[bytes] = set()  # ids of this process's former clients
+_ended_clients: dict[bytes, str] = {}  # this process's former clients: what became of the runtime
+_forked = False  # this process is a fork of one that had a runtime, and has had none of its own
 
 
 class TaskOutput(NamedTuple):
@@ -160,10 +161,14 @@ def current() -> Session | None:
 
 
 def ensure() -> Session:
-    """The session; starts a runtime with default settings if there is none."""
+    """The session; starts a runtime with default settings if there is none.
+
+    Raises RuntimeLostError when there was one and it is gone: nothing of it would be in a new one.
+    """
     session = current()
     if session is not None:
         return session
+    _raise_if_gone()
     flag = os.environ.get("FANLIGHT_ENABLE_AUTO_CONNECT", "1")
     if flag == "0" or os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise errors.RuntimeNotStartedError("Call fanlight.init() first: auto-init is turned off.")
@@ -192,10 +197,25 @@ def why_address(address: str) -> str:
     )
 
 
+def _raise_if_gone() -> None:
+    """There is no session: raises if that is nothing that this process has asked for."""
+    lost = _current
+    if lost is not None:
+        lost.client._lost_check()
+    if _forked:
+        raise errors.RuntimeNotStartedError(
+            "This process is a fork of the one that is connected to the runtime, and cannot use "
+            "its connection, its refs or its actors. Call fanlight.init() here for a runtime of "
+            "this process's own, or fanlight.init(address='auto') to attach to the newest one."
+        )
+
+
 def require() -> Session:
-    """The session. Raises RuntimeNotStartedError instead of starting one."""
+    """The session. Raises RuntimeNotStartedError instead of starting one, RuntimeLostError when it
+    is gone."""
     session = current()
     if session is None:
+        _raise_if_gone()
         raise errors.RuntimeNotStartedError(
             "This needs a runtime, and does not start one by itself: call it after, not "
             "before init(). (In Ray's words: before ray.init().)"
@@ -207,9 +227,13 @@ def require_client() -> Client:
     return ensure().client
 
 
-def started_by(client_id: bytes) -> bool:
-    """Whether ``client_id`` was a client of this process in a runtime that was shut down."""
-    return client_id in _ended_clients
+def what_became_of(client_id: bytes) -> str:
+    """Of the runtime of a former client of this process; "" if ``client_id`` was none.
+
+    >>> what_became_of(b"somebody else")
+    ''
+    """
+    return _ended_clients.get(client_id, "")
 
 
 def start(
@@ -228,8 +252,8 @@ def start(
     logging_config: LoggingConfig | None = None,
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
-    global _current
-    with _lock:
+    global _current, _forked
+    with _lock, interrupts.held():
         if _current is not None:
             if current() is not None:
                 return _current
@@ -243,7 +267,8 @@ def start(
         session.log_to_driver = log_to_driver
         if runtime_env:
             try:
-                made.start_job(runtime_env)
+                with interrupts.let_through():
+                    made.start_job(runtime_env)
             except BaseException:  # files that cannot be copied, or Ctrl-C meanwhile
                 made.close()
                 raise
@@ -255,7 +280,7 @@ def start(
             session.set_logging(logging_config)
         refs.dropped.clear()
         refs.attach(session.client)
-        _current = session
+        _current, _forked = session, False
         return session
 
 
@@ -382,14 +407,18 @@ def kernel_id() -> str:
 
 
 def stop() -> None:
-    """End the session: the runtime that this driver started ends too. Idempotent."""
+    """End the session: the runtime that this driver started ends too. Idempotent.
+
+    Ctrl-C strikes when all is over.
+    """
     global _current
-    with _lock:
+    with _lock, interrupts.held():
         session, _current = _current, None
         if session is None:
             return
         refs.attach(None)
-        _ended_clients.add(session.client.id)
+        lost = session.client.link.lost
+        _ended_clients[session.client.id] = f"is gone: {lost}" if lost else "was shut down"
         try:
             session.engine.close()
         finally:
@@ -444,10 +473,12 @@ if hasattr(os, "register_at_fork"):
 
     def _after_fork() -> None:
         # A fork of a driver shares its socket: using it from both would mix their messages.
-        global _current
+        global _current, _forked, _lock
+        _lock = threading.RLock()  # another thread may have held it
         if _current is not None:
             refs.attach(None)
-            _current = None
+            _ended_clients[_current.client.id] = "only the process that started this one can use"
+            _current, _forked = None, True
 
     os.register_at_fork(after_in_child=_after_fork)
 

@@ -81,12 +81,14 @@ class Client:
         self.on_notice: Callable[[str], None] = lambda text: None
         # Called before a task's end is reported, so that what it recorded is known by then.
         self.before_report: Callable[[], None] | None = None
+        self.ending = ""  # why the node ends, if it said so
         self.before_block: Callable[[], Callable[[], None] | None] = lambda: None
         self.handlers: dict[type, Callable[[Any], None]] = {
             m.Objects: self._objects,
             m.Reply: self._reply,
             m.Output: lambda x: self.on_output(x),
             m.Notice: lambda x: self.on_notice(x.text),
+            m.Ending: self._ending,
             m.Recycle: self._recycle,
             m.Discard: self._discard,
         }
@@ -157,6 +159,9 @@ class Client:
     def _reply(self, message: m.Reply) -> None:
         if message.request in self._replies:
             self._replies[message.request] = message
+
+    def _ending(self, message: m.Ending) -> None:
+        self.ending = message.reason
 
     def _recycle(self, message: m.Recycle) -> None:
         if self.writer is not None:
@@ -374,7 +379,12 @@ class Client:
 
     def _lost_check(self) -> None:
         if self.link.lost:
-            raise errors.RuntimeLostError(f"{self.link.lost[:1].upper()}{self.link.lost[1:]}.")
+            raise self._lost_error()
+
+    def _lost_error(self) -> errors.RuntimeLostError:
+        """What every call raises when the runtime is gone: what happened to it."""
+        text = f"{self.link.lost[:1].upper()}{self.link.lost[1:]}"
+        return errors.RuntimeLostError(f"{text}\ninit() starts a new runtime.")
 
     def _block(
         self, done: Callable[[], Any], timeout: float | None, count: int, raises: bool = True
@@ -384,9 +394,8 @@ class Client:
         unblock = self.before_block() if timeout != 0 else None
         try:
             ok = self.link.wait(done, timeout)
-        except failures.ConnectionLost as e:
-            text = str(e)
-            raise errors.RuntimeLostError(f"{text[:1].upper()}{text[1:]}.") from None
+        except failures.ConnectionLost:
+            raise self._lost_error() from None
         except KeyboardInterrupt as e:
             raise e.with_traceback(None) from None  # how we waited is of no interest
         finally:
@@ -408,18 +417,22 @@ class Client:
 
     # --- questions ---------------------------------------------------------------------------
 
-    def ask(self, request: int, message: Any) -> m.Reply:
-        """Send a message that has the number ``request``, and wait for its answer."""
+    def ask(self, request: int, message: Any, seconds: float | None = None) -> m.Reply:
+        """Send a message that has the number ``request``, and wait for its answer.
+
+        Raises RuntimeLostError, GetTimeoutError.
+        """
         self._replies[request] = None
         try:
             self.link.send([message])
-            self.link.wait(lambda: self._replies[request] is not None)
+            self.link.wait(lambda: self._replies[request] is not None, seconds)
             reply = self._replies[request]
-        except failures.ConnectionLost as e:
-            raise errors.RuntimeLostError(f"{e}.") from None
+        except failures.ConnectionLost:
+            raise self._lost_error() from None
         finally:
             del self._replies[request]
-        assert reply is not None
+        if reply is None:
+            raise errors.GetTimeoutError(f"The runtime did not answer within {seconds} s.")
         return reply
 
     def query(self, what: str, **args: Any) -> Any:

@@ -153,6 +153,10 @@ class SocketLink:
             if self._unsent:
                 poll.poll(50)
 
+    def may_wait(self) -> bool:
+        """Whether this thread may ``wait``: not in a callback of the one that reads."""
+        return self._reads != threading.get_ident()
+
     def _may_wait(self) -> bool:
         """Whether this thread may wait until somebody reads what it sends."""
         me = threading.get_ident()
@@ -298,9 +302,13 @@ class SocketLink:
 
     def _node_lost(self, reason: str) -> None:
         if not self.lost:
-            self.lost = reason
+            self.explain(reason)
             self._on_lost(reason)
             self._tell_followers()
+
+    def explain(self, reason: str) -> None:
+        """Why the connection ended, in as many words as are known: what every call says from now."""
+        self.lost = self._node.lost = reason
 
     # --- the background reader ---------------------------------------------------------------
 
@@ -362,6 +370,8 @@ class SocketLink:
             except WireError:
                 break
         self._tell_followers()
+        if self._closing:
+            self._close_pipe()
 
     def _watch_stuck(self) -> None:
         """Have the background thread woken when a full stream can be written to again."""
@@ -399,10 +409,15 @@ class SocketLink:
         self._node.sock.close()
         for sock in list(self._attached.values()):
             self.detach(sock)
-        if (thread is None or not thread.is_alive()) and self._wake_r >= 0:
-            os.close(self._wake_r)
-            os.close(self._wake_w)
-            self._wake_w = self._wake_r = -1
+        if thread is None or not thread.is_alive():
+            self._close_pipe()
+        # else the background thread itself shuts down, in a callback: it closes it when it ends
+
+    def _close_pipe(self) -> None:
+        (read, write), (self._wake_r, self._wake_w) = (self._wake_r, self._wake_w), (-1, -1)
+        for fd in (read, write):
+            if fd >= 0:
+                os.close(fd)
 
 
 def _after_fork() -> None:

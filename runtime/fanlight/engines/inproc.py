@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from fanlight import events
+from fanlight import events, interrupts
 from fanlight.engines.base import Call, Capabilities, FunctionSpec
 from fanlight.engines.inproc_node import InprocNode, InprocSubscription
 from fanlight.engines.native import NativeEngine
@@ -96,5 +96,6 @@ class InprocEngine(NativeEngine):
 
     def close(self) -> None:
         """Run what was submitted and never waited for, then end."""
-        self.node.finish()
+        with interrupts.let_through():  # those are the user's, and may take long
+            self.node.finish()
         self.client.close()

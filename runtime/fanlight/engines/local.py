@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fanlight import errors, events, ids
+from fanlight import errors, events, ids, interrupts
 from fanlight import messages as m
 from fanlight.client.channels import Channels
 from fanlight.client.client import Client
@@ -30,6 +31,8 @@ from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost, HandshakeRefused, WireError
 
 _START_SECONDS = 30.0
+_ASK_SECONDS = 3.0  # for the node to answer a driver that leaves
+_END_SECONDS = 10.0  # for the node to end
 
 
 class LocalEngine(NativeEngine):
@@ -56,8 +59,8 @@ class LocalEngine(NativeEngine):
     def start(cls, node: NodeProcess) -> LocalEngine:
         """Wait for a node that was launched. Raises RuntimeLostError if it does not come."""
         try:
-            node.sock.settimeout(_START_SECONDS)
-            facts, early = read_welcome(node.sock)
+            with interrupts.let_through():
+                facts, early = read_welcome(node.sock, _START_SECONDS)
         except (OSError, ConnectionLost) as e:
             tail = node.abandon()
             raise errors.RuntimeLostError(
@@ -79,15 +82,19 @@ class LocalEngine(NativeEngine):
             m.PROTOCOL_VERSION, connection.token, "driver", os.getpid(), client_id, info
         )
         try:
-            sock.settimeout(_START_SECONDS)
-            sock.connect(connection.socket)
-            peers.check(sock)
-            facts, early = handshake(sock, hello)
+            with interrupts.let_through():
+                sock.settimeout(_START_SECONDS)
+                sock.connect(connection.socket)
+                peers.check(sock)
+                facts, early = handshake(sock, hello, _START_SECONDS)
         except (OSError, ConnectionLost, HandshakeRefused) as e:
             sock.close()
             raise ConnectionError(
                 f"The runtime {connection.name} ({connection.socket}) does not answer: {e}"
             ) from None
+        except BaseException:  # Ctrl-C
+            sock.close()
+            raise
         return cls._connected(sock, facts, early, hello, None, None)
 
     @classmethod
@@ -113,17 +120,21 @@ class LocalEngine(NativeEngine):
     def _lost(self, reason: str) -> None:
         """The node is gone without having been asked; called by whichever thread reads."""
         link: Any = self.client.link
+        pid = f"the runtime's node process (pid {self.node_pid}) has ended"
+        text = reason.replace("the runtime's node process has ended", pid)
+        if self.client.ending:
+            text = f"{pid}, since it was told to: {self.client.ending}"
         if self.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                code = self.process.wait(timeout=1.0)
-                how = f"signal {-code}" if code < 0 else f"exit code {code}"
-                link.lost = f"{reason} ({how})"
+                how = describe_exit(self.process.wait(timeout=1.0))
+                text = text if self.client.ending else f"{text}: {how}"
             with contextlib.suppress(ValueError, OSError):  # close() has closed the log
                 self._log.seek(0)
                 tail = self._log.read().decode(errors="replace").strip()[-1500:]
                 if tail:
-                    link.lost += f"; its last output:\n{tail}"
-        self.client.connection_lost(link.lost)
+                    text += f"; its last output:\n{tail}"
+        link.explain(text)
+        self.client.connection_lost(text)
 
     # --- watching ----------------------------------------------------------------------------
 
@@ -142,26 +153,83 @@ class LocalEngine(NativeEngine):
     # --- ending ------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Disconnect. The last driver ends the node; if it started it, it waits until it is gone."""
+        """Disconnect. The last driver ends the node; if it started it, it waits until it is gone.
+
+        A node that does not answer (it is stopped, say) is killed. With a second Ctrl-C, too.
+        """
         client, process = self.client, self.process
-        if process is not None and not client.link.lost:
-            with contextlib.suppress(WireError, errors.RuntimeLostError):
-                if client.query("drivers") > 1:
-                    process = None  # others go on; the node ends with the last of them
-                else:
-                    client.link.send([m.Shutdown("shutdown")])
-        client.close()
-        if process is not None:
-            try:
-                process.wait(timeout=10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            # Normally all gone by now; not if the node and its zygote were both killed.
-            remove_dirs(self.info["session_dir"], self.info["segment_dir"])
-            discover.remove(self.runtime_id)
-        if self._log is not None:
-            self._log.close()
+        last: bool | None = True
+        try:
+            if process is not None and not client.link.lost:
+                last = self._is_last()
+                if last:
+                    with contextlib.suppress(WireError):
+                        client.link.send([m.Shutdown("shutdown")])
+        finally:
+            client.close()
+            if process is not None and last is not False:
+                self._see_off(process, sure=bool(last))
+            if self._log is not None:
+                self._log.close()
+
+    def _is_last(self) -> bool | None:
+        """Whether no other driver is attached; None if the node does not say.
+
+        It hears the end of our connection in any case, and ends if it was the last one's.
+        """
+        client: Any = self.client
+        if not client.link.may_wait():
+            return None  # in a callback, or in the handler of a signal
+        request = client.next_request()
+        try:
+            reply = client.ask(request, m.Query(request, "drivers", {}), _ASK_SECONDS)
+        except errors.GetTimeoutError:
+            return None
+        except (WireError, errors.RuntimeLostError):
+            return True
+        return bool(msgspec.msgpack.decode(reply.data) <= 1)
+
+    def _see_off(self, process: subprocess.Popen[bytes], sure: bool) -> None:
+        """Wait until the node has ended. One that does not end is killed, if it is ``sure`` that
+        nobody else needs it, or if it is stopped."""
+        for seconds in interrupts.slices(_END_SECONDS if sure else 2.0):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=seconds)
+                break
+            if (sure and interrupts.noted() > 1) or _stopped(process.pid):
+                sure = True
+                break
+        if process.returncode is None:
+            if not sure:
+                return  # others go on, it seems; it ends with the last of them
+            process.kill()
+            process.wait()
+        # Normally all gone by now; not if the node and its zygote were both killed.
+        remove_dirs(self.info["session_dir"], self.info["segment_dir"])
+        discover.remove(self.runtime_id)
+
+
+def describe_exit(code: int) -> str:
+    """What ``Popen.returncode`` says, in words.
+
+    >>> describe_exit(-9), describe_exit(1)
+    ('killed by SIGKILL', 'exit code 1')
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal (Linux only): it does not end by itself."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 class _Watcher:

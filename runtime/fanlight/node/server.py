@@ -431,6 +431,8 @@ class Node:
         """Tell observers, end all processes, remove all files."""
         discover.remove(self.boot.runtime_id)
         self.send_all(self.hub.ended(self.stop_reason))
+        drivers = [peer for peer, c in self.peers.items() if c.role == "driver"]
+        self.send_all((peer, [m.Ending(self.stop_reason)]) for peer in drivers)
         self.listener.close()
         self.tell_zygote("stop")
         self.zygote.close()
