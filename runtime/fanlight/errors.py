@@ -83,6 +83,15 @@ class RuntimeLostError(FanlightError):
     """The runtime's node process is gone; ``init()`` starts a new one."""
 
 
+def lost_text(reason: str) -> str:
+    """What a RuntimeLostError says.
+
+    >>> lost_text("the node process has ended")
+    'The node process has ended. (init() starts a new runtime.)'
+    """
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}. (init() starts a new runtime.)"
+
+
 class RuntimeNotStartedError(FanlightError):
     """The call needs a runtime, and does not start one itself."""
 

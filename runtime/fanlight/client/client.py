@@ -383,8 +383,7 @@ class Client:
 
     def _lost_error(self) -> errors.RuntimeLostError:
         """What every call raises when the runtime is gone: what happened to it."""
-        text = f"{self.link.lost[:1].upper()}{self.link.lost[1:]}"
-        return errors.RuntimeLostError(f"{text}\ninit() starts a new runtime.")
+        return errors.RuntimeLostError(errors.lost_text(self.link.lost))
 
     def _block(
         self, done: Callable[[], Any], timeout: float | None, count: int, raises: bool = True
@@ -453,6 +452,7 @@ class Client:
 
     def close(self) -> None:
         self.link.close()
+        self.connection_lost("it was closed")
         if self.writer is not None:
             self.writer.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from fanlight import errors
 from fanlight.refs import ObjectRef
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def future(client: Client, oid: bytes) -> Future[Any]:
                 return
             value = client.entries.get(oid)
             if value is None:
-                raise errors.RuntimeLostError("The runtime is gone.")
+                raise client._lost_error()
             future.set_result(client.decode(value))
         except BaseException as e:
             future.set_exception(e)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fanlight.errors import RuntimeLostError
+from fanlight.errors import RuntimeLostError, lost_text
 from fanlight.wire import codec
 from fanlight.wire.failures import ConnectionLost, WireError
 from fanlight.wire.framing import FrameReader
@@ -35,6 +35,9 @@ _NOTHING: tuple[bytes, list[int]] = (b"", [])
 
 class Lost(ConnectionLost, RuntimeLostError):
     """What sending raises after the end; it may surface in any call, so it is a FanlightError."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(lost_text(reason))
 
 
 class SocketStream:
