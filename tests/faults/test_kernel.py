@@ -3,7 +3,6 @@ moments and from odd places."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +20,6 @@ CALLS = {
     "put of much": "fanlight.put(bytes(1_000_000))",
     "get": "fanlight.get(pending)",
     "get of several": "fanlight.get([done, pending])",
-    "get of much": "fanlight.get(large)",
     "get with timeout": "fanlight.get(pending, timeout=0)",
     "wait": "fanlight.wait([pending])",
     "cancel": "fanlight.cancel(pending)",
@@ -252,7 +250,8 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("place", ELSEWHERE)
 def test_shutdown_from(driver: Callable[..., Driver], before: leaks.Snapshot, place: str) -> None:
-    one = driver("""
+    one = driver(
+        """
         import threading
 
         @fanlight.remote(num_cpus=0)
@@ -292,7 +291,11 @@ def test_shutdown_from(driver: Callable[..., Driver], before: leaks.Snapshot, pl
         started()
         check()
         say("works", len(os.listdir("/proc/self/fd")) - fds)
-        """.replace("{}", "").replace("        PLACE", ELSEWHERE[place]).replace("{{", "{").replace("}}", "}"))
+        """.replace("{}", "")
+        .replace("        PLACE", ELSEWHERE[place])
+        .replace("{{", "{")
+        .replace("}}", "}")
+    )
     runtime = one.up()
     runtimes = [runtime]
     if "while init runs" in place:

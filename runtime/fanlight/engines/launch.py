@@ -5,6 +5,7 @@ So this module imports little; :mod:`fanlight.engines.local` goes on from here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -104,8 +105,10 @@ def launch(
             start_new_session=True,  # Ctrl-C and a kernel's end are ours to translate
         )
         assert process.stdin is not None
-        process.stdin.write(msgspec.msgpack.encode(boot))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it died: who waits for its welcome says why
+            process.stdin.write(msgspec.msgpack.encode(boot))
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         theirs.close()
         return NodeProcess(process, ours, boot, log)
     except BaseException:  # Ctrl-C, too

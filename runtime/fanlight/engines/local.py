@@ -120,14 +120,14 @@ class LocalEngine(NativeEngine):
     def _lost(self, reason: str) -> None:
         """The node is gone without having been asked; called by whichever thread reads."""
         link: Any = self.client.link
-        pid = f"the runtime's node process (pid {self.node_pid}) has ended"
-        text = reason.replace("the runtime's node process has ended", pid)
+        ended = f"the runtime's node process (pid {self.node_pid}) has ended"
+        text = reason if "protocol" in reason else ended
         if self.client.ending:
-            text = f"{pid}, since it was told to: {self.client.ending}"
+            text = f"{ended}, since it was told to: {self.client.ending}"
         if self.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 how = describe_exit(self.process.wait(timeout=1.0))
-                text = text if self.client.ending else f"{text}: {how}"
+                text = text if self.client.ending else f"{ended}: {how}"
             with contextlib.suppress(ValueError, OSError):  # close() has closed the log
                 self._log.seek(0)
                 tail = self._log.read().decode(errors="replace").strip()[-1500:]
