@@ -313,6 +313,7 @@ FAILURES: dict[str, type[FanlightError]] = {
     "actor_died": ActorDiedError,
     "actor_unavailable": ActorUnavailableError,
     "object_lost": ObjectLostError,
+    "reconstruction_failed": ObjectReconstructionFailedError,
     "owner_died": OwnerDiedError,
     "store_full": ObjectStoreFullError,
     "out_of_memory": OutOfMemoryError,

@@ -32,6 +32,7 @@ Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]  # no NaN, no infinity
 # What the bytes of a value are -------------------------------------------------------------------
 INLINE = 0  # data is the serialized value
 STORED = 1  # data is the name of a segment in the object store that holds the serialized value
+LOST = -1  # of an argument: it had a value, which is being computed again
 ERROR = 2  # data is a serialized exception, made by the worker that ran the task
 FAILURE = 3  # data is a msgpack-encoded Failure, made by the node: the system failed the task
 
@@ -234,6 +235,18 @@ class CallSite(Struct, array_like=True, tag=25):
 
     oids: list[ObjectId]
     site: str
+
+
+class LostObject(Struct, array_like=True, tag=45):
+    """This process cannot read an object's segment; ``saw`` says what it found instead.
+
+    Without an object: the folder of segments is gone, and should be made anew.
+    """
+
+    oid: bytes
+    segment: str
+    saw: str
+    wanted: bool = True  # send the new value, as after Subscribe
 
 
 class Forget(Struct, array_like=True, tag=27):
@@ -574,6 +587,7 @@ FromClient = (
     | Shutdown
     | Unmapped
     | CallSite
+    | LostObject
     | Forget
     | Metrics
     | Done

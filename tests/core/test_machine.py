@@ -113,6 +113,7 @@ class CoreMachine(RuleBasedStateMachine):
             pool_size=2,
             persistent=True,
             channels=channels,
+            lineage_bytes=8_000,  # of a few tasks
         )
         self.node.driver()
 

@@ -43,6 +43,19 @@ def results() -> SimulatedNode:
     return node
 
 
+def losses() -> SimulatedNode:
+    """An argument is lost when everything is ready."""
+    node = SimulatedNode(1, pool_size=1)
+    driver = node.driver()
+    [arg] = driver.submit(task_spec("made", retries=1))
+    node.busy()[0].finish(sizes=[300])
+    driver.submit(task_spec("first"))
+    driver.submit(task_spec("second"), deps=[arg])
+    node.lose(arg)
+    node.settle()
+    return node
+
+
 def ahead() -> SimulatedNode:
     """Tasks handed out ahead: their turn comes, they are given back, their worker dies."""
     node = SimulatedNode(1, pool_size=1)
@@ -141,7 +154,7 @@ def processes() -> SimulatedNode:
 
 
 SCENARIOS: list[Scenario] = [
-    results, ahead, lost_ahead, actor_calls, actor_lives, actor_retries, processes,
+    results, losses, ahead, lost_ahead, actor_calls, actor_lives, actor_retries, processes,
 ]  # fmt: skip
 
 

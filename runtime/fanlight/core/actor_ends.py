@@ -188,6 +188,25 @@ class ActorEnds:
             if actor.state != A_DEAD:
                 self.end(actor, "Its driver ended.", kill=True)
 
+    def constructor_returned(self, worker: Worker, task_ids: list[bytes]) -> None:
+        """An argument of the constructor was lost: it waits again, and holds nothing meanwhile."""
+        core = self.core
+        actor = worker.actor
+        create = actor.create if actor is not None else None
+        if actor is None or create is None or create.worker is not worker:
+            return
+        if create.id not in task_ids or create.id not in core.tasks.table:
+            return
+        core.scheduler.release(worker)
+        worker.actor = actor.worker = None
+        worker.retiring = "an argument of its constructor was lost"
+        worker.since = core.now
+        core.workers_retired(worker)
+        core.tasks.requeue(create, "given back", again=False)
+        core.lineage.given_back(create)
+        if actor.exit_reason and actor.state != A_DEAD:
+            self.leave_when_idle(actor)
+
     # --- restarts ----------------------------------------------------------------------------
 
     def process_lost(self, actor: Actor, how: str, log: str) -> None:

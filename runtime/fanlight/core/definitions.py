@@ -95,7 +95,8 @@ class Definitions:
     def _loosen(self, count: int) -> None:
         self._loose += count
         core = self.core
-        if self._loose > _LOOSE + (len(core.tasks.table) + len(core.actors.table)) // 8:
+        users = len(core.tasks.table) + len(core.actors.table) + len(core.lineage.table)
+        if self._loose > _LOOSE + users // 8:
             self._loose = 0
             self._sweep()
 
@@ -109,6 +110,7 @@ class Definitions:
             functions |= client.functions
         used = [task.spec for task in core.tasks.table.values()]
         used += [a.spec for a in core.actors.table.values() if a.state != model.A_DEAD]
+        used += [past.spec for past in core.lineage.table.values()]
         for spec in used:
             specs.add(spec.number)
             functions.add(spec.spec.function)
@@ -133,6 +135,7 @@ class Definitions:
         core = self.core
         live = {spec.group.number for c in core.clients.values() for spec in c.specs.values()}
         live |= {a.spec.group.number for a in core.actors.table.values()}  # they may be restarted
+        live |= {past.spec.group.number for past in core.lineage.table.values()}
         idle = [
             group
             for group in self.groups.values()

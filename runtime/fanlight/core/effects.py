@@ -33,6 +33,10 @@ class DeleteSegment(NamedTuple):
     name: str
 
 
+class RestoreFolder(NamedTuple):
+    """Make the folder of segments anew if it is gone."""
+
+
 class DropClient(NamedTuple):
     """Close a connection whose sender broke the protocol."""
 

@@ -48,6 +48,7 @@ class _Check(PlaceChecks):
         self.actors()
         self.objects()
         self.segments()
+        self.lineage()
         self.channels()
         self.metrics()
 
@@ -85,6 +86,35 @@ class _Check(PlaceChecks):
             self.that(not again, actor.id, f"calls have ended, and are under way: {again}")
             left = {t for t in actor.ended_calls if t[: ids.CLIENT_LEN] not in core.peers}
             self.that(not left, actor.id, "remembers calls of clients that are gone")
+
+    # --- lineage -----------------------------------------------------------------------------
+
+    def lineage(self) -> None:
+        core, lineage = self.core, self.core.lineage
+        table = core.objects.table
+        wanted: Counter[bytes] = Counter()
+        for key, past in lineage.table.items():
+            self.that(past.id == key, key, "its past stands under another id")
+            self.that(key not in lineage.evicted, key, "its past was dropped, and is there")
+            wanted.update(past.needs)
+            used = past.results or key in lineage.wanted or key in lineage.running
+            self.that(used, key, "has a past that nobody needs")
+            for oid in past.results:
+                obj = table.get(oid)
+                self.that(obj and obj.size > lineage.large, oid, "is kept track of, and is small")
+        assert lineage.wanted == wanted, "pasts are not wanted as often as they are needed"
+        assert lineage.size == sum(past.size for past in lineage.table.values()), "lineage's bytes"
+        assert lineage.size <= core.config.lineage_bytes, "the lineage takes too much"
+        for key, results in lineage.evicted.items():
+            self.that(results and results <= table.keys(), key, "lost its past, and all results")
+        for key in lineage.running:
+            self.that(key in core.tasks.table, key, "runs again, and is not under way")
+        for task in core.streams.table.values():
+            assert task.stream is not None
+            for oid in task.stream.missing:
+                obj = table.get(oid)
+                lost = obj is not None and obj.kind == model.PENDING
+                self.that(lost, oid, "is to be made again, and was not lost")
 
     # --- metrics -----------------------------------------------------------------------------
 
@@ -186,6 +216,7 @@ class _Check(PlaceChecks):
         used = [spec for client in core.clients.values() for spec in client.specs.values()]
         used += [task.spec for task in core.tasks.table.values()]
         used += [a.spec for a in core.actors.table.values() if a.state != model.A_DEAD]
+        used += [past.spec for past in core.lineage.table.values()]
         for spec in used:
             name, key = spec.spec.name, spec.spec.function
             assert not key or key in core.functions, f"the function of {name} was forgotten"

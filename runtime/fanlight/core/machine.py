@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fanlight import config
 from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core import checks, model, notices, queries
@@ -80,6 +81,8 @@ class CoreConfig(msgspec.Struct):
     # What a client sends and nobody foresaw ends that client, not the node. Off in simulations,
     # where it is a bug to be seen.
     forgiving: bool = False
+    large: int = config.INLINE_LIMIT  # bytes: larger values can be lost
+    lineage_bytes: int = 64 << 20  # that the pasts of tasks may take
 
 
 class ErrorRecord(msgspec.Struct):
@@ -149,6 +152,7 @@ class Core:
             m.Query: self._query,
             m.Metrics: self.metrics.record,
             m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
+            m.LostObject: self.lineage.report,
             m.CallSite: lambda _, x: self.objects.note_site(x.oids, x.site),
             m.Blocked: self._blocked,
             m.Unblocked: self._unblocked,
@@ -363,7 +367,9 @@ class Core:
 
     def _returned(self, peer: int, x: m.Returned) -> None:
         worker = self.clients[peer].worker
-        if worker is not None:
+        if worker is not None and worker.actor is not None:
+            self.actor_ends.constructor_returned(worker, x.tasks)
+        elif worker is not None:
             self.scheduler.give_back(worker, x.tasks)
 
     def _environment_entered(self, peer: int, x: m.EnvironmentEntered) -> None:
@@ -377,6 +383,7 @@ class Core:
         self.scheduler.tick()
         self.channels.tick()
         self.starved.tick()
+        self.lineage.told.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)

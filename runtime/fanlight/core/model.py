@@ -35,8 +35,8 @@ TASK_MOVES: dict[int, frozenset[int]] = {
     NEW: frozenset({PENDING_ARGS, PENDING_RESOURCES}),
     # The last argument arrives / one failed or the actor died / cancel.
     PENDING_ARGS: frozenset({PENDING_RESOURCES, FAILED, CANCELLED}),
-    # Given to a worker, first or behind another / the actor died / cancel.
-    PENDING_RESOURCES: frozenset({SUBMITTED, RUNNING, FAILED, CANCELLED}),
+    # Given to a worker, first or behind another / the actor died / cancel / an argument was lost.
+    PENDING_RESOURCES: frozenset({SUBMITTED, RUNNING, FAILED, CANCELLED, PENDING_ARGS}),
     # It is next / given back or its worker died / skipped after cancel. Concurrent actors
     # answer in any order, so FINISHED is legal from here too.
     SUBMITTED: frozenset({RUNNING, PENDING_RESOURCES, FINISHED, FAILED, CANCELLED}),
@@ -219,9 +219,14 @@ class Task(msgspec.Struct, eq=False):  # a struct: made in one call, without byt
 class Stream:
     """How far a generator task is, and its consumer."""
 
-    __slots__ = ("closed", "consumed", "delivered", "paused", "seen")
+    __slots__ = (
+        "again", "closed", "consumed", "delivered", "large", "missing", "paused", "seen",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self.again = False  # it runs for the sake of lost items only
+        self.missing: set[bytes] = set()  # lost items, to be made once more
+        self.large: set[bytes] = set()  # items that may be lost
         self.delivered = 0  # items that exist, or existed; those of earlier attempts count
         self.seen = 0  # items of this attempt
         self.consumed = 0  # items that the consumer took, as far as it told

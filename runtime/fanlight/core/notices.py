@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INFEASIBLE_SECONDS = 5.0  # a task that can never run waits before its driver is told
 STARVED_SECONDS = 30.0  # one that waits for what only actors hold
+_QUIET_SECONDS = 1.0  # between two sentences on lost results of one function
 _SHAPES = 1_000  # demands that were told of, at most
 _LOOKED_AT = 100  # queues and actors looked at in one tick
 
@@ -42,11 +43,41 @@ def retried(core: Core, task: Task, limit: int, why: str) -> None:
 
     Users of Ray know the words "retries remaining".
     """
-    left = limit - task.attempt - 1
-    more = (
-        "There is no limit to its retries" if limit < 0 else f"There are {left} retries remaining"
-    )
-    core.notice(task.job, f"{task.name} is run again: {why}. {more}.")
+    core.notice(task.job, f"{task.name} is run again: {why}. {_left(limit, task.attempt + 1)}.")
+
+
+def _left(limit: int, attempt: int) -> str:
+    """How many attempts there are after this one."""
+    if limit < 0:
+        return "There is no limit to its retries"
+    return f"There are {limit - attempt} retries remaining"
+
+
+class Recomputed:
+    """Tells drivers that lost results are computed again: at once, and sums of many."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._told: dict[tuple[int, str], tuple[float, int]] = {}  # when, and how many since
+
+    def tell(self, task: Task, limit: int, lost: str) -> None:
+        """A task is about to run again, since a result of it is gone; ``lost`` says how."""
+        key = (task.job, task.name)
+        when, since = self._told.get(key, (-_QUIET_SECONDS, 0))
+        if self.core.now - when < _QUIET_SECONDS:
+            self._told[key] = when, since + 1
+            return
+        self._told[key] = self.core.now, 0
+        text = f"{task.name} is run again, since a result was lost: {lost}."
+        self.core.notice(task.job, f"{text} {_left(limit, task.attempt)}.")
+
+    def tick(self) -> None:
+        """Tell of those that were not told of one by one."""
+        for (job, name), (when, since) in list(self._told.items()):
+            if self.core.now - when >= _QUIET_SECONDS:
+                if since:
+                    self.core.notice(job, f"{name} is run again for {since} more lost results.")
+                del self._told[job, name]
 
 
 class Starved:

@@ -237,8 +237,9 @@ class Objects:
         for oid in oids:
             self.complete(oid, m.Value(oid, m.FAILURE, failure, len(failure)), 0)
 
-    def vacate(self, obj: Object) -> None:
-        """Make an object pending whose value is gone; whoever calls this has it completed again.
+    def vacate(self, obj: Object) -> list[bytes]:
+        """Make an object pending whose value is gone; whoever calls this has it completed again,
+        and lets go of the refs that were inside, which are returned.
 
         Its segment is deleted, also while somebody maps it. Who was told of the old value, its
         owner included, asks again when that cannot be read: only then the new one is sent.
@@ -247,13 +248,12 @@ class Objects:
             self._delete(self.segments[obj.data.decode()])
         elif obj.kind != PENDING:
             self.inline -= len(obj.data)
-        obj.kind, obj.data = PENDING, b""
+        obj.kind, obj.data, obj.size = PENDING, b"", 0
         if obj.owner:
             obj.others = {*(obj.others or ()), obj.owner}
             obj.owner = 0
-        contained, obj.contained = obj.contained, None
-        if contained:
-            self.unpin(contained)
+        contained, obj.contained = obj.contained or [], None
+        return contained
 
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:
@@ -264,6 +264,8 @@ class Objects:
             self._release_segment(obj.data.decode())
         elif obj.kind != PENDING:
             self.inline -= len(obj.data)
+        if obj.size > self.core.lineage.large:
+            self.core.lineage.freed(obj)
         if obj.contained:
             self.unpin(obj.contained)
 

@@ -75,7 +75,13 @@ def _prometheus(core: Core, client: Client, args: Args) -> Any:
 
 
 def why(core: Core, task: Task) -> str:
-    """One sentence on what an unfinished task waits for."""
+    """What an unfinished task waits for, in one sentence or two."""
+    again = core.lineage.running.get(task.id)
+    text = _why(core, task)
+    return f"It is being computed again, because {again}. {text}" if again else text
+
+
+def _why(core: Core, task: Task) -> str:
     if task.state == model.PENDING_ARGS:
         missing = []
         for oid in task.deps:
@@ -83,6 +89,8 @@ def why(core: Core, task: Task) -> str:
             if obj is not None and obj.kind == PENDING:
                 producer = core.tasks.table.get(oid[: ids.TASK_LEN])
                 state = TASK_STATES[producer.state].lower() if producer else "not yet made"
+                if producer is not None and producer.id in core.lineage.running:
+                    state += ", being computed again"
                 missing.append(f"{producer.name if producer else 'an object'} ({state})")
         if missing:
             shown = ", ".join(missing[:3])

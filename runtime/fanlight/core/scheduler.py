@@ -460,6 +460,8 @@ class Scheduler:
                 self.core.tasks.fail_cancelled(task)
             else:
                 self.core.tasks.requeue(task, "given back", again=False)
+                if task.deps:
+                    self.core.lineage.given_back(task)
         if back and (not kept or kept[0].state == SUBMITTED):
             self.next_on(worker)  # its first task had been reported when it gave the next one back
 

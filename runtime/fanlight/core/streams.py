@@ -59,7 +59,12 @@ class Streams:
             if ids.task_of(value.oid) != task.id:
                 raise model.ProtocolViolation("an item of another task")
             stream.seen = index = ids.index_of(value.oid)
-            if index > stream.delivered and not stream.closed:
+            if value.size > self.core.lineage.large:
+                stream.large.add(value.oid)
+            if value.oid in stream.missing:
+                stream.missing.discard(value.oid)
+                objects.complete(value.oid, value, peer)
+            elif index > stream.delivered and not stream.closed:
                 objects.create(value.oid, task.client, task.spec.group)
                 objects.complete(value.oid, value, peer)
             else:  # delivered by an earlier attempt, or not wanted
@@ -75,6 +80,11 @@ class Streams:
         """The task failed: its next item is the error."""
         stream = task.stream
         assert stream is not None
+        missing, stream.missing = stream.missing, set()
+        for oid in missing:
+            self.core.objects.complete(oid, m.Value(oid, kind, data, len(data), contained), 0)
+        if stream.again:
+            return
         stream.delivered += 1
         if not stream.closed:
             oid = ids.object_id(task.id, stream.delivered)
@@ -135,7 +145,9 @@ class Streams:
     def end(self, task: Task) -> None:
         """The task leaves the table; its last item may still be made in this step."""
         del self.table[task.id]
-        self.ended.append(task)
+        assert task.stream is not None
+        if not task.stream.again:
+            self.ended.append(task)
 
     def flush(self) -> None:
         """Tell consumers of ends, if there are any; called after all items of the step were sent."""

@@ -40,6 +40,7 @@ class Tasks:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._note = core.story.note
+        self._large = core.config.large
         self.table: dict[bytes, Task] = {}
         # Unfinished tasks by the task that submitted them; in order, so that runs can be repeated.
         self.children: dict[bytes, dict[bytes, None]] = {}
@@ -101,18 +102,23 @@ class Tasks:
             self.move(task, PENDING_RESOURCES, "submitted")
             core.scheduler.stand(task)
             return
+        if message.after:
+            task.after, task.incarnation = message.after, message.incarnation
+        self.admit(task, message.actor)
+
+    def admit(self, task: Task, actor: bytes) -> None:
+        """A task that is in the table, and whose objects exist, waits for arguments or its turn."""
+        core = self.core
         self.move(task, PENDING_ARGS, "submitted")
         if task.deps:
-            objects.pin(task.deps)
-        if message.actor:
-            if message.after:
-                task.after, task.incarnation = message.after, message.incarnation
-            if core.actors.accept(task, message.actor) and task.deps:
+            core.objects.pin(task.deps)
+        if actor:
+            if core.actors.accept(task, actor) and task.deps:
                 self._await_arguments(task)
                 if task.state == PENDING_ARGS:
                     core.actors.advance(task)
             return
-        if spec.where is not None and core.placement.refuses(task):
+        if task.spec.where is not None and core.placement.refuses(task):
             return
         if task.deps:
             self._await_arguments(task)
@@ -171,6 +177,30 @@ class Tasks:
             else:
                 self.core.scheduler.enqueue(task)
 
+    def argument_lost(self, obj: Object) -> None:
+        """An object is pending again: what was ready for its turn because of it is not any more.
+
+        Looks at all tasks: losses are rare.
+        """
+        if obj.pins:
+            waiting = (PENDING_ARGS, PENDING_RESOURCES)
+            for task in [t for t in self.table.values() if t.state in waiting]:
+                if obj.id in task.deps:
+                    self.await_again(task, obj)
+
+    def await_again(self, task: Task, obj: Object) -> None:
+        """An argument of a task that waits is pending again."""
+        if task.state == PENDING_RESOURCES:
+            if task.spec.spec.kind == m.ACTOR_CALL:
+                return  # it keeps its place; the actor's process waits
+            self.core.scheduler.withdraw(task)
+            self.move(task, PENDING_ARGS, "an argument was lost")
+        if obj.waiters is None:
+            obj.waiters = []
+        count = task.deps.count(obj.id)
+        task.missing += count
+        obj.waiters += [task] * count
+
     def dependency_failed(self, task: Task, obj: Object) -> None:
         detail: dict[str, Any] = {"kind": obj.kind, "data": obj.data, "depth": 1}
         if obj.kind == m.FAILURE:
@@ -202,13 +232,22 @@ class Tasks:
         core = self.core
         objects = core.objects
         if message.ok:
-            if task.stream is not None and core.streams.fell_short(task):
-                objects.discard(message.values, peer)
-                return
+            large = self._large
+            for value in message.values:
+                if value.size > large:
+                    core.lineage.keep(task, message.values)
+                    break
+            if task.stream is not None:
+                if core.streams.fell_short(task):
+                    objects.discard(message.values, peer)
+                    return
+                core.lineage.keep_items(task)
             self.finish(task, FINISHED, "done")
             complete = objects.complete
             for value in message.values:
                 complete(value.oid, value, peer)
+            if task.stream is not None and task.stream.missing:
+                core.lineage.run_again(task)
             return
         if task.cancel:
             objects.discard(message.values[1:], peer)
@@ -268,6 +307,8 @@ class Tasks:
                 if not siblings:
                     del self.children[task.parent]
         task.args = b""
+        if core.lineage.running:
+            core.lineage.ended(task)
         if task.deps:
             core.objects.unpin(task.deps)
         if task.pins:

@@ -6,6 +6,7 @@ from fanlight import messages as m
 from fanlight.config import UNITS
 from fanlight.core.machine import Core, CoreConfig
 
+INLINE_LIMIT = 100  # bytes: larger values go to segments
 NODE_ID = b"node".ljust(28, b"\0")
 
 
@@ -30,6 +31,7 @@ def make_core(
     labels: dict[str, str] | None = None,
     channels: bool = False,
     forgiving: bool = False,
+    lineage_bytes: int = 64 << 20,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -43,6 +45,8 @@ def make_core(
             labels=labels or {},
             channels=channels,
             forgiving=forgiving,
+            large=INLINE_LIMIT,
+            lineage_bytes=lineage_bytes,
         ),
         now,
     )

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fanlight import messages as m
 from fanlight.core import effects as fx
 from fanlight.core import model
 from fanlight.core.invariants import validate
@@ -61,6 +62,7 @@ class SimulatedNode:
         self.broken: set[str] = set()  # environments that no worker can enter
         self.entering: set[str] = set()  # environments that workers do not come to an end with
         self.files: set[str] = set()  # segments that exist
+        self.deleted: set[str] = set()  # those that somebody else has deleted
         self.born: dict[bytes, int] = {}  # objects and handles, by the order of their making
         self.stopped = ""
         self.dropped: list[fx.DropClient] = []
@@ -123,7 +125,8 @@ class SimulatedNode:
             elif isinstance(action, fx.CancelPreparation):
                 del self.preparing[action.number]
             elif isinstance(action, fx.DeleteSegment):
-                self.files.remove(action.name)
+                if action.name not in self.deleted:
+                    self.files.remove(action.name)
             elif isinstance(action, fx.DropClient):
                 self.dropped.append(action)
                 client = self.clients.get(action.peer)
@@ -203,8 +206,16 @@ class SimulatedNode:
 
     def lose(self, oid: bytes, reason: str = "its file was deleted") -> None:
         """Somebody has found that the bytes of an object are gone."""
-        self.core.lineage.lost(self.core.objects.table[oid], reason)
-        self.post([(0, fx.Tick())])
+        name = self.core.objects.table[oid].data.decode()
+        self.files.remove(name)
+        self.deleted.add(name)
+        for client in self.clients.values():
+            value = client.values.get(oid)
+            if value is not None and value.data == name.encode():
+                client.unreadable(oid, reason)
+                return
+        peer = next(iter(self.clients))
+        self.post([(peer, m.LostObject(oid, name, reason, False))])
 
     # --- to the end --------------------------------------------------------------------------
 

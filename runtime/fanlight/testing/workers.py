@@ -68,7 +68,8 @@ class SimulatedWorker(SimulatedClient):
                 assert message.spec in self.specs, "a task of an unknown spec"
                 assert self.actor or self.specs[message.spec].env == self.env, "not its environment"
                 for value in message.deps:
-                    assert value.kind in (m.INLINE, m.STORED), "an argument without a value"
+                    known = value.kind in (m.INLINE, m.STORED)
+                    assert known or self.node.deleted, "an argument without a value"
                     if value.kind == m.STORED:
                         self.reader.got(value.data.decode())
                 if not self.callers.open or self.callers.in_order(message):
@@ -99,11 +100,27 @@ class SimulatedWorker(SimulatedClient):
         free = (self.draining or not self.exiting) and not self.broken
         while free and self.queue and len(self.running) < self.concurrency:
             execute = self.queue.popleft()
+            if self._lost_arguments(execute):
+                continue
             self.running[execute.task] = execute
             self.begun = execute.task
         if self.exiting and not self.running:
             self.callers.report()
             self.crash("exit code 0")
+
+    def _lost_arguments(self, execute: m.Execute) -> bool:
+        """Give back what cannot begin, since segments of its arguments are gone."""
+        lost = [
+            v for v in execute.deps if v.kind == m.STORED and v.data.decode() in self.node.deleted
+        ]
+        gone = any(v.kind == m.LOST for v in execute.deps)
+        if not (lost or gone) or self.specs[execute.spec].kind == m.ACTOR_CALL:
+            return False
+        self._release(execute.deps)
+        reports = [m.LostObject(v.oid, v.data.decode(), "it was deleted", False) for v in lost]
+        self.send(*reports, m.Returned([execute.task]))
+        self._return_segments()
+        return True
 
     def from_channel(self, *message: Any) -> None:
         if isinstance(message[0], str):
