@@ -518,6 +518,10 @@ class CoreMachine(RuleBasedStateMachine):
     def tick(self, seconds: float) -> None:
         self.node.advance(seconds)
 
+    @rule(seconds=st.sampled_from([-3600.0, 7200.0]))
+    def sleep(self, seconds: float) -> None:
+        self.node.sleep(seconds)
+
     # --- the end -----------------------------------------------------------------------------
 
     def teardown(self) -> None:

@@ -301,6 +301,11 @@ class Channels:
         for caller in actor.callers.values():
             caller.reached = False
 
+    def slept(self, seconds: float) -> None:
+        """That time does not count."""
+        for task in self.lost.values():
+            task.started += seconds  # since when it is lost
+
     def tick(self) -> None:
         """Calls of a channel that ended though the actor lives: they are lost all the same."""
         for task in list(self.lost.values()):

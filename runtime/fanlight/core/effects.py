@@ -111,5 +111,11 @@ class EnvironmentPrepared(NamedTuple):
     log: str = ""  # the last lines that it wrote
 
 
+class Slept(NamedTuple):
+    """Time has passed that does not count: the machine slept, or its clock was set."""
+
+    seconds: float  # below 0: the clock was set back
+
+
 class Tick(NamedTuple):
     """Time passed."""

@@ -178,6 +178,13 @@ class Environments:
             self._stop(env)
             self._broke(env, f"It took longer than {env.message.timeout:g} s.")
 
+    def slept(self, seconds: float) -> None:
+        """That time does not count: preparations may go on for as much longer."""
+        for env in self.table.values():
+            env.failed += seconds
+            if env.deadline:
+                env.deadline += seconds
+
     def entered(self, worker: Worker, problem: str) -> None:
         """A worker is in its environment. Or it cannot enter it: its tasks fail, and those behind."""
         core = self.core

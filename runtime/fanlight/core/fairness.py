@@ -138,6 +138,12 @@ class Patience:
                     self._until = now + wait.seconds
                     return
 
+    def slept(self, seconds: float) -> None:
+        """That time does not count."""
+        self._until += seconds
+        for wait in self.waits.values():
+            wait.rests_until += seconds
+
     def _comes_together(self, wait: Wait) -> bool:
         """Whether it would fit if all tasks that run, and do not wait themselves, ended."""
         free = dict(wait.pool.available)

@@ -29,6 +29,7 @@ from fanlight.core.effects import (
     DropClient,
     Effects,
     EnvironmentPrepared,
+    Slept,
     Stop,
     Tick,
     WorkerExited,
@@ -54,6 +55,7 @@ from fanlight.core.objects import Objects
 from fanlight.core.placement import Placement
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
+from fanlight.core.sleep import slept
 from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline
@@ -177,6 +179,7 @@ class Core:
             Disconnected: self._disconnected,
             WorkerExited: lambda _, x: worker_exited(self, x),
             EnvironmentPrepared: self.environments.prepared,
+            Slept: lambda _, x: slept(self, x),
             Tick: self._tick,
         }
 

@@ -24,7 +24,7 @@ from fanlight.client.link import SocketLink
 from fanlight.engines.base import Capabilities
 from fanlight.engines.launch import NodeProcess
 from fanlight.engines.native import NativeEngine
-from fanlight.node.boot import remove_dirs
+from fanlight.node.boot import remove_dirs, stopped
 from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire import peers
@@ -196,7 +196,7 @@ class LocalEngine(NativeEngine):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=seconds)
                 break
-            if (sure and interrupts.noted() > 1) or _stopped(process.pid):
+            if (sure and interrupts.noted() > 1) or stopped(process.pid):
                 sure = True
                 break
         if process.returncode is None:
@@ -221,15 +221,6 @@ def describe_exit(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-def _stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal (Linux only): it does not end by itself."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            return f.read().rpartition(b")")[2].split()[0] == b"T"
-    except (OSError, IndexError):
-        return False
 
 
 class _Watcher:

@@ -145,3 +145,12 @@ def _locked(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal (Linux only): it does not end by itself."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False

@@ -56,6 +56,11 @@ class Hub:
             self.core.watched = False
             self.core.changed_tasks.clear()
 
+    def slept(self, seconds: float) -> None:
+        """That time does not count: samples are taken as much later (or earlier)."""
+        self._last_store += seconds
+        self._last_sample += seconds
+
     def tick(self, now: float) -> list[tuple[int, list[Any]]]:
         """What to send to whom; also takes the samples that are due."""
         if self.core.regrouped:

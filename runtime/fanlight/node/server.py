@@ -23,6 +23,7 @@ from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
 from fanlight.node import admission, zygote
 from fanlight.node.boot import BootConfig, remove_dirs
+from fanlight.node.clock import Clock
 from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limit
 from fanlight.node.environments import Preparations
 from fanlight.node.hub import Hub
@@ -66,7 +67,8 @@ class Node:
         self.worker_peers: dict[int, Connection] = {}  # by worker number
         self.logs = WorkerLogs(boot.session_dir)
         self.stop_reason = ""
-        self.started = time.time()
+        self.clock = Clock()
+        self.started = self.clock.now
         self.info = discover.ConnectionInfo(
             version=m.PROTOCOL_VERSION,
             runtime_id=boot.runtime_id,
@@ -186,9 +188,8 @@ class Node:
 
     def adopt(self, sock: socket.socket) -> Connection:
         sock.setblocking(False)
-        connection = Connection(
-            sock, self.next_peer, time.time() + config.HANDSHAKE_SECONDS, self.poller
-        )
+        deadline = self.clock.awake + config.HANDSHAKE_SECONDS
+        connection = Connection(sock, self.next_peer, deadline, self.poller)
         self.next_peer += 1
         self.connections[sock.fileno()] = connection
         self.peers[connection.peer] = connection
@@ -327,7 +328,11 @@ class Node:
     # --- steps -------------------------------------------------------------------------------
 
     def step(self, stimuli: list[tuple[int, Any]]) -> None:
-        self.perform(self.core.handle(stimuli, time.time()))
+        slept = self.clock.turn()
+        if slept:  # the machine did, or its clock was set
+            stimuli = [(0, fx.Slept(slept)), *stimuli]
+            self.hub.slept(slept)
+        self.perform(self.core.handle(stimuli, self.clock.now))
 
     def perform(self, effects: fx.Effects) -> None:
         # Files first: who is told to discard a segment looks whether its file is gone.
@@ -406,7 +411,7 @@ class Node:
                 self.read_zygote()
             now = clock()
             if now >= next_tick:
-                self.tick(time.time())
+                self.tick()
                 next_tick = now + (config.OBSERVE_SECONDS if self.hub.observers else 0.5)
                 if self.core.scheduler.handed_ahead:
                     next_tick = min(next_tick, now + config.RECLAIM_SECONDS)
@@ -414,14 +419,15 @@ class Node:
                 next_tick = min(next_tick, now + config.OBSERVE_SECONDS)
         self.shutdown()
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         self.step([(0, fx.Tick())])
+        now = self.clock.now
         records = len(self.core.tasks.table) + len(self.core.objects.table)
         if records < _FEW_RECORDS and not 0 <= now - self.collected < _COLLECT_SECONDS:
             self.collected = now
             gc.collect()  # exceptions leave rings; a few milliseconds
         for connection in list(self.peers.values()):
-            if not connection.role and now > connection.deadline:
+            if not connection.role and self.clock.awake > connection.deadline:
                 self.disconnect(connection)
         if now - self.told >= config.OBSERVE_SECONDS * 0.9 or now < self.told:
             self.told = now
@@ -436,14 +442,7 @@ class Node:
         self.listener.close()
         self.tell_zygote("stop")
         self.zygote.close()
-        deadline = time.monotonic() + 6.0
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                pid, _ = os.waitpid(self.zygote_pid, os.WNOHANG)
-                if pid == 0:
-                    time.sleep(0.002)
-                    continue
-            break
+        zygote.see_off(self.zygote_pid, [w.pid for w in self.core.workers.values() if w.pid])
         remove_dirs(self.boot.session_dir, self.boot.segment_dir)
         for connection in self.peers.values():
             connection.sock.close()

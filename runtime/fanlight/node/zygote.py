@@ -27,12 +27,14 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from fanlight import config, ids
+from fanlight.interrupts import slices
 
 if TYPE_CHECKING:
     from fanlight.node.boot import BootConfig
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_END_SECONDS = 6.0  # for the zygote to end when it was told to
 _STOP_SECONDS = 0.2  # for a process to be seen stopped; it may sleep in the kernel
 
 
@@ -89,6 +91,28 @@ def fork(boot: BootConfig) -> tuple[socket.socket, int]:
     theirs.close()
     ours.setblocking(False)
     return ours, pid
+
+
+def see_off(pid: int, workers: list[int]) -> None:
+    """Wait until a zygote that was told to end has ended its workers and itself.
+
+    One that does not (it is stopped, say) is killed, and the groups of ``workers`` with it.
+    """
+    from fanlight.node.boot import stopped
+
+    for turn, pause in enumerate(slices(_END_SECONDS, 0.002)):
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                time.sleep(pause)
+                if turn % 250 == 249 and stopped(pid):
+                    break
+                continue
+        return
+    os.kill(pid, signal.SIGKILL)
+    for worker in workers:
+        _kill_group(worker)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 class _Zygote:

@@ -150,6 +150,11 @@ class SimulatedNode:
         self.now += seconds
         self.post([(0, fx.Tick())])
 
+    def sleep(self, seconds: float) -> None:
+        """The machine sleeps (or its clock is set back, below 0), and the core is told so."""
+        self.now += seconds
+        self.post([(0, fx.Slept(seconds)), (0, fx.Tick())])
+
     # --- who takes part ----------------------------------------------------------------------
 
     def peer(self) -> int:
