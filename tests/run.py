@@ -3,7 +3,8 @@
     python tests/run.py [lint] [js] [py] [ui] [long] [PYTEST ARGUMENTS]
 
 Without a name all parts run but "long", which is `make test-long`. Every part runs, even when one
-before it failed; the exit code is not 0 if any of them did. Each linter counts as one test. Used by the Makefile, with the Python of the development environment.
+before it failed; the exit code is not 0 if any of them did. Each linter counts as one test. Used by
+the Makefile, with the Python of the development environment.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""Everything at once while workers are killed twice a second: all results are right, nothing is left.
+
+`FANLIGHT_SEED=7` repeats the decisions of a run; a failing test prints its seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fanlight.observe import discover
+from tests import leaks, longrun
+from tests.faults import chaos
+from tests.faults.support import assert_gone, poll
+
+WATCH = Path(__file__).parent / "nodewatch"
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Nodes that are started now check their invariants now and then, and stop at the first flaw."""
+    folder = tmp_path / "watch"
+    folder.mkdir()
+    old = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{WATCH}:{old}" if old else str(WATCH))
+    monkeypatch.setenv("FANLIGHT_NODEWATCH", str(folder))
+    yield folder
+    broken = folder / "broken"
+    assert not broken.exists(), broken.read_text()
+
+
+@pytest.fixture
+def start(
+    watched: Path, before: leaks.Snapshot, no_leaks: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
+    """``start(**options)`` begins a runtime of this process."""
+    import fanlight
+
+    monkeypatch.setenv("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # some are raised and never looked at
+
+    def begin(**options: Any) -> Any:
+        fanlight.init(**({"num_cpus": 3, "log_to_driver": False} | options))
+        return fanlight
+
+    fanlight.shutdown()
+    yield begin
+    fanlight.shutdown()
+    assert_gone(before)
+
+
+class Chaos:
+    """One run: the work, the trouble, and the count of what is left."""
+
+    def __init__(self, rt: Any, seed: int, folder: Path) -> None:
+        self.rt = rt
+        self.seed = seed
+        self.folder = folder
+        session = rt.session.current()
+        self.node = psutil.Process(session.node_pid)
+        self.info = next(i for i in discover.runtimes() if i.runtime_id == session.runtime_id)
+        self.segments = Path(session.info["segment_dir"])
+
+    def run(
+        self, tasks: int, actors: int, *, observers: bool = False, zygotes: float = 0.0,
+        pause: float = 0.0, kill: float = 0.5, most_rss: float = 400e6,
+    ) -> None:  # fmt: skip
+        rt = self.rt
+        print(f"FANLIGHT_SEED={self.seed}", flush=True)
+        rt.get(rt.remote(lambda: 1).remote())  # what a first task opens is not a leak
+        before = chaos.descriptors(os.getpid())
+        with ExitStack() as stack:
+            load = chaos.Load(rt, self.seed, self.folder, actors=actors, pause=pause)
+            troubles: list[chaos.Trouble] = [chaos.Killer(self.seed, self.node.pid, kill, zygotes)]
+            if observers:
+                troubles.append(chaos.Flapper(self.seed, self.info))
+            for trouble in troubles:
+                trouble.start()
+                stack.callback(trouble.end)
+            load.run(tasks)
+        for trouble in troubles:
+            longrun.progress(f"{type(trouble).__name__}: {dict(trouble.count)}")
+        longrun.progress(f"done: {dict(load.done)}")
+        load.finish()
+        del load
+        self.nothing_is_held(before, most_rss)
+
+    def nothing_is_held(self, before: int, most_rss: float) -> None:
+        left = chaos.settle(self.rt, poll, self.segments, self.node)
+        assert not left, f"seed {self.seed}: still held: {left}"
+        # One connection for each worker of the pool, and those of the node itself.
+        most = len(self.node.children(recursive=True)) + 16
+        assert poll(lambda: chaos.descriptors(self.node.pid) <= most), "descriptors of the node"
+        assert poll(lambda: chaos.descriptors(os.getpid()) <= before + 2), "of the driver"
+        rss = chaos.rss(self.node.pid)
+        longrun.progress(f"node: {rss / 1e6:.0f} MB, driver {chaos.rss(os.getpid()) / 1e6:.0f} MB")
+        assert rss < most_rss
+
+
+def test_chaos(start: Callable[..., Any], tmp_path: Path) -> None:
+    seed = longrun.seed()
+    Chaos(start(), seed, tmp_path).run(2_000, 8, observers=True, zygotes=0.05, kill=0.3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_much_chaos(start: Callable[..., Any], tmp_path: Path) -> None:
+    Chaos(start(), longrun.seed(), tmp_path).run(20_000, 50)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_much_chaos_with_observers_and_zygotes(start: Callable[..., Any], tmp_path: Path) -> None:
+    chaos_ = Chaos(start(), longrun.seed(), tmp_path)
+    chaos_.run(20_000, 50, observers=True, zygotes=0.05, pause=0.05)
