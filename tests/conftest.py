@@ -18,7 +18,7 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 
 # Tests in these folders start runtimes: nothing of theirs may be there when a module ends.
-CHECKED = frozenset({"engines", "faults", "store", "notebooks", "kernel_ext"})
+CHECKED = frozenset({"engines", "faults", "store", "notebooks", "kernel_ext", "security"})
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -125,11 +125,16 @@ def read(name: str, folder: int, limit: int) -> bytes:
     Raises OSError for everything else: a link, a pipe that nobody writes to, somebody else's file.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
-        facts = os.fstat(file.fileno())
+    fd = os.open(name, flags, dir_fd=folder)
+    try:
+        facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid():
             raise PermissionError(errno.EACCES, "not a file of yours", name)
-        data = file.read(limit + 1)
+        data = b""
+        while len(data) <= limit and (part := os.read(fd, limit + 1 - len(data))):
+            data += part
+    finally:
+        os.close(fd)
     if len(data) > limit:
         raise OSError(errno.EFBIG, "too long", name)
     return data
