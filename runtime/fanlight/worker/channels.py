@@ -15,7 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fanlight import ids
+from fanlight import config, ids
 from fanlight import messages as m
 from fanlight.wire import codec
 from fanlight.wire.failures import HandshakeRefused, WireError
@@ -82,6 +82,7 @@ class Callers:
         self._path = path
         self._listener: socket.socket | None = None
         self._known: dict[bytes, Caller] = {}
+        self._silent: dict[Caller, float] = {}  # since when they are connected and prove nothing
         # Calls that came by the node and stand behind some that are still to come on a channel.
         self._behind: dict[bytes, deque[m.Execute]] = {}
         self._held: dict[Caller, None] = {}
@@ -133,12 +134,15 @@ class Callers:
             return
         sock.setblocking(False)
         caller = Caller()
+        self._drop_silent(caller)
 
         def on_message(message: Any) -> None:
             kind = type(message)
             if kind is m.Call:
                 self._called(caller, message)
             elif kind is m.DefineSpec:
+                if message.spec.kind != m.ACTOR_CALL:
+                    raise WireError("a channel is for an actor's methods")
                 caller.specs[message.number] = message.spec
             elif kind is m.CancelRunning:
                 self._client.handlers[m.CancelRunning](message)
@@ -155,6 +159,14 @@ class Callers:
             limit=HANDSHAKE_LIMIT,
         )
 
+    def _drop_silent(self, newest: Caller) -> None:
+        """Who connects, and does not prove the token in time, is dropped when the next one comes."""
+        now = time.monotonic()
+        late = [c for c, since in self._silent.items() if now - since > config.HANDSHAKE_SECONDS]
+        for caller in late:
+            caller.stream.lose("it did not say who it is")
+        self._silent[newest] = now
+
     def _greet(self, caller: Caller, hello: Any) -> None:
         problem = "no Hello"
         if isinstance(hello, m.Hello) and not caller.client_id:
@@ -163,6 +175,7 @@ class Callers:
             with contextlib.suppress(WireError):
                 caller.stream.send([m.Refused(problem)])
             raise HandshakeRefused(problem)
+        self._silent.pop(caller, None)
         caller.client_id = hello.client_id
         caller.driver = hello.role == "driver"
         caller.stream.decode = codec.decode_from_caller
@@ -172,6 +185,7 @@ class Callers:
 
     def _left(self, caller: Caller) -> None:
         """A caller closed its channel, or died: what it sent is run, its answers go nowhere."""
+        self._silent.pop(caller, None)
         self._link.detach(caller.stream.sock)
         if self._known.get(caller.client_id) is caller:
             del self._known[caller.client_id]

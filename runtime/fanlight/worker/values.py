@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fanlight import errors, ids, serialization
@@ -71,7 +72,20 @@ def failed(
     )  # fmt: skip
     retriable = spec.retry_exceptions and isinstance(error, Exception)
     if retriable and spec.retry_types:
-        retriable = isinstance(errors.innermost(error), pickle.loads(spec.retry_types))
+        retriable = _is_one_of(errors.innermost(error), spec)
     return m.Done(
         execute.task, False, [value], duration, tracebacks.last_line(error), text, retriable
     )
+
+
+def _is_one_of(error: BaseException, spec: m.TaskSpec) -> bool:
+    """Whether it is of a type in ``retry_exceptions``; types that cannot be loaded here are not."""
+    try:
+        return isinstance(error, pickle.loads(spec.retry_types))
+    except Exception as e:
+        print(
+            f"{spec.name} is not retried: its retry_exceptions cannot be loaded in this process: "
+            f"{type(e).__name__}: {e}",
+            file=sys.stderr,
+        )
+        return False
