@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from fanlight import context, errors, ids, options
+from fanlight import context, errors, ids, limits, options
 from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle, check_session
@@ -81,6 +81,8 @@ def init(
     resources: dict[str, float] | None = None,
     labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
+    memory: int | None = None,
+    max_processes: int | None = None,
     namespace: str | None = None,
     name: str = "",
     ignore_reinit_error: bool = False,
@@ -103,6 +105,9 @@ def init(
         resources: custom resources, whole numbers.
         labels: of the node, for ``label_selector=`` and ``NodeLabelSchedulingStrategy``.
         object_store_memory: bytes of shared memory for objects. Default: 30 % of the memory.
+        memory: bytes that the runtime's processes and objects may use together; above 95 % of it
+            the newest task ends first and is tried again. Default: no limit but the machine's.
+        max_processes: processes that may run tasks and actors. Default: no limit.
         namespace: where actors' names are valid. Default: a new one.
         name: what the runtime is called in the panel.
         ignore_reinit_error: a second ``init`` is no error.
@@ -122,6 +127,7 @@ def init(
     ...     fanlight.get(fanlight.put("hello"))
     'hello'
     """
+    reservable, settings = others.pop("_memory", None), others.pop("_system_config", None)
     _check_others(others)
     if sessions.current() is not None:
         if ignore_reinit_error:
@@ -131,16 +137,26 @@ def init(
             "pass ignore_reinit_error=True to keep that runtime, or call shutdown() first."
         )
     _check_totals(num_cpus, num_gpus, resources, object_store_memory)
+    limits.check(memory, max_processes, object_store_memory, reservable, settings)
     if engine not in (None, "local", "inproc"):
         raise ValueError(f"engine must be 'local' or 'inproc', got {engine!r}.")
     if address is None and engine is None:
         address = sessions.default_address()
     if address not in (None, "local") and any(
-        x is not None for x in (num_cpus, num_gpus, resources, labels, object_store_memory)
-    ):
+        x is not None
+        for x in (
+            num_cpus, num_gpus, resources, labels, object_store_memory, memory, max_processes,
+            reservable, settings,
+        )
+    ):  # fmt: skip
         raise ValueError(
-            "When attaching to an existing runtime, num_cpus, num_gpus, resources, labels and "
-            "object_store_memory must not be provided: it has them already."
+            "When attaching to an existing runtime, num_cpus, num_gpus, resources, labels, memory, "
+            "max_processes and object_store_memory must not be provided: it has them already."
+        )
+    if engine == "inproc" and (memory is not None or max_processes is not None):
+        option = "memory" if memory is not None else "max_processes"
+        raise errors.UnsupportedError(
+            f"engine='inproc' cannot honour init({option}=): everything runs in this process."
         )
     if address is not None and "://" in address:
         raise errors.UnsupportedError(
@@ -170,6 +186,10 @@ def init(
         resources=resources,
         labels=check_labels(labels) if labels is not None else {},
         object_store_memory=object_store_memory,
+        memory=memory,
+        max_processes=max_processes,
+        reservable=reservable,
+        settings=settings,
         namespace=namespace,
         name=name,
         log_to_driver=log_to_driver,

@@ -20,13 +20,17 @@ class _Names(NamedTuple):
     limit: str
     usage: str
     cache: str  # the field of memory.stat that counts pages that can be dropped at once
+    events: str  # the file with the field "oom_kill"
 
 
-_V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2 = _Names("memory.max", "memory.current", "inactive_file")
+_V1 = _Names(
+    "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"
+)
+_V2 = _Names("memory.max", "memory.current", "inactive_file", "memory.events")
+Groups = list[tuple[_Names, Path]]
 
 
-def groups(membership: Path = _MEMBERSHIP, mounts: Path = _MOUNTS) -> list[tuple[_Names, Path]]:
+def groups(membership: Path = _MEMBERSHIP, mounts: Path = _MOUNTS) -> Groups:
     """The directories of the groups that this process is in, the innermost first.
 
     Called once for each process; the arguments are for tests.
@@ -77,7 +81,7 @@ def _mounted(file: Path) -> Iterator[tuple[_Names, str, Path]]:
 
 
 @functools.cache
-def _own() -> list[tuple[_Names, Path]]:
+def _own() -> Groups:
     return groups()
 
 
@@ -87,7 +91,7 @@ def _number(path: Path) -> int:
     return _NONE if text == "max" else min(int(text), _NONE)
 
 
-def memory_limit(found: list[tuple[_Names, Path]] | None = None) -> int | None:
+def memory_limit(found: Groups | None = None) -> int | None:
     """Bytes that this process and those in its groups may use together; None for no limit."""
     smallest = _NONE
     for names, folder in _own() if found is None else found:
@@ -98,24 +102,41 @@ def memory_limit(found: list[tuple[_Names, Path]] | None = None) -> int | None:
     return smallest if smallest < _NONE else None
 
 
-def memory_left(found: list[tuple[_Names, Path]] | None = None) -> int | None:
+def memory_left(found: Groups | None = None) -> int | None:
     """Bytes that may still be used within all limits, without what the kernel can drop; None for
     no limit."""
-    least: int | None = None
+    return min((max(0, limit - used) for used, limit in memory_use(found)), default=None)
+
+
+def memory_use(found: Groups | None = None) -> list[tuple[int, int]]:
+    """(used, limit) in bytes of each group with a limit, without what the kernel can drop."""
+    uses = []
     for names, folder in _own() if found is None else found:
         try:
             limit = _number(folder / names.limit)
-            if limit >= _NONE:
-                continue
-            left = limit - _number(folder / names.usage) + _field(folder, names.cache)
+            if limit < _NONE:
+                used = _number(folder / names.usage)
+                cache = _field(folder / "memory.stat", names.cache)
+                uses.append((used - cache, limit))
         except (OSError, ValueError):
             continue
-        least = max(0, left) if least is None else min(least, max(0, left))
-    return least
+    return uses
 
 
-def _field(folder: Path, name: str) -> int:
-    for line in (folder / "memory.stat").read_text().splitlines():
+def memory_kills(found: Groups | None = None) -> int:
+    """Processes that the kernel has ended because a group with a limit was full."""
+    count = 0
+    for names, folder in _own() if found is None else found:
+        try:
+            if _number(folder / names.limit) < _NONE:
+                count += _field(folder / names.events, "oom_kill")
+        except (OSError, ValueError):
+            continue
+    return count
+
+
+def _field(file: Path, name: str) -> int:
+    for line in file.read_text().splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return int(value)

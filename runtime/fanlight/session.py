@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fanlight import config, context, errors, interrupts, refs
+from fanlight import config, context, errors, interrupts, limits, refs
 from fanlight import messages as m
 from fanlight.driver_log import DriverLog
 
@@ -250,6 +250,10 @@ def start(
     log_to_driver: bool = True,
     runtime_env: dict[str, Any] | None = None,
     logging_config: LoggingConfig | None = None,
+    memory: int | None = None,
+    max_processes: int | None = None,
+    reservable: int | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
     global _current, _forked
@@ -259,9 +263,15 @@ def start(
                 return _current
             stop()  # the node died: clear up what is left of that session
         log = DriverLog()
-        totals = _totals(num_cpus, num_gpus, resources)
+        bounds = limits.settle(num_cpus, memory, max_processes, settings)
+        if bounds.memory:  # of the runtime: a part for what tasks reserve, a part for the store
+            reservable = reservable or int(bounds.memory * 0.7)
+            store = config.store_capacity(config.segment_root())
+            own = int(bounds.memory * config.STORE_FRACTION)
+            object_store_memory = object_store_memory or min(store, own)
+        totals = _totals(bounds.cpus, num_gpus, resources, reservable)
         made = _make_engine(
-            address, engine, totals, labels or {}, object_store_memory, name, logging_config
+            address, engine, totals, labels or {}, object_store_memory, name, logging_config, bounds
         )
         session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
@@ -281,11 +291,17 @@ def start(
         refs.dropped.clear()
         refs.attach(session.client)
         _current, _forked = session, False
+        if address in (None, "local"):
+            for text in bounds.notices:
+                session.on_notice(text)
         return session
 
 
 def _totals(
-    num_cpus: float | None, num_gpus: float | None, resources: dict[str, float] | None
+    num_cpus: float | None,
+    num_gpus: float | None,
+    resources: dict[str, float] | None,
+    memory: int | None,
 ) -> dict[str, int]:
     """Resources of a new node, in units of 1/10000."""
     from fanlight.observe.gpu import accelerator_type
@@ -301,7 +317,7 @@ def _totals(
         )
     amounts: dict[str, float] = {
         "CPU": config.cpu_count() if num_cpus is None else num_cpus,
-        "memory": float(int(config.memory_bytes() * 0.7)),
+        "memory": float(int(config.memory_bytes() * 0.7) if memory is None else memory),
         "node:127.0.0.1": 1.0,
         "node:__internal_head__": 1.0,
     }
@@ -339,6 +355,7 @@ def _make_engine(
     capacity: int | None,
     name: str,
     logging_config: LoggingConfig | None,
+    bounds: limits.Limits,
 ) -> Any:
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
     if logging_config is not None:
@@ -366,6 +383,7 @@ def _make_engine(
             info=info,
             gpu_tokens=tokens,
             gpus_preset=_gpus_preset(),
+            bounds=bounds,
         )
         try:
             from fanlight.engines.local import LocalEngine  # while the node comes up

@@ -100,8 +100,11 @@ def one(items: Any, index: int) -> Any:
 class CoreMachine(RuleBasedStateMachine):
     """A runtime of two CPUs and one GPU under random use."""
 
-    @initialize(prompt=st.booleans(), channels=st.sampled_from([True, True, False]))
-    def begin(self, prompt: bool, channels: bool) -> None:
+    @initialize(
+        prompt=st.booleans(), channels=st.sampled_from([True, True, False]),
+        most=st.sampled_from([0, 0, 0, 1, 3]),
+    )  # fmt: skip
+    def begin(self, prompt: bool, channels: bool, most: int) -> None:
         self.patch = mock.patch.object(definitions, "_LOOSE", 0)  # swept at once
         self.patch.start()
         self.node = SimulatedNode(
@@ -114,6 +117,7 @@ class CoreMachine(RuleBasedStateMachine):
             persistent=True,
             channels=channels,
             lineage_bytes=8_000,  # of a few tasks
+            max_processes=most,
         )
         self.node.driver()
 
@@ -467,6 +471,18 @@ class CoreMachine(RuleBasedStateMachine):
         if worker.actor and len(worker.running) == 1:
             worker.exit_actor()
 
+    @rule(
+        used=st.sampled_from([0, 500, 950, 1500]), store=st.integers(0, 300),
+        each=st.lists(st.sampled_from([0, 1, 30, 300, 800]), max_size=12),
+    )  # fmt: skip
+    def memory(self, used: int, each: list[int], store: int) -> None:
+        self.node.memory(used, *each, store=store)
+
+    @rule(low=st.booleans())
+    def killed_by_the_system(self, low: bool) -> None:
+        """What is killed from now on may be; or not any more."""
+        self.node.low = "memory was almost full" if low else ""
+
     @precondition(lambda self: self.node.workers)
     @rule(which=pick, at_once=st.booleans(), watched=st.booleans())
     def crash(self, which: int, at_once: bool, watched: bool) -> None:
@@ -474,7 +490,7 @@ class CoreMachine(RuleBasedStateMachine):
         worker = one(self.node.workers.values(), which)
         worker.watched = watched
         if at_once:
-            worker.crash()
+            worker.crash("killed by SIGKILL" if self.node.low else "exit code 1")
         else:
             worker.disconnect()
             self.node.dying[worker.number] = "killed by SIGSEGV"
@@ -556,7 +572,7 @@ def finish_everything(node: SimulatedNode) -> None:
             could = core.scheduler.pool_for(
                 task, task.spec.where, spec.resources, spec.placement_cpu
             )
-            assert not could, node.waiting()
+            assert not could or core.processes.why(task), node.waiting()
             assert core.scheduler.patience.kept is None, "kept, and nothing runs"
         if stuck[0].actor is not None:
             node.post([(0, m.KillActor(stuck[0].actor.id))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
+from fanlight.core.memory import CODE
 from fanlight.core.model import (
     A_ALIVE,
     A_DEAD,
@@ -218,11 +219,13 @@ class ActorEnds:
         pid = worker.pid
         limit = actor.message.max_restarts
         tail = f"\nIts last output:\n{log}" if log else ""
-        reason = (
-            f"The actor {name} ({actor.id.hex()}, pid {pid}, namespace {actor.namespace!r}) is "
-            f"dead: its process ended unexpectedly, {how}.{tail}"
-        )
+        who = f"The actor {name} ({actor.id.hex()}, pid {pid}, namespace {actor.namespace!r})"
+        reason = f"{who} is dead: its process ended unexpectedly, {how}.{tail}"
+        kill = core.memory.of(worker)
+        if kill is not None:
+            reason = f"{who} is dead: {kill.text}"
         if 0 <= limit <= actor.deaths:
+            actor.death_code = CODE if kill is not None else actor.death_code
             self.die(actor, reason, kill=False)
             return
         actor.deaths += 1

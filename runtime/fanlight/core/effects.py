@@ -101,6 +101,7 @@ class WorkerExited(NamedTuple):
     how: str  # for people: "killed by SIGKILL", "exit code 1"
     log: str = ""  # the last lines it wrote
     begun: bytes | None = None  # the last task that it began, b"" for none; None: not known
+    memory: str = ""  # why the kernel may have killed it for want of memory
 
 
 class EnvironmentPrepared(NamedTuple):
@@ -115,6 +116,19 @@ class Slept(NamedTuple):
     """Time has passed that does not count: the machine slept, or its clock was set."""
 
     seconds: float  # below 0: the clock was set back
+
+
+class MemorySample(NamedTuple):
+    """How full memory is, of what is fullest of the machine, the cgroups and the runtime's limit."""
+
+    scope: str  # for people: "this machine", "this container", "this runtime"
+    used: int
+    limit: int
+    threshold: int  # bytes, at which something has to end
+    # By pid, (bytes of its own, resident bytes) of the runtime's processes and drivers, with what
+    # they started. Only if it is over the threshold, or the core asked for it.
+    processes: dict[int, tuple[int, int]] | None = None
+    store: int = 0  # bytes of the object store in shared memory
 
 
 class Tick(NamedTuple):

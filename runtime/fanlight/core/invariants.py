@@ -141,6 +141,7 @@ class _Check(PlaceChecks):
         for queue in core.scheduler.queues.values():
             put(queue.tasks, "queue")
         put(core.scheduler.creations, "creations")
+        put(core.memory.held.values(), "memory")
         for env in core.environments.table.values():
             put(env.waiting.values(), "environment")
         for worker in core.workers.values():
@@ -158,6 +159,11 @@ class _Check(PlaceChecks):
             held = task.state == model.PENDING_RESOURCES and not ready
             found = places.get(id(task), [])
             expected = ["environment"] if held else _place(task)
+            if key in core.memory.held:
+                expected = ["memory"]
+                self.that(key in core.memory.records, key, "waits for memory and was not ended")
+                waits = task.state == model.PENDING_RESOURCES
+                self.that(waits, key, "waits for memory against its state")
             self.that(found == expected, task.id, f"is in {found}, should be in {expected}")
             self.arguments(task)
             self.that(task.cancel or not task.doom, task.id, "is doomed and not cancelled")

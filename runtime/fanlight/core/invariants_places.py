@@ -130,6 +130,7 @@ class PlaceChecks:
             spec = task.spec.spec
             could = scheduler.pool_for(task, task.spec.where, spec.resources, spec.placement_cpu)
             idle = any(w.env == spec.env for w in scheduler.idle)
+            idle = idle and core.processes.may_place()
             self.that(not (could and idle), task.id, "could be placed on an idle worker")
 
     # --- workers -----------------------------------------------------------------------------
@@ -141,6 +142,8 @@ class PlaceChecks:
         assert +scheduler.starting == starting, (
             f"{scheduler.starting} starting workers are counted, not {starting}"
         )
+        most = core.processes.most
+        assert not most or len(core.workers) <= most, f"{len(core.workers)} processes, not {most}"
         assert len(scheduler.idle) == states[model.W_IDLE], "idle list and states differ"
         assert scheduler.actor_workers == states[model.W_ACTOR], "actors' processes are miscounted"
         for worker in scheduler.idle:

@@ -29,6 +29,7 @@ from fanlight.core.effects import (
     DropClient,
     Effects,
     EnvironmentPrepared,
+    MemorySample,
     Slept,
     Stop,
     Tick,
@@ -37,6 +38,7 @@ from fanlight.core.effects import (
 from fanlight.core.environments import Environments
 from fanlight.core.history import RAISED, History
 from fanlight.core.lineage import Lineage
+from fanlight.core.memory import Memory
 from fanlight.core.metrics import Metrics
 from fanlight.core.model import (
     W_ACTOR,
@@ -53,6 +55,7 @@ from fanlight.core.model import (
 )
 from fanlight.core.objects import Objects
 from fanlight.core.placement import Placement
+from fanlight.core.processes import Processes
 from fanlight.core.resources import Pool
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.sleep import slept
@@ -85,6 +88,8 @@ class CoreConfig(msgspec.Struct):
     forgiving: bool = False
     large: int = config.INLINE_LIMIT  # bytes: larger values can be lost
     lineage_bytes: int = 64 << 20  # that the pasts of tasks may take
+    max_processes: int = 0  # of workers and actors; 0 for no limit
+    oom_retries: int = -1  # runs again of a task that was ended for want of memory; -1: no limit
 
 
 class ErrorRecord(msgspec.Struct):
@@ -119,6 +124,8 @@ class Core:
         self.actors: Actors = Actors(self)
         self.actor_ends = ActorEnds(self)
         self.metrics = Metrics(self)
+        self.memory = Memory(self, config.oom_retries)
+        self.processes = Processes(self, config.max_processes)
         self.channels = Channels(self)
         self.recent: deque[Task] = deque(maxlen=RECENT_KEPT)
         self.errors: deque[ErrorRecord] = deque(maxlen=ERRORS_KEPT)
@@ -180,6 +187,7 @@ class Core:
             WorkerExited: lambda _, x: worker_exited(self, x),
             EnvironmentPrepared: self.environments.prepared,
             Slept: lambda _, x: slept(self, x),
+            MemorySample: self.memory.sampled,
             Tick: self._tick,
         }
 
@@ -387,6 +395,8 @@ class Core:
         self.channels.tick()
         self.starved.tick()
         self.lineage.told.tick()
+        self.memory.tick()
+        self.processes.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)
@@ -450,6 +460,12 @@ class Core:
                 self.effects.out[client.peer].append(m.Notice(text))
 
     def record_error(self, task: Task, message: str, traceback: str) -> None:
+        """A task failed."""
+        task.error = message[:_ERROR_TEXT]
+        self.note_error(task, message, traceback)
+
+    def note_error(self, task: Task, message: str, traceback: str) -> None:
+        """Something went wrong with a task, though it may be tried again."""
         record = ErrorRecord(
             task.id,
             task.spec.group.number,
@@ -459,7 +475,6 @@ class Core:
             message[:_ERROR_TEXT],
             traceback[:_ERROR_TEXT] + "…" if len(traceback) > _ERROR_TEXT else traceback,
         )
-        task.error = record.message
         self.errors.append(record)
         if self.watched:
             self.new_errors.append(record)

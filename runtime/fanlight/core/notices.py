@@ -23,7 +23,7 @@ _LOOKED_AT = 100  # queues and actors looked at in one tick
 
 def worker_died(core: Core, worker: Worker, was: int, x: WorkerExited) -> None:
     """A process ended that nobody told to; called before its tasks are dealt with."""
-    if was in (model.W_DEAD, model.W_STARTING) or worker.retiring:
+    if was in (model.W_DEAD, model.W_STARTING) or worker.retiring or core.memory.of(worker):
         return
     if worker.actor is not None:
         ran = f"the actor {worker.actor.spec.spec.name}"
@@ -43,7 +43,8 @@ def retried(core: Core, task: Task, limit: int, why: str) -> None:
 
     Users of Ray know the words "retries remaining".
     """
-    core.notice(task.job, f"{task.name} is run again: {why}. {_left(limit, task.attempt + 1)}.")
+    counted = task.attempt + 1 - core.memory.spared(task)
+    core.notice(task.job, f"{task.name} is run again: {why}. {_left(limit, counted)}.")
 
 
 def _left(limit: int, attempt: int) -> str:

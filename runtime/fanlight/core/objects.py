@@ -317,14 +317,14 @@ class Objects:
         client = self.core.clients[peer]
         size = max(size, -client.reserved)
         if size > 0 and self.used + self.reserved + size > self.capacity:
-            self._trim()
+            self.trim()
             if self.used + self.reserved + size > self.capacity:
                 return self._full(size)
         client.reserved += size
         self.reserved += size
         return ""
 
-    def _trim(self) -> None:
+    def trim(self) -> None:
         """Ask for warm segments back. Their makers may be writing to one at this moment, so each
         is gone only when its maker says so."""
         for segment in self.segments.values():

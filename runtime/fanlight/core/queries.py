@@ -107,6 +107,8 @@ def _why(core: Core, task: Task) -> str:
             earlier += len(actor.flight)
             return f"{earlier} earlier call(s) of this actor come first."
     if task.state == model.PENDING_RESOURCES:
+        if sentence := core.memory.why(task):
+            return sentence
         demand, cpu = dict(task.spec.spec.resources), task.spec.spec.placement_cpu
         if task.spec.where is not None:
             text = core.placement.why(task.spec.where, demand, cpu)
@@ -126,7 +128,7 @@ def _why(core: Core, task: Task) -> str:
             )
             held = holders(core, set(missing_now), core.pool)
             return f"It waits for {need}. Held by: {held}."
-        return "It waits for a worker process, which is being started."
+        return core.processes.why(task) or "It waits for a worker process, which is being started."
     if task.state == model.SUBMITTED:
         return "It is with a worker, behind another short task."
     if task.state == model.RUNNING:

@@ -129,6 +129,8 @@ class Scheduler:
             return
         if task.spec.spec.env and self.core.environments.withdraw(task):
             return
+        if self.core.memory.withdraw(task):
+            return
         if task.spec.spec.kind == m.ACTOR_CREATE:
             self.creations.remove(task)
             return
@@ -302,7 +304,7 @@ class Scheduler:
             for worker in self.idle[: max(0, min(over, missing) - ending)]:
                 self.retire(worker, "makes room")
         self.crowded = self.crowded or missing > self.limit - active
-        for _ in range(min(missing, self.limit - active)):
+        for _ in range(self._allowed(env, min(missing, self.limit - active))):
             self.spawn(env)
 
     def spawn(self, env: str = "") -> None:
@@ -473,6 +475,7 @@ class Scheduler:
         lacking: Counter[str] = Counter()
         passed = 0
         refused = False
+        may_place = self.core.processes.may_place
         while waiting and passed < _ACTORS_AHEAD:  # of thousands, the first ones are enough
             task = waiting.popleft()
             spec = task.spec.spec
@@ -482,7 +485,7 @@ class Scheduler:
                 if not refused:  # the oldest stands for all
                     refused = self.refused(task, where, spec.resources)
                 self.creations.append(task)
-            elif (worker := self.idle_of(spec.env)) is not None:
+            elif may_place() and (worker := self.idle_of(spec.env)) is not None:
                 self.core.actors.place(task, worker, pool)
                 self.patience.granted(task, pool, spec.resources)
             else:
@@ -492,10 +495,18 @@ class Scheduler:
                 passed += 1
         waiting.extendleft(reversed(self.creations))
         self.creations = waiting
-        if self.core.now >= self.retry_at:
+        if self.core.now >= self.retry_at and lacking and may_place():
             for env, count in lacking.items():
-                for _ in range(min(count, 8) - self.starting[env]):
+                for _ in range(self._allowed(env, min(count, 8) - self.starting[env])):
                     self.spawn(env)
+
+    def _allowed(self, env: str, wanted: int) -> int:
+        """How many of the processes that are wanted may be started; idle ones make room for them."""
+        processes = self.core.processes
+        room = processes.room()
+        if wanted > room:
+            processes.make_room(wanted - max(0, room), (env,))
+        return min(wanted, room)
 
     # --- the pool ----------------------------------------------------------------------------
 
@@ -524,7 +535,10 @@ class Scheduler:
         """Keep as many processes as there are CPUs, ready before they are needed."""
         if self.core.now < self.retry_at or self.crowded:
             return
-        for _ in range(self.pool_size - self.pooled):
+        processes = self.core.processes
+        if processes.most and (self.turn or self.creations):
+            return  # the room is for what waits
+        for _ in range(min(self.pool_size - self.pooled, processes.room())):
             self.spawn()
 
     def tick(self) -> None:

@@ -25,5 +25,7 @@ def slept(core: Core, x: Slept) -> None:
     core.environments.slept(seconds)
     core.scheduler.patience.slept(seconds)
     core.channels.slept(seconds)
+    core.memory.slept(seconds)
+    core.processes.slept(seconds)
     if core.scheduler.retry_at:
         core.scheduler.retry_at += seconds

@@ -264,19 +264,24 @@ class Tasks:
     def should_retry(self, task: Task) -> bool:
         """Whether the task has attempts left, after one more failure."""
         limit = task.spec.spec.max_retries
-        return not task.cancel and (limit < 0 or task.attempt < limit)
+        used = task.attempt - self.core.memory.spared(task)
+        return not task.cancel and (limit < 0 or used < limit)
 
     def requeue(self, task: Task, cause: str, *, again: bool, code: str = WORKER_DIED) -> None:
         """Back to the queue; ``again`` when an attempt was used up, ``code`` says by what."""
         if again:
             self.core.history.attempt_failed(task, code, cause, self.core.now)
-        task.worker = None
-        task.gpus = None
         if again:
             task.attempt += 1
+        self.put_back(task, cause)
+        self.core.scheduler.requeue(task)
+
+    def put_back(self, task: Task, cause: str) -> None:
+        """It was handed out, and waits again; the caller says where."""
+        task.worker = None
+        task.gpus = None
         task.started = 0.0
         self.move(task, PENDING_RESOURCES, cause)
-        self.core.scheduler.requeue(task)
 
     def fail(self, task: Task, failure: bytes, state: int, cause: str) -> None:
         """The system gives the task an error instead of a result."""

@@ -20,6 +20,7 @@ def worker_exited(core: Core, x: WorkerExited) -> None:
     worker = core.workers.pop(x.number, None)
     if worker is None:
         return
+    x = core.memory.exited(worker, x)
     was = worker.state
     core.history.worker_ended(worker, x.how, core.now)
     worker.specs.clear()  # its tasks may be remembered for long
@@ -61,6 +62,8 @@ def _fail_tasks_of(core: Core, worker: Worker, x: WorkerExited) -> None:
             core.tasks.requeue(task, "its worker died while it ran another", again=False)
         elif core.tasks.should_retry(task) and core.placement.ended(task):
             core.placement.fail_removed(task)
+        elif (kill := core.memory.of(worker)) is not None:
+            core.memory.task_ended(task, worker, kill)
         elif core.tasks.should_retry(task):
             lost = f"its worker (pid {worker.pid}) died, {how}"
             notices.retried(core, task, task.spec.spec.max_retries, lost)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from fanlight import config, ids
+from fanlight.limits import Limits
 from fanlight.node.boot import BootConfig, choose_dirs, remove_dirs
 
 
@@ -63,6 +64,7 @@ def launch(
     info: dict[str, str],
     gpu_tokens: list[str],
     gpus_preset: bool,
+    bounds: Limits,
 ) -> NodeProcess:
     """Start a node process; does not wait for it. Raises OSError, PermissionError."""
     runtime_id = secrets.token_hex(8)
@@ -87,6 +89,11 @@ def launch(
         gpu_tokens=gpu_tokens,
         gpus_preset=gpus_preset,
         labels=labels,
+        memory_limit=bounds.memory,
+        memory_threshold=bounds.threshold,
+        memory_refresh=bounds.refresh,
+        oom_retries=bounds.oom_retries,
+        max_processes=bounds.processes,
     )
     log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine
     package_root = str(Path(__file__).resolve().parents[2])

@@ -40,6 +40,11 @@ class BootConfig(msgspec.Struct):
     persistent: bool = False
     set_threads: bool = True  # set by the zygote: OMP_NUM_THREADS is ours to choose
     labels: dict[str, str] = {}
+    memory_limit: int = 0  # bytes of processes and objects together, 0 for none
+    memory_threshold: float = 0.95  # of memory, or of that limit: above it something ends
+    memory_refresh: float = 0.25  # seconds between two looks at it; 0: only at the limit
+    oom_retries: int = -1
+    max_processes: int = 0  # of workers and actors; 0 for no limit
     lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
     def __repr__(self) -> str:  # it may stand in a traceback: without the token

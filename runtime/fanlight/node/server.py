@@ -28,6 +28,7 @@ from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limi
 from fanlight.node.environments import Preparations
 from fanlight.node.hub import Hub
 from fanlight.node.logs import WorkerLogs
+from fanlight.node.memory_monitor import MemoryMonitor
 from fanlight.observe import discover
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
@@ -57,6 +58,8 @@ class Node:
                 labels=boot.labels,
                 channels=True,
                 forgiving=True,
+                oom_retries=boot.oom_retries,
+                max_processes=boot.max_processes,
             ),
             time.time(),
         )
@@ -66,6 +69,7 @@ class Node:
         self.next_peer = 1
         self.worker_peers: dict[int, Connection] = {}  # by worker number
         self.logs = WorkerLogs(boot.session_dir)
+        self.memory = MemoryMonitor(boot.memory_limit, boot.memory_threshold, boot.memory_refresh)
         self.stop_reason = ""
         self.clock = Clock()
         self.started = self.clock.now
@@ -172,8 +176,9 @@ class Node:
                 if not got:
                     break
                 stimuli += got
+        memory = self.memory.why_killed(how for _, how, _ in dead)
         stimuli += [
-            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task))
+            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task, memory))
             for n, how, task in dead
         ]
         self.step(stimuli)
@@ -412,7 +417,8 @@ class Node:
             now = clock()
             if now >= next_tick:
                 self.tick()
-                next_tick = now + (config.OBSERVE_SECONDS if self.hub.observers else 0.5)
+                pause = config.OBSERVE_SECONDS if self.hub.observers else 0.5
+                next_tick = min(now + pause, self.memory.next_look)
                 if self.core.scheduler.handed_ahead:
                     next_tick = min(next_tick, now + config.RECLAIM_SECONDS)
             elif self.hub.observers:
@@ -422,6 +428,9 @@ class Node:
     def tick(self) -> None:
         self.step([(0, fx.Tick())])
         now = self.clock.now
+        sample = self.memory.measure(self.core, (os.getpid(), self.zygote_pid))
+        if sample is not None:
+            self.step([(0, sample)])
         records = len(self.core.tasks.table) + len(self.core.objects.table)
         if records < _FEW_RECORDS and not 0 <= now - self.collected < _COLLECT_SECONDS:
             self.collected = now

@@ -32,6 +32,7 @@ def make_core(
     channels: bool = False,
     forgiving: bool = False,
     lineage_bytes: int = 64 << 20,
+    max_processes: int = 0,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -47,6 +48,7 @@ def make_core(
             forgiving=forgiving,
             large=INLINE_LIMIT,
             lineage_bytes=lineage_bytes,
+            max_processes=max_processes,
         ),
         now,
     )

@@ -64,6 +64,7 @@ class SimulatedNode:
         self.files: set[str] = set()  # segments that exist
         self.deleted: set[str] = set()  # those that somebody else has deleted
         self.born: dict[bytes, int] = {}  # objects and handles, by the order of their making
+        self.low = ""  # why processes that are killed may have been killed by the system
         self.stopped = ""
         self.dropped: list[fx.DropClient] = []
         self.journal: list[tuple[float, list[tuple[int, Any]]]] = []
@@ -144,6 +145,13 @@ class SimulatedNode:
         self.dying[action.number] = "killed by SIGKILL"
         if self.prompt:
             self.reap(action.number)
+
+    def memory(
+        self, used: int, *each: int, limit: int = 1000, threshold: int = 900, store: int = 0
+    ) -> None:
+        """A sample arrives; ``each`` is what the workers have, by number from 1 on."""
+        uses = {number: (size, size) for number, size in enumerate(each, 1)}
+        self.post([(0, fx.MemorySample("this runtime", used, limit, threshold, uses, store))])
 
     def advance(self, seconds: float) -> None:
         """Let time pass; the core gets one tick at the end."""
@@ -260,6 +268,9 @@ class SimulatedNode:
                 return True
         if self.core.channels.lost:
             self.advance(10.0)
+            return True
+        if self.core.memory.held:
+            self.advance(100.0)
             return True
         if self.now < self.core.scheduler.retry_at:
             self.advance(self.core.scheduler.retry_at - self.now)

@@ -278,4 +278,5 @@ class SimulatedWorker(SimulatedClient):
         if self.node.workers.pop(self.number, None) is not None:
             self.node.dying.pop(self.number, None)
             begun = self.begun if self.watched else None
-            self.node.post([(0, fx.WorkerExited(self.number, how, log, begun))])
+            exited = fx.WorkerExited(self.number, how, log, begun, self.node.low)
+            self.node.post([(0, exited)])
