@@ -70,14 +70,15 @@ class MemoryMonitor:
 
     # --- looking -----------------------------------------------------------------------------
 
-    def measure(self, core: Core, others: Iterable[int]) -> MemorySample | None:
-        """A sample, if it is time for one; called in every turn of the node's clock."""
+    def measure(self, core: Core, others: Iterable[int]) -> list[tuple[int, MemorySample]]:
+        """A sample, if it is time for one, as stimuli; called in every turn of the node's clock."""
         if self._clock() < self.next_look:
-            return None
+            return []
         workers = [w.pid for w in core.workers.values() if w.pid]
         drivers = [c.pid for c in core.clients.values() if c.role == "driver"]
         store, detail = core.objects.used, core.memory.detail
-        return self.look(workers, others, drivers, store, detail=detail)
+        sample = self.look(workers, others, drivers, store, detail=detail)
+        return [(0, sample)] if sample is not None else []
 
     def look(
         self, workers: Iterable[int], others: Iterable[int], drivers: Iterable[int], store: int,

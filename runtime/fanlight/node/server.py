@@ -176,9 +176,9 @@ class Node:
                 if not got:
                     break
                 stimuli += got
-        memory = self.memory.why_killed(how for _, how, _ in dead)
+        low = self.memory.why_killed(how for _, how, _ in dead)
         stimuli += [
-            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task, memory))
+            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task, low))
             for n, how, task in dead
         ]
         self.step(stimuli)
@@ -426,11 +426,9 @@ class Node:
         self.shutdown()
 
     def tick(self) -> None:
-        self.step([(0, fx.Tick())])
-        now = self.clock.now
         sample = self.memory.measure(self.core, (os.getpid(), self.zygote_pid))
-        if sample is not None:
-            self.step([(0, sample)])
+        self.step([(0, fx.Tick()), *sample])
+        now = self.clock.now
         records = len(self.core.tasks.table) + len(self.core.objects.table)
         if records < _FEW_RECORDS and not 0 <= now - self.collected < _COLLECT_SECONDS:
             self.collected = now
