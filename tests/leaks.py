@@ -103,6 +103,7 @@ def _files() -> list[Path]:
     alive = {p.name for p in _entries(sessions) if _inode(p / "lock") in locked}
     alive |= {p.name for p in _entries(segments) if _inode(p) in locked}  # of other TMPDIRs, too
     found = [p for p in (*_entries(sessions), *_entries(segments)) if p.name not in alive]
+    found = [p for p in found if not (p.is_symlink() and p.resolve().name in alive)]  # the latest
     return found + _entries(discover.connection_dir())
 
 

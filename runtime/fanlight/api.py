@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
@@ -128,6 +129,7 @@ def init(
     'hello'
     """
     reservable, settings = others.pop("_memory", None), others.pop("_system_config", None)
+    temp_dir = _temp_dir(others.pop("_temp_dir", None), engine, address)
     _check_others(others)
     if sessions.current() is not None:
         if ignore_reinit_error:
@@ -195,8 +197,24 @@ def init(
         log_to_driver=log_to_driver,
         runtime_env=runtime_env,
         logging_config=logging_config,
+        temp_dir=temp_dir,
     )
     return Context(session)
+
+
+def _temp_dir(given: Any, engine: str | None, address: str | None) -> str:
+    """Where sessions are to live, as an absolute path; "" for the system's temporary directory."""
+    if given is None:
+        return ""
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"_temp_dir must be a path, not a {type(given).__name__}.")
+    if engine == "inproc":
+        raise errors.UnsupportedError(
+            "engine='inproc' cannot honour init(_temp_dir=): it has no files."
+        )
+    if address not in (None, "local"):
+        raise ValueError("When attaching to an existing runtime, _temp_dir must not be provided.")
+    return os.path.abspath(os.fsdecode(given))
 
 
 def _check_others(others: dict[str, Any]) -> None:

@@ -254,6 +254,7 @@ def start(
     max_processes: int | None = None,
     reservable: int | None = None,
     settings: dict[str, Any] | None = None,
+    temp_dir: str = "",
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
     global _current, _forked
@@ -271,8 +272,9 @@ def start(
             object_store_memory = object_store_memory or min(store, own)
         totals = _totals(bounds.cpus, num_gpus, resources, reservable)
         made = _make_engine(
-            address, engine, totals, labels or {}, object_store_memory, name, logging_config, bounds
-        )
+            address, engine, totals, labels or {}, object_store_memory, name, logging_config,
+            bounds, temp_dir,
+        )  # fmt: skip
         session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
         if runtime_env:
@@ -294,6 +296,11 @@ def start(
         if address in (None, "local"):
             for text in bounds.notices:
                 session.on_notice(text)
+        if session.connection is None and made.name == "local":
+            session.on_notice(
+                "The panel and init(address='auto') do not find this runtime: no file can be "
+                "written to Jupyter's runtime directory. Set JUPYTER_RUNTIME_DIR to another one."
+            )
         return session
 
 
@@ -356,6 +363,7 @@ def _make_engine(
     name: str,
     logging_config: LoggingConfig | None,
     bounds: limits.Limits,
+    temp_dir: str,
 ) -> Any:
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
     if logging_config is not None:
@@ -384,6 +392,7 @@ def _make_engine(
             gpu_tokens=tokens,
             gpus_preset=_gpus_preset(),
             bounds=bounds,
+            temp_dir=temp_dir,
         )
         try:
             from fanlight.engines.local import LocalEngine  # while the node comes up

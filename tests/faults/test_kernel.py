@@ -312,3 +312,170 @@ def test_shutdown_from(driver: Callable[..., Driver], before: leaks.Snapshot, pl
     assert one.wait() == 0, one.output()
     assert "Traceback" not in one.output(), one.output()
     assert_gone(before, *runtimes)
+
+
+FORKED = [
+    "add.remote(1, 2)", "fanlight.get(ref)", "fanlight.wait([ref])", "fanlight.put(1)",
+    "actor.get.remote()", "fanlight.kill(actor)", "fanlight.cancel(ref)", "ref.future()",
+    "Holder.remote()", "fanlight.get_actor('name')", "fanlight.nodes()",
+]  # fmt: skip
+
+
+def test_a_fork_of_the_driver_does_not_touch_its_runtime(
+    driver: Callable[..., Driver], before: leaks.Snapshot
+) -> None:
+    """Neither by calls, which say so, nor by its finalizers and exit handlers; and one that was
+    forked while another thread starts or ends a runtime does not wait for that thread."""
+    one = driver(f"""
+        import multiprocessing, threading
+        from concurrent.futures import ProcessPoolExecutor
+
+        @fanlight.remote
+        class Holder:
+            def get(self):
+                return 1
+
+        started()
+        actor, ref, large = Holder.remote(), add.remote(1, 2), fanlight.put(bytes(1_000_000))
+        view = fanlight.get(large)
+        assert fanlight.get([ref, actor.get.remote()]) == [3, 1]
+        child = os.fork()
+        if not child:
+            assert not fanlight.is_initialized() and len(view) == 1_000_000
+            for call in {FORKED!r}:
+                try:
+                    eval(call)
+                    os._exit(1)
+                except fanlight.errors.RuntimeNotStartedError as e:
+                    assert "fork" in str(e) and "init()" in str(e), e
+            fanlight.shutdown()
+            del actor, ref, large
+            sys.exit(0)  # with all that a normal end does
+        assert os.waitpid(child, 0)[1] == 0
+        check()
+        assert fanlight.get([ref, actor.get.remote()]) == [3, 1]
+        assert fanlight.get(large) == bytes(1_000_000)
+
+        def in_pool(x):
+            try:
+                return fanlight.get(ref)
+            except fanlight.errors.RuntimeNotStartedError:
+                return x
+
+        fork = multiprocessing.get_context("fork")
+        with fork.Pool(2) as pool:
+            assert pool.map(in_pool, [1, 2, 3]) == [1, 2, 3]
+        with ProcessPoolExecutor(2, mp_context=fork) as pool:
+            assert list(pool.map(in_pool, [1, 2, 3])) == [1, 2, 3]
+
+        held = threading.Event()
+        def hold():
+            with fanlight.session._lock:
+                held.set()
+                time.sleep(0.5)
+        threading.Thread(target=hold).start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            fanlight.init("auto", log_to_driver=False)
+            check()
+            fanlight.shutdown()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        check()
+        say("right")
+        """)
+    runtime = one.up()
+    one.hear("right")
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)
+
+
+def test_a_driver_that_becomes_a_daemon(
+    driver: Callable[..., Driver], before: leaks.Snapshot
+) -> None:
+    """The runtime ends with the process that started it; the daemon has one of its own."""
+    one = driver("""
+        started()
+        check()
+        sys.stdin.readline()
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        started()
+        check()
+        say("daemon")
+        """)
+    runtime = one.up()
+    runtime.look()
+    one.tell()
+    assert one.wait() == 0, one.output()
+    again = one.up()
+    one.hear("daemon")
+    assert_gone(before, runtime, again)
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_a_driver_without_standard_streams(
+    driver: Callable[..., Driver], before: leaks.Snapshot, closed: str
+) -> None:
+    """As in a service, or started by a program that closes them: other files get their numbers."""
+    one = driver(f"""
+        import subprocess
+        if "closed" not in sys.argv:
+            pipe = [int(x) for x in os.listdir("/proc/self/fd") if int(x) > 2]
+            for fd in {closed.split()!r}:
+                os.close(int(fd))
+            for fd in pipe:
+                try:
+                    os.set_inheritable(fd, True)
+                except OSError:
+                    pass
+            os.execv(sys.executable, [sys.executable, sys.argv[0], "closed"])
+
+        @fanlight.remote
+        def talk():
+            print("said")
+            print("said", file=sys.stderr)
+            return subprocess.run(["echo", "hi"], capture_output=True).stdout
+
+        started(log_to_driver=True)
+        assert fanlight.get(talk.remote(), timeout=25) == b"hi\\n"
+        check()
+        assert fanlight.get(fanlight.put(bytes(1_000_000))) == bytes(1_000_000)
+        fanlight.shutdown()
+        say("works")
+        """)
+    runtime = one.up()
+    one.hear("works")
+    assert one.wait() == 0, one.output()
+    assert_gone(before, runtime)
+
+
+def test_a_user_without_a_home(driver: Callable[..., Driver], before: leaks.Snapshot) -> None:
+    one = driver("""
+        import pwd
+        def unknown(uid):
+            raise KeyError(uid)
+        pwd.getpwuid = unknown
+        for name in ("HOME", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR"):
+            os.environ.pop(name, None)
+        try:
+            started()
+        except FileNotFoundError as e:
+            assert "JUPYTER_RUNTIME_DIR" in str(e) and "HOME" in str(e), e
+            say("refused")
+        os.environ["HOME"] = "/proc/cannot/be/written/to"
+        started(log_to_driver=True)
+        check()
+        fanlight.shutdown()
+        say("works")
+        """)
+    one.hear("refused")
+    runtime = one.up()
+    one.hear("works")
+    assert one.wait() == 0, one.output()
+    assert "do not find this runtime" in one.output()
+    assert_gone(before, runtime)

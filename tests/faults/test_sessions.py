@@ -76,6 +76,101 @@ def test_stale_sessions_are_swept(folders: tuple[Path, Path], before: leaks.Snap
     assert_gone(before)
 
 
+def test_files_cut_short_by_a_power_cut_are_swept(
+    folders: tuple[Path, Path], before: leaks.Snapshot
+) -> None:
+    """Half a connection file, and one that was never renamed. But not what another version wrote,
+    nor what somebody is writing just now."""
+    sessions, segments = folders
+    info = _stale(sessions, segments, "dead")
+    whole = msgspec.json.encode(info)
+    place = discover.connection_dir()
+    old = {
+        "half.json": whole[: len(whole) // 2],
+        "empty.json": b"",
+        ".gone.json.tmp": whole[:20],
+        "future.json": b'{"version": 99}',
+        "notes.txt": b"mine",
+    }
+    for name, data in old.items():
+        (place / name).write_bytes(data)
+        os.utime(place / name, (1e9, 1e9))
+    (place / ".fresh.json.tmp").write_bytes(b"{")
+    (place / "link.json").symlink_to(place / "notes.txt")
+    try:
+        works()
+        left = {p.name for p in place.iterdir()}
+        assert left == {"future.json", "notes.txt", ".fresh.json.tmp", "link.json"}
+    finally:
+        for name in [*old, ".fresh.json.tmp", "link.json"]:
+            (place / name).unlink(missing_ok=True)
+    assert_gone(before)
+
+
+def test_a_reused_pid_makes_no_runtime_of_a_dead_one(folders: tuple[Path, Path]) -> None:
+    """The panel does not list it, and ``init("auto")`` does not try it; its pid is this process's."""
+    _stale(*folders, "dead")
+    assert not discover.runtimes()
+    with pytest.raises(ConnectionError, match="No runtime answers"):
+        fanlight.init("auto")
+    works()
+    assert not list(folders[0].iterdir())
+
+
+@pytest.mark.line("OBS.5")
+def test_the_latest_session_has_a_link(folders: tuple[Path, Path], before: leaks.Snapshot) -> None:
+    link = folders[0] / "session_latest"
+    link.parent.mkdir(mode=0o700)
+    link.symlink_to("gone")
+    fanlight.init(num_cpus=1, log_to_driver=False)
+    first = fanlight.session.require().info["session_dir"]
+    assert os.path.realpath(link) == first
+    code = (
+        "import sys; from pathlib import Path; from fanlight import config; import fanlight\n"
+        f"config.socket_dir = lambda: Path({str(folders[0])!r})\n"
+        "fanlight.init(num_cpus=1)\n"
+        "print(fanlight.session.require().info['session_dir'])\n"
+        "sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        second = other.stdout.readline().decode().strip()
+        assert os.path.realpath(link) == second != first
+        fanlight.shutdown()
+        assert link.exists(), "it is not ours any more"
+        other.communicate()
+    assert not link.is_symlink()
+    assert_gone(before)
+
+
+def test_temp_dir_is_honoured(
+    folders: tuple[Path, Path], tmp_path: Path, before: leaks.Snapshot
+) -> None:
+    place = Path("/tmp") / f"flt{os.getpid()}" / "other"
+    fanlight.init(num_cpus=1, log_to_driver=False, _temp_dir=str(place))
+    assert fanlight.get(fanlight.remote(abs_).remote(-1)) == 1
+    session = Path(fanlight.session.require().info["session_dir"])
+    assert session.parent.parent == place and (session / "logs").is_dir()
+    assert place.stat().st_mode & 0o077 == 0
+    assert [r.session_dir for r in discover.runtimes()] == [str(session)]
+    fanlight.shutdown()
+    stale = session.parent / "dead"  # what is left there is swept by the next one that goes there
+    stale.mkdir()
+    fanlight.init(num_cpus=1, log_to_driver=False, _temp_dir=place)
+    assert not stale.exists()
+    with pytest.raises(ValueError, match="_temp_dir must not be provided"):
+        fanlight.shutdown()
+        fanlight.init("auto", _temp_dir=str(place))
+    with pytest.raises(fanlight.errors.UnsupportedError, match=r"engine='inproc'.*_temp_dir"):
+        fanlight.init(engine="inproc", _temp_dir=str(place))
+    with pytest.raises(TypeError, match="_temp_dir"):
+        fanlight.init(_temp_dir=1)
+    with pytest.raises(OSError, match="_temp_dir"):
+        fanlight.init(_temp_dir=str(tmp_path / ("x" * 90)))
+    assert_gone(before)
+
+
 def test_live_sessions_are_not_swept(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

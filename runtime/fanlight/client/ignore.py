@@ -112,8 +112,10 @@ def _walk(
     for entry in found:
         path = base + entry.name
         folder = entry.is_dir(follow_symlinks=False)
-        if folder and entry.name == ours.name and os.path.samefile(entry.path, ours):
-            continue  # what we write there now would be copied again and again
+        if folder and entry.name == ours.name:
+            latest = os.path.join(entry.path, "session_latest")  # of init(_temp_dir=)
+            if os.path.lexists(latest) or os.path.samefile(entry.path, ours):
+                continue  # what we write there now would be copied again and again
         if ignored(path, folder, always) or ignored(path, folder, rules):
             continue
         if folder:

@@ -6,6 +6,7 @@ So this module imports little; :mod:`fanlight.engines.local` goes on from here.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import socket
@@ -65,11 +66,12 @@ def launch(
     gpu_tokens: list[str],
     gpus_preset: bool,
     bounds: Limits,
+    temp_dir: str = "",
 ) -> NodeProcess:
     """Start a node process; does not wait for it. Raises OSError, PermissionError."""
     runtime_id = secrets.token_hex(8)
-    session_dir, segment_dir = choose_dirs(runtime_id)
-    ours, theirs = socket.socketpair()
+    session_dir, segment_dir = choose_dirs(runtime_id, temp_dir)
+    ours, theirs = map(_above_standard, socket.socketpair())
     cpus = resources.get("CPU", 0) // config.UNITS
     boot = BootConfig(
         runtime_id=runtime_id,
@@ -95,7 +97,7 @@ def launch(
         oom_retries=bounds.oom_retries,
         max_processes=bounds.processes,
     )
-    log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the engine
+    log = _log_file()
     package_root = str(Path(__file__).resolve().parents[2])
     code = (
         f"import sys; sys.path.insert(0, {package_root!r}); "
@@ -127,6 +129,21 @@ def launch(
         log.close()
         _remove(boot)
         raise
+
+
+def _above_standard(sock: socket.socket) -> socket.socket:
+    """The same socket; not under one of the numbers 0 to 2, should the driver have closed those."""
+    if sock.fileno() > 2:
+        return sock
+    with sock:
+        return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+
+
+def _log_file() -> Any:
+    """What the node writes goes there; in memory where that can be, since disks may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("fanlight-node"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _search_path() -> list[str]:

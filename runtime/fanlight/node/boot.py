@@ -8,14 +8,19 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from fanlight import config, private
+from fanlight import config, interrupts, private
 
 _SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes
+
+
+_LATEST = "session_latest"  # a link, as in Ray's temporary directory
+_ALONE_SECONDS = 10.0  # for another process to make its session, or to sweep
 
 
 class BootConfig(msgspec.Struct):
@@ -51,27 +56,31 @@ class BootConfig(msgspec.Struct):
         return f"BootConfig({self.name!r}, {self.session_dir!r})"
 
 
-def choose_dirs(runtime_id: str) -> tuple[Path, Path]:
+def choose_dirs(runtime_id: str, temp_dir: str = "") -> tuple[Path, Path]:
     """Where a new runtime's session and its segments will be; clears up what dead ones left.
+
+    ``temp_dir`` stands for the system's temporary directory.
 
     Called by the driver. It makes only the directories that all runtimes share: those of its own
     are made by the node, so that there is nothing to clear up when the driver dies before.
 
     Raises PermissionError for a shared directory that is not ours, OSError for a path too long.
     """
-    sessions, segments = private.make(config.socket_dir()), private.make(config.segment_root())
+    place = private.place(Path(temp_dir)) if temp_dir else config.socket_dir()
+    sessions, segments = private.make(place), private.make(config.segment_root())
     session = sessions / runtime_id
     path = os.fsencode(session / "node.sock")
     if len(path) > _SOCKET_PATH_LIMIT:
         raise OSError(
             errno.ENAMETOOLONG,
             f"The temporary directory's path is too long: a Unix socket's path has at most "
-            f"{_SOCKET_PATH_LIMIT} bytes, and this would have {len(path)}. Set TMPDIR to a "
-            "shorter one",
+            f"{_SOCKET_PATH_LIMIT} bytes, and this would have {len(path)}. Set TMPDIR (or "
+            "init(_temp_dir=)) to a shorter one",
             os.fsdecode(path),
         )
-    with _alone(sessions, segments):
-        sweep()
+    with _alone(sessions, segments) as alone:
+        if alone:
+            sweep(sessions, segments)
     # Without tmpfs both are under the same directory.
     return session, segments / runtime_id if segments != sessions else session / "segments"
 
@@ -87,30 +96,54 @@ def make_dirs(boot: BootConfig) -> None:
         boot.lock_fds = [lock, os.open(segment_dir, os.O_RDONLY)]
         for fd in boot.lock_fds:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):
+            new = session_dir / _LATEST
+            new.symlink_to(session_dir.name)
+            new.rename(session_dir.with_name(_LATEST))
     (session_dir / "logs").mkdir(mode=0o700)
 
 
 @contextlib.contextmanager
-def _alone(sessions: Path, segments: Path) -> Iterator[None]:
+def _alone(sessions: Path, segments: Path) -> Iterator[bool]:
     """No other process of this user makes or sweeps sessions meanwhile.
+
+    Gives False when another one has done so for long: it is stopped in the middle of it, and what
+    it has not yet looked at may wait.
 
     Raises PermissionError if one of the directories is not ours (any more).
     """
     with contextlib.ExitStack() as stack:
+        alone = True
         for folder in dict.fromkeys((sessions, segments)):
             fd = private.enter(folder)
             stack.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+            alone = alone and _lock(fd)
+        yield alone
+
+
+def _lock(fd: int) -> bool:
+    for pause in interrupts.slices(_ALONE_SECONDS, 0.005):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if interrupts.noted():
+                return False
+            time.sleep(pause)
+    return False
 
 
 def remove_dirs(session_dir: str | Path, segment_dir: str | Path) -> None:
     """Delete everything that a runtime left on disk and in shared memory."""
+    latest = Path(session_dir).with_name(_LATEST)
+    with contextlib.suppress(OSError):
+        if os.readlink(latest) == os.path.basename(session_dir):
+            latest.unlink()
     shutil.rmtree(segment_dir, ignore_errors=True)
     shutil.rmtree(session_dir, ignore_errors=True)
 
 
-def sweep() -> None:
+def sweep(sessions: Path, segments: Path) -> None:
     """Remove what runtimes left that did not end in order (the machine lost power, say).
 
     A session and a segment directory have a lock each, and only that counts: runtimes with other
@@ -119,15 +152,18 @@ def sweep() -> None:
     from fanlight.observe import discover
 
     discover.sweep()
-    sessions, segments = config.socket_dir(), config.segment_root()
     for session in _folders(sessions):
-        if not _locked(session / "lock"):
+        if not private.locked(session / "lock"):
             discover.remove(session.name)
             shutil.rmtree(session, ignore_errors=True)
     if segments != sessions:
         for folder in _folders(segments):
-            if not _locked(folder):
+            if not private.locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+    latest = sessions / _LATEST
+    if latest.is_symlink() and not latest.exists():
+        with contextlib.suppress(OSError):
+            latest.unlink()
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -135,21 +171,6 @@ def _folders(parent: Path) -> list[Path]:
         return [p for p in parent.iterdir() if p.is_dir() and not p.is_symlink()]
     except OSError:
         return []
-
-
-def _locked(path: Path) -> bool:
-    """Whether a live process holds the lock of this file or directory."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def stopped(pid: int) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from fanlight import private
 
 _LIMIT = 1 << 16  # bytes of a connection file
+_FRESH_SECONDS = 60.0  # so old is a file that nobody is still writing
 
 
 class ConnectionInfo(msgspec.Struct):
@@ -62,8 +64,9 @@ class ConnectionInfo(msgspec.Struct):
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True
-        return True
+            return False  # another user's: the number has come again
+        lock = Path(self.session_dir, "lock")
+        return private.locked(lock, exclusive=False) or not lock.exists()
 
 
 def jupyter_runtime_dir() -> Path:
@@ -72,7 +75,13 @@ def jupyter_runtime_dir() -> Path:
         return Path(env)
     if env := os.environ.get("JUPYTER_DATA_DIR"):
         return Path(env) / "runtime"
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise FileNotFoundError(
+            "Runtimes are found by files in Jupyter's runtime directory, which is in the home "
+            "directory, and this user has none: set HOME, or JUPYTER_RUNTIME_DIR."
+        ) from None
     if sys.platform == "darwin":
         return home / "Library" / "Jupyter" / "runtime"
     data = os.environ.get("XDG_DATA_HOME")
@@ -118,6 +127,31 @@ def sweep() -> None:
     for info in _all():
         if info.host == socket.gethostname() and not info.alive():
             remove(info.runtime_id)
+    try:
+        folder = private.enter(connection_dir())
+    except OSError:
+        return
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if _broken(name, folder):
+                    os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _broken(name: str, folder: int) -> bool:
+    """Whether a node died while it wrote this file (the machine lost power, say)."""
+    ours = name.endswith(".json") or (name.startswith(".") and name.endswith(".json.tmp"))
+    if not ours or abs(time.time() - os.lstat(name, dir_fd=folder).st_mtime) < _FRESH_SECONDS:
+        return False
+    if name.startswith("."):
+        return True
+    try:
+        msgspec.json.decode(private.read(name, folder, _LIMIT))
+    except msgspec.DecodeError:
+        return True  # not even JSON: what another version wrote would be
+    return False
 
 
 def runtimes() -> list[ConnectionInfo]:
