@@ -59,7 +59,7 @@ class Shell:
         self.peers = 0
         self._perform(self.core.start())
         self.driver = self.connect("driver")
-        self.new_task = ids.task_id_factory(b"driver".ljust(16, b"\0"))
+        self.new_task = ids.task_id_factory(self.core.clients[self.driver].id)
         self.numbers = 0
 
     def connect(self, role: str, number: int = 0) -> int:
@@ -95,6 +95,7 @@ class Shell:
                 elif type(message) is m.DefineSpec:
                     self.specs[peer][message.number] = message.spec
         for action in effects.actions:
+            assert not isinstance(action, fx.DropClient), action
             if isinstance(action, fx.SpawnWorker):
                 self.connect("worker", action.number)
             elif isinstance(action, fx.KillWorker):
@@ -312,7 +313,8 @@ def core_nested(n: int) -> Spent:
     peer, execute = next((p, q.popleft()) for p, q in shell.todo.items() if q)
     shell.step([(peer, m.DefineFunction(b"f", b"code")), (peer, m.DefineSpec(1, task_spec()))])
     shell.restart()
-    calls = [shell.call(1, parent=parent.task) for _ in range(n)]
+    new_task = ids.task_id_factory(shell.core.clients[peer].id)
+    calls = [m.Submit(new_task(), 1, b"", [], [], parent.task) for _ in range(n)]
     for at in range(0, n, FRAME):
         shell.step([(peer, x) for x in calls[at : at + FRAME]])
     shell.step([(peer, m.Blocked(parent.task, []))])
@@ -360,7 +362,9 @@ def core_waiting_clients(n: int) -> Spent:
     big = task_spec("big", cpus=3)
     for _ in range(n):
         peer = shell.connect("driver")
-        messages = [m.DefineFunction(b"big", b"code"), m.DefineSpec(1, big), shell.call(1)]
+        call = shell.call(1)
+        call.task = ids.task_id_factory(shell.core.clients[peer].id)()
+        messages = [m.DefineFunction(b"big", b"code"), m.DefineSpec(1, big), call]
         shell.step([(peer, x) for x in messages])
     shell.restart()
     for _ in range(20):

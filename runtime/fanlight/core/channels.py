@@ -238,7 +238,10 @@ class Channels:
     def deliver(self, peer: int, x: m.Deliver) -> None:
         """Results that hold segments or refs."""
         objects = self.core.objects
+        if self.core.clients[peer].worker is None:
+            raise model.ProtocolViolation("only workers deliver results")
         for value in x.values:
+            objects.check_segment(value, peer)
             caller = value.oid[: ids.CLIENT_LEN]
             if value.oid not in objects.table:
                 spec = self._spec(caller, x.spec)
@@ -271,7 +274,7 @@ class Channels:
             task = self._task(actor, spec, peer, x.task, b"")
             core.tasks.move(task, RUNNING, "its channel ended")
         task.lost = True
-        if actor.state == A_DEAD or actor.deaths != x.incarnation:
+        if actor.worker is None or actor.deaths != x.incarnation:
             core.tasks.fail(task, self._failure(actor, task), FAILED, "its actor's process ended")
         else:
             task.started = core.now  # since when it is lost

@@ -265,8 +265,12 @@ class Lineage:
     def given_back(self, task: Task) -> None:
         """A worker did not start a task: it waits again for arguments that were lost."""
         tasks, table = self.core.tasks, self.core.objects.table
+        if task.id not in tasks.table:
+            return  # its runtime environment, or its placement group, has failed meanwhile
         for oid in dict.fromkeys(task.deps):
-            obj = table[oid]
+            obj = table.get(oid)
+            if obj is None:
+                continue
             if obj.kind == PENDING:
                 tasks.await_again(task, obj)
             elif obj.kind in (m.ERROR, m.FAILURE) and task.state == model.PENDING_RESOURCES:

@@ -269,6 +269,8 @@ class Core:
         self.channels.client_gone(peer)
         del self.clients[peer]
         self.definitions.client_gone(client)
+        if worker is None:
+            self.actor_ends.makers.discard(peer)  # of a worker: when its process is gone
         if self.peers.get(client.id) == peer:
             del self.peers[client.id]
         if client.role == "driver":
@@ -333,6 +335,8 @@ class Core:
             # Failed meanwhile (its actor died, its driver left): the values are of no use.
             self.objects.discard(x.values, peer)
             return
+        if len(x.values) < (task.spec.returns if x.ok else 1):
+            raise model.ProtocolViolation("a task's end without its results")
         worker.finished += 1
         spec = task.spec.spec
         if spec.max_calls:
@@ -423,7 +427,8 @@ class Core:
     def _query(self, peer: int, x: m.Query) -> None:
         try:
             answer = queries.QUERIES[x.what](self, self.clients[peer], x.args)
-        except (LookupError, ValueError, TypeError) as e:  # TypeError: arguments of a wrong type
+        except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as e:
+            # The last three: arguments of a wrong type, or beyond all bounds.
             self.reply(peer, x.request, None, str(e.args[0] if e.args else e))
         else:
             self.reply(peer, x.request, answer)

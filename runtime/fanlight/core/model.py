@@ -153,7 +153,17 @@ class Group:
 class Spec:
     """A TaskSpec as the node knows it."""
 
-    __slots__ = ("client", "group", "number", "returns", "shape", "spec", "streams", "where")
+    __slots__ = (
+        "called",
+        "client",
+        "group",
+        "number",
+        "returns",
+        "shape",
+        "spec",
+        "streams",
+        "where",
+    )
 
     def __init__(
         self, number: int, spec: m.TaskSpec, group: Group, client: int, where: m.Where | None
@@ -171,6 +181,8 @@ class Spec:
         # Objects that exist from submission on: of a generator, its end or the list of its items.
         self.returns = spec.num_returns if spec.num_returns >= 0 else 1
         self.streams = spec.num_returns == m.STREAMING
+        # Whether a Submit of it names an actor; None for constructors, which none may name.
+        self.called = {m.TASK: False, m.ACTOR_CALL: True}.get(spec.kind)
 
 
 class Task(msgspec.Struct, eq=False):  # a struct: made in one call, without byte codes

@@ -6,10 +6,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import checks
 from fanlight.core.effects import DeleteSegment
-from fanlight.core.model import PENDING, Group, Object, Segment, Task
+from fanlight.core.model import PENDING, Group, Object, ProtocolViolation, Segment, Task
 from fanlight.ids import ACTOR_SUFFIX
 from fanlight.messages import INLINE, STORED, Value
 
@@ -45,6 +46,18 @@ class Objects:
         self.touched.add(owner)
         self.table[oid] = obj = Object(oid, owner, group)
         return obj
+
+    def check_new(self, peer: int, oid: bytes) -> None:
+        """A client is about to make an object. Raises ProtocolViolation."""
+        if oid in self.table or not oid.startswith(self.core.clients[peer].id):
+            raise ProtocolViolation("an object made twice, or under another client's id")
+
+    def check_segment(self, value: m.Value, maker: int) -> None:
+        """A value comes that no task is known to have made. Raises ProtocolViolation."""
+        if value.kind == STORED:
+            segment = self.segments.get(checks.segment_name(value))
+            if segment is not None and (segment.live or segment.maker != maker):
+                raise ProtocolViolation("a value in a segment of another one")
 
     def complete(self, oid: bytes, value: m.Value, maker: int, tell_owner: bool = True) -> None:
         """A pending object gets its value (or its error); everyone who waits is told."""
@@ -108,9 +121,16 @@ class Objects:
             known = self.table.get(oid)
             if known is not None:
                 if known.kind != m.STORED or known.data != value.data:
+                    self.check_segment(value, peer)
                     self.discard([value], peer)  # else it would lose its own segment
                 return
+            if oid[: ids.CLIENT_LEN] != self.core.clients[peer].id:
+                raise ProtocolViolation("an object under another client's id")
+            if value.kind:
+                self.check_segment(value, peer)
             self.create(oid, peer, None)
+        elif value.kind:
+            self.check_segment(value, peer)
         self.complete(oid, value, peer, False)
 
     # --- delivering --------------------------------------------------------------------------
@@ -383,8 +403,8 @@ class Objects:
             left = segment.mapped.get(peer, 0) - 1
             if left > 0:
                 segment.mapped[peer] = left
-            else:
-                segment.mapped.pop(peer, None)
+            elif left == 0:  # below: it never had it
+                del segment.mapped[peer]
                 self._settle(segment)
 
     def _settle(self, segment: Segment) -> None:

@@ -172,8 +172,7 @@ class Placement:
 
     def ready(self, peer: int, x: m.GroupReady) -> None:
         """A client wants an object that has a value as soon as the group is reserved."""
-        if x.oid in self.core.objects.table:
-            raise model.ProtocolViolation("an object made twice")
+        self.core.objects.check_new(peer, x.oid)
         self.core.objects.create(x.oid, peer, None)
         group = self.table.get(x.group)
         if group is not None and group.state == G_PENDING:

@@ -428,6 +428,8 @@ class Scheduler:
 
     def blocked(self, worker: Worker) -> None:
         """The worker's task waits for other work: its CPU can do that work."""
+        if worker.state not in (W_BUSY, W_BLOCKED):
+            return  # it has ended meanwhile, as far as we know
         worker.blocked += 1
         if worker.state == W_BUSY and worker.blocked == 1:
             self.core.move_worker(worker, W_BLOCKED, "waits in get")

@@ -59,12 +59,13 @@ class Streams:
             if ids.task_of(value.oid) != task.id:
                 raise model.ProtocolViolation("an item of another task")
             stream.seen = index = ids.index_of(value.oid)
+            new = index > stream.delivered and value.oid not in objects.table
             if value.size > self.core.lineage.large:
                 stream.large.add(value.oid)
             if value.oid in stream.missing:
                 stream.missing.discard(value.oid)
                 objects.complete(value.oid, value, peer)
-            elif index > stream.delivered and not stream.closed:
+            elif new and not stream.closed:
                 objects.create(value.oid, task.client, task.spec.group)
                 objects.complete(value.oid, value, peer)
             else:  # delivered by an earlier attempt, or not wanted
@@ -86,8 +87,8 @@ class Streams:
         if stream.again:
             return
         stream.delivered += 1
-        if not stream.closed:
-            oid = ids.object_id(task.id, stream.delivered)
+        oid = ids.object_id(task.id, stream.delivered)
+        if not stream.closed and oid not in self.core.objects.table:
             self.core.objects.create(oid, task.client, task.spec.group)
             value = m.Value(oid, kind, data, len(data), contained)
             self.core.objects.complete(oid, value, 0)

@@ -34,6 +34,7 @@ _DEPS_KEPT = 100  # arguments of a finished task that are remembered
 _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
 _FIRST = ids.FIRST
+_CLIENT = ids.CLIENT_LEN
 
 
 class Tasks:
@@ -75,23 +76,24 @@ class Tasks:
         core = self.core
         client = core.clients[peer]
         spec = client.specs.get(message.spec)
-        if spec is None or message.task in self.table:
+        task_id = message.task
+        objects = core.objects
+        if spec is None or task_id in self.table or task_id + _FIRST in objects.table:
             raise model.ProtocolViolation("a task of an unknown spec, or submitted twice")
+        if task_id[:_CLIENT] != client.id or spec.called is not (message.actor != b""):
+            raise model.ProtocolViolation("a task under another client's id, or not of its kind")
         worker = client.worker
         task = Task.of(message, spec, peer, client.job if worker is None else worker.job, core.now)
-        task_id = message.task
         self.table[task_id] = task
-        objects = core.objects
         if spec.returns == 1:
             oid = task_id + _FIRST  # as in Objects.create
             objects.touched.add(peer)
             objects.table[oid] = Object(oid, peer, spec.group)
         else:
-            if spec.spec.kind == m.ACTOR_CREATE:
-                del self.table[task_id]
-                raise model.ProtocolViolation("a constructor submitted as a task")
             for i in range(spec.returns):
-                objects.create(_object_id(task_id, i), peer, spec.group)
+                oid = _object_id(task_id, i)
+                if oid not in objects.table:  # else somebody made it up
+                    objects.create(oid, peer, spec.group)
         if spec.streams:
             core.streams.begin(task)
         if task.parent:
@@ -204,9 +206,9 @@ class Tasks:
     def dependency_failed(self, task: Task, obj: Object) -> None:
         detail: dict[str, Any] = {"kind": obj.kind, "data": obj.data, "depth": 1}
         if obj.kind == m.FAILURE:
-            cause = msgspec.msgpack.decode(obj.data, type=m.Failure)
-            if cause.code == "dependency":
-                detail["depth"] = cause.detail["depth"] + 1
+            cause = _decoded(obj.data)
+            if cause is not None and cause.code == "dependency":
+                detail["depth"] = cause.detail.get("depth", 1) + 1
                 if detail["depth"] > _CAUSES_KEPT:  # of a long chain, the first links are enough
                     detail = cause.detail
         failure = self.core.failure(
@@ -403,3 +405,11 @@ class Tasks:
                     self.core.kill_worker(task.worker, "its driver ended")
                 else:  # it stands behind a task that may be another driver's
                     self.core.effects.out[task.worker.peer].append(m.CancelRunning(task.id))
+
+
+def _decoded(data: bytes) -> m.Failure | None:
+    """A failure; None for what a client put as one that is none."""
+    try:
+        return msgspec.msgpack.decode(data, type=m.Failure)
+    except msgspec.MsgspecError:
+        return None

@@ -40,6 +40,7 @@ def worker_exited(core: Core, x: WorkerExited) -> None:
         _fail_tasks_of(core, worker, x)
     if not worker.graceful:
         owner_died(core, worker, worker.retiring or x.how)
+    core.actor_ends.makers.discard(worker.peer)
     if was == W_STARTING and core.scheduler.failed_starts == 3:
         for job in range(1, core.jobs + 1):
             core.notice(job, f"Worker processes cannot be started: {x.how}\n{x.log}")

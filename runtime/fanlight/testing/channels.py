@@ -337,5 +337,8 @@ class Callers:
     def ended(self) -> None:
         """The process is gone: its callers notice."""
         self.open = False
+        for message in self.worker.channel_inbox:
+            if message[0] == "hello":  # not accepted yet, but its connection ends, too
+                self.known[message[1].id] = message[1]
         for client in list(self.known.values()):
             client.hear(self.worker, None)

@@ -31,6 +31,10 @@ class StoreFull(Exception):
     """The node refused room for an object."""
 
 
+class Gone(Exception):
+    """The client ended before its question was answered."""
+
+
 class SimulatedClient:
     """A driver; the base of workers."""
 
@@ -163,7 +167,10 @@ class SimulatedClient:
     def ask(self, message: Any) -> m.Reply:
         """Send a request and read until its answer."""
         self.send(message)
+        self.node.flush()
         while message.request not in self.replies:
+            if not self.inbox or self.peer not in self.node.clients:
+                raise Gone
             self.handle(self.inbox.popleft())
         return self.replies.pop(message.request)
 

@@ -74,7 +74,7 @@ class SimulatedNode:
         self._next_peer = 1
         effects = self.core.start()
         self.effects.append(effects)
-        self._perform(effects)
+        self.perform(effects)
         self._drain()
 
     # --- steps -------------------------------------------------------------------------------
@@ -85,6 +85,12 @@ class SimulatedNode:
         if batch:
             self._inbox.append(batch)
             self._drain()
+
+    def flush(self) -> None:
+        """Let the core have what is held back; nothing is, here."""
+
+    def began(self, worker: SimulatedWorker, execute: m.Execute) -> None:
+        """A worker begins a task."""
 
     def _drain(self) -> None:
         if self._stepping:
@@ -97,7 +103,7 @@ class SimulatedNode:
                 effects = self.core.handle(batch, self.now)
                 self.effects.append(effects)
                 self.check(self.core)
-                self._perform(effects)
+                self.perform(effects)
                 for peer, stimulus in batch:
                     if isinstance(stimulus, fx.Disconnected):
                         self._delete_unfinished(peer)
@@ -109,7 +115,7 @@ class SimulatedNode:
         mine = {name for name in self.files if name.startswith(f"{peer}-")}
         self.files -= mine - self.core.objects.segments.keys()
 
-    def _perform(self, effects: fx.Effects) -> None:
+    def perform(self, effects: fx.Effects) -> None:
         for peer, messages in effects.out.items():
             client = self.clients.get(peer)
             if client is not None:
@@ -124,7 +130,7 @@ class SimulatedNode:
             elif isinstance(action, fx.PrepareEnvironment):
                 self.preparing[action.number] = action
             elif isinstance(action, fx.CancelPreparation):
-                del self.preparing[action.number]
+                self.preparing.pop(action.number, None)  # its helper may have died just now
             elif isinstance(action, fx.DeleteSegment):
                 if action.name not in self.deleted:
                     self.files.remove(action.name)

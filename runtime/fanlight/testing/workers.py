@@ -104,6 +104,7 @@ class SimulatedWorker(SimulatedClient):
                 continue
             self.running[execute.task] = execute
             self.begun = execute.task
+            self.node.began(self, execute)
         if self.exiting and not self.running:
             self.callers.report()
             self.crash("exit code 0")
