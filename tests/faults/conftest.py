@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,5 +59,38 @@ def rt(before: leaks.Snapshot) -> Iterator[Any]:
     fanlight.shutdown()
     fanlight.init(num_cpus=2, log_to_driver=False)
     yield fanlight
+    fanlight.shutdown()
+    assert_gone(before)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Nodes that are started now check their invariants now and then, and stop at the first flaw."""
+    folder = tmp_path / "watch"
+    folder.mkdir()
+    watch = str(HERE / "nodewatch")
+    old = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{watch}:{old}" if old else watch)
+    monkeypatch.setenv("FANLIGHT_NODEWATCH", str(folder))
+    yield folder
+    broken = folder / "broken"
+    assert not broken.exists(), broken.read_text()
+
+
+@pytest.fixture
+def start(
+    watched: Path, before: leaks.Snapshot, no_leaks: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
+    """``start(**options)`` begins a runtime of this process."""
+    import fanlight
+
+    monkeypatch.setenv("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # some are raised and never looked at
+
+    def begin(**options: Any) -> Any:
+        fanlight.init(**({"num_cpus": 3, "log_to_driver": False} | options))
+        return fanlight
+
+    fanlight.shutdown()
+    yield begin
     fanlight.shutdown()
     assert_gone(before)

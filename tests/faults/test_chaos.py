@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,43 +15,9 @@ import psutil
 import pytest
 
 from fanlight.observe import discover
-from tests import leaks, longrun
+from tests import longrun
 from tests.faults import chaos
-from tests.faults.support import assert_gone, poll
-
-WATCH = Path(__file__).parent / "nodewatch"
-
-
-@pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Nodes that are started now check their invariants now and then, and stop at the first flaw."""
-    folder = tmp_path / "watch"
-    folder.mkdir()
-    old = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", f"{WATCH}:{old}" if old else str(WATCH))
-    monkeypatch.setenv("FANLIGHT_NODEWATCH", str(folder))
-    yield folder
-    broken = folder / "broken"
-    assert not broken.exists(), broken.read_text()
-
-
-@pytest.fixture
-def start(
-    watched: Path, before: leaks.Snapshot, no_leaks: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Any]]:
-    """``start(**options)`` begins a runtime of this process."""
-    import fanlight
-
-    monkeypatch.setenv("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # some are raised and never looked at
-
-    def begin(**options: Any) -> Any:
-        fanlight.init(**({"num_cpus": 3, "log_to_driver": False} | options))
-        return fanlight
-
-    fanlight.shutdown()
-    yield begin
-    fanlight.shutdown()
-    assert_gone(before)
+from tests.faults.support import poll
 
 
 class Chaos:
