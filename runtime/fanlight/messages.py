@@ -250,7 +250,8 @@ class LostObject(Struct, array_like=True, tag=45):
 
 
 class Forget(Struct, array_like=True, tag=27):
-    """These specs and functions will not be used any more; client -> node and node -> worker."""
+    """These specs and functions will not be used any more; client -> node, node -> worker, and
+    caller -> actor."""
 
     specs: list[int]
     functions: list[bytes]
@@ -633,6 +634,6 @@ FromNode = (
     | Idle
     | Ending
 )
-FromCaller = DefineSpec | Call | CancelRunning
+FromCaller = DefineSpec | Call | CancelRunning | Forget
 FromActor = Welcome | Refused | Answers | Output
 __all__ = [name for name in dir() if name[0].isupper() and name not in ("Annotated", "Meta")]

@@ -267,3 +267,24 @@ def test_a_process_that_ends_forgets_nothing(monkeypatch):
     worker.listen()
     assert worker.running
     node.settle()
+
+
+def test_an_actors_process_forgets_methods_too(monkeypatch):
+    """It may live for months, and be called under ever new names."""
+    monkeypatch.setattr(definitions, "_LOOSE", 10)
+    node = SimulatedNode(cpus=1)
+    driver = node.driver()
+    actor = driver.create_actor(actor_spec("Actor"))
+    node.settle()
+    (worker,) = [w for w in node.core.workers.values() if w.actor is not None]
+    process = node.workers[worker.peer]
+    for i in range(100):
+        (ref,) = driver.submit(method_spec(f"Actor.m{i}"), actor=actor)
+        waits = driver.submit(method_spec(f"Actor.waits{i}"), actor=actor)  # its spec stays
+        driver.send(m.Forget([*driver._specs.values()], []))
+        driver._specs.clear()
+        node.settle()
+        assert all(driver.values[one].kind == m.INLINE for one in (ref, *waits))
+        driver.drop(ref, *waits)
+    assert len(worker.specs) < 40 and len(process.specs) < 40
+    validate(node.core)

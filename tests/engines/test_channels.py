@@ -528,3 +528,37 @@ def test_results_outlive_all_handles_of_their_actor(rt, Recorder, direct):
     client.flush_drops()
     assert rt.get(length.remote(ref)) == 10
     assert len(rt.get(rt.get(rt.put([ref]))[0])) == 10
+
+
+@needs("processes")
+def test_methods_of_many_names_are_forgotten_at_both_ends(rt: Any) -> None:
+    """Whoever calls ``options(name=...)`` in a loop for months fills no process."""
+
+    @rt.remote
+    class Actor:
+        def say(self, x):
+            return x
+
+        def known(self):
+            import gc
+
+            from fanlight.worker.channels import Callers
+
+            (callers,) = [x for x in gc.get_objects() if isinstance(x, Callers)]
+            (caller,) = callers._known.values()
+            return len(caller.specs), len(caller.quick)
+
+    actor = Actor.remote()
+    rt.get([actor.say.remote(0), actor.say.remote(1)])
+    assert poll(lambda: rt.get(actor.say.remote(2)) and len(_line(rt, actor).specs))
+    for start in range(0, 1_000, 50):
+        calls = [actor.say.options(name=f"call {i}").remote(i) for i in range(start, start + 50)]
+        assert rt.get(calls) == list(range(start, start + 50))
+        del calls
+        assert poll(lambda: len(_line(rt, actor).specs) < 260)  # dropped uses are noticed in time
+    assert max(rt.get(actor.known.remote())) < 300
+    assert rt.get(actor.say.options(name="call 0").remote(5)) == 5, "and may be used again"
+
+
+def _line(rt: Any, actor: Any) -> Any:
+    return rt.session.current().client.channels.line(actor._id)

@@ -91,7 +91,7 @@ class Day:
         rt, square = self.rt, self.load.work.square
         for start in range(0, tasks, 5_000):
             rt.get([square.remote(i) for i in range(start, min(start + 5_000, tasks))])
-        for i in range(250):
+        for _i in range(250):
             self.load.submit("raising")
         self.load.run(1)
         for _ in range(0, processes, 10):

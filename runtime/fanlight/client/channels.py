@@ -97,6 +97,7 @@ class Channels:
         self._early: dict[bytes, bool] = {}
         self._open = 0
         self._most = _limit()
+        client.definitions.on_forget = self._forget_specs
         client.handlers.update(
             {m.Reach: self._reach, m.Idle: self._idle, m.CancelRunning: self.cancel_running}
         )
@@ -174,6 +175,15 @@ class Channels:
         except WireError:
             self._lost(line, channel)  # the call fails with the others
         return out
+
+    def _forget_specs(self, numbers: list[int]) -> None:
+        """Specs will not be used any more: actors' processes need not know them either."""
+        for line in list(self.lines.values()):
+            with line.lock:
+                known = line.specs.intersection(numbers)
+                if known and line.channel is not None:  # told with whatever is sent next
+                    line.specs -= known
+                    line.channel.late.append(codec.encode((m.Forget(sorted(known), []),)))
 
     # --- results -----------------------------------------------------------------------------
 

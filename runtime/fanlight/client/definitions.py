@@ -44,10 +44,14 @@ class _Entry:
 
 
 class Definitions:
-    """Of one client; ``send`` sends messages in order. Any thread may call it."""
+    """Of one client; ``send`` sends messages in order. Any thread may call it.
+
+    ``on_forget`` is called with the numbers of specs that were forgotten.
+    """
 
     def __init__(self, send: Callable[[list[Any]], None]) -> None:
         self.dropped: deque[int] = deque()  # uses that ended
+        self.on_forget: Callable[[list[int]], None] = lambda specs: None
         self._send = send
         self._lock = threading.RLock()
         self._made = 0
@@ -101,3 +105,4 @@ class Definitions:
                     if entry.function:
                         functions.append(entry.function)
             self._send([m.Forget(specs, functions)])
+        self.on_forget(specs)  # without the lock: it takes others

@@ -117,8 +117,6 @@ class Definitions:
         for key in self.functions.keys() - functions:
             del self.functions[key]
         for worker in core.workers.values():
-            if worker.actor is not None:
-                continue  # it may be called past the node, and its definitions end with it
             if worker.retiring:
                 continue  # calls of an actor that ended may still be queued in its process
             old, gone = worker.specs - specs, worker.functions - functions

@@ -144,6 +144,10 @@ class Callers:
                 if message.spec.kind != m.ACTOR_CALL:
                     raise WireError("a channel is for an actor's methods")
                 caller.specs[message.number] = message.spec
+            elif kind is m.Forget:
+                for number in message.specs:
+                    caller.specs.pop(number, None)
+                    caller.quick.pop(number, None)
             elif kind is m.CancelRunning:
                 self._client.handlers[m.CancelRunning](message)
             else:
