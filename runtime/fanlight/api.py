@@ -84,6 +84,7 @@ def init(
     object_store_memory: int | None = None,
     memory: int | None = None,
     max_processes: int | None = None,
+    object_spilling_directory: str | os.PathLike[str] | None = None,
     namespace: str | None = None,
     name: str = "",
     ignore_reinit_error: bool = False,
@@ -105,7 +106,10 @@ def init(
         num_gpus: GPUs to schedule on. Default: those that NVML finds.
         resources: custom resources, whole numbers.
         labels: of the node, for ``label_selector=`` and ``NodeLabelSchedulingStrategy``.
-        object_store_memory: bytes of shared memory for objects. Default: 30 % of the memory.
+        object_store_memory: bytes of shared memory for objects; what does not fit goes to disk.
+            Default: 30 % of the memory that this process may use, and no more than tmpfs has.
+        object_spilling_directory: where objects go that do not fit into memory. Default: the
+            session's directory, which is in the system's directory of temporary files.
         memory: bytes that the runtime's processes and objects may use together; above 95 % of it
             the newest task ends first and is tried again. Default: no limit but the machine's.
         max_processes: processes that may run tasks and actors. Default: no limit.
@@ -142,18 +146,25 @@ def init(
     limits.check(memory, max_processes, object_store_memory, reservable, settings)
     if engine not in (None, "local", "inproc"):
         raise ValueError(f"engine must be 'local' or 'inproc', got {engine!r}.")
+    spill_dir = os.fspath(object_spilling_directory) if object_spilling_directory else None
+    if spill_dir is not None and engine == "inproc":
+        raise errors.UnsupportedError(
+            "engine='inproc' cannot honour init(object_spilling_directory=): its objects stay in "
+            "the memory of this process."
+        )
     if address is None and engine is None:
         address = sessions.default_address()
     if address not in (None, "local") and any(
         x is not None
         for x in (
             num_cpus, num_gpus, resources, labels, object_store_memory, memory, max_processes,
-            reservable, settings,
+            reservable, settings, spill_dir,
         )
     ):  # fmt: skip
         raise ValueError(
             "When attaching to an existing runtime, num_cpus, num_gpus, resources, labels, memory, "
-            "max_processes and object_store_memory must not be provided: it has them already."
+            "max_processes, object_store_memory and object_spilling_directory must not be "
+            "provided: it has them already."
         )
     if engine == "inproc" and (memory is not None or max_processes is not None):
         option = "memory" if memory is not None else "max_processes"
@@ -192,6 +203,7 @@ def init(
         max_processes=max_processes,
         reservable=reservable,
         settings=settings,
+        object_spilling_directory=spill_dir,
         namespace=namespace,
         name=name,
         log_to_driver=log_to_driver,
@@ -222,9 +234,8 @@ def _check_others(others: dict[str, Any]) -> None:
         raise RuntimeError(
             "local_mode is gone. Use engine='inproc' to run everything in this process."
         )
-    for known in ("object_spilling_directory", "job_config"):
-        if others.pop(known, None) is not None:
-            raise errors.UnsupportedError(f"init({known}=) is not in this version of Fanlight.")
+    if others.pop("job_config", None) is not None:
+        raise errors.UnsupportedError("init(job_config=) is not in this version of Fanlight.")
     unknown = [k for k in others if k not in _ACCEPTED and not k.startswith("_")]
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")

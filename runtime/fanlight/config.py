@@ -21,6 +21,7 @@ PREFETCH_LIMIT = 64  # tasks
 RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
 WORKER_MEMORY = 64 << 20  # bytes, or 1 % of all: what must be free for one more process
 STORE_FRACTION = 0.3  # of the machine's memory
+DISK_FRACTION = 0.95  # of a disk: when more is used, no object goes there
 TMPFS_FRACTION = 0.9  # of what is free there: the most that the object store takes
 
 
@@ -87,6 +88,16 @@ def store_capacity(root: Path) -> int:
     except OSError:
         pass
     return max(wanted, 1 << 20)
+
+
+def disk_limit() -> float:
+    """The part of a disk beyond which no object is written to it, between 0 and 1."""
+    for prefix in ("FANLIGHT", "RAY"):
+        try:
+            return float(os.environ[f"{prefix}_local_fs_capacity_threshold"])
+        except (KeyError, ValueError):
+            continue
+    return DISK_FRACTION
 
 
 def socket_dir() -> Path:

@@ -152,7 +152,7 @@ class StoreView(Struct):
     pinned: int  # part of it that some process maps
     cached: int  # freed segments kept warm for the next put
     inline: int  # small objects, held in the node's own memory
-    spilled: int
+    spilled: int  # bytes of objects that are on disk only
     objects: int  # number of objects
 
 

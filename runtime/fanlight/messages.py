@@ -33,6 +33,7 @@ Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]  # no NaN, no infinity
 INLINE = 0  # data is the serialized value
 STORED = 1  # data is the name of a segment in the object store that holds the serialized value
 LOST = -1  # of an argument: it had a value, which is being computed again
+AWAY = -2  # there is a value, on disk: Fetch brings it (to clients only; no data)
 ERROR = 2  # data is a serialized exception, made by the worker that ran the task
 FAILURE = 3  # data is a msgpack-encoded Failure, made by the node: the system failed the task
 
@@ -55,7 +56,7 @@ class Value(Struct, array_like=True, gc=False):
     """The value of one object as it travels: where it is, or what went wrong."""
 
     oid: ObjectId
-    kind: Annotated[int, Meta(ge=0, le=3)]
+    kind: Annotated[int, Meta(ge=-2, le=3)]  # below 0 only on its way to a client
     data: bytes
     size: Count = 0  # bytes of the serialized value
     # Object ids serialized inside it. On its way to a client [] marks a failure that also went to
@@ -214,10 +215,31 @@ class KillActor(Struct, array_like=True, tag=21):
 
 
 class Reserve(Struct, array_like=True, tag=17):
-    """Ask for room in the object store before writing; answered by a Reply."""
+    """Ask for room in the object store before writing; answered by a Reply: False when it may write
+    to shared memory, True when it is to write to disk. A size below 0 gives room back."""
 
     request: int
     size: Annotated[int, Meta(ge=-_MANY, le=_MANY)]
+
+
+class Withdraw(Struct, array_like=True, tag=80):
+    """The room asked for with Reserve, or the value asked for with Fetch, is not wanted any more.
+    The request is answered all the same, unless it was already: once."""
+
+    request: int
+
+
+class Fetch(Struct, array_like=True, tag=81):
+    """Ask for the bytes of an object that is AWAY; answered by a Reply with its Value."""
+
+    request: int
+    oid: ObjectId
+
+
+class GaveUp(Struct, array_like=True, tag=82):
+    """Answer of GiveUp, after Unmapped for what could be given up."""
+
+    number: int
 
 
 class Query(Struct, array_like=True, tag=22):
@@ -512,6 +534,14 @@ class Discard(Struct, array_like=True, tag=59):
     segments: list[str]
 
 
+class GiveUp(Struct, array_like=True, tag=83):
+    """Room is wanted: return the descriptors of these objects, unless they are being looked at."""
+
+    number: int
+    oids: list[bytes]
+    segments: list[str]
+
+
 class Notice(Struct, array_like=True, tag=57):
     """A sentence for the user of this driver (a worker died, a task is retried, ...)."""
 
@@ -584,6 +614,9 @@ FromClient = (
     | Cancel
     | KillActor
     | Reserve
+    | Withdraw
+    | Fetch
+    | GaveUp
     | Query
     | Shutdown
     | Unmapped
@@ -624,6 +657,7 @@ FromNode = (
     | Reply
     | Recycle
     | Discard
+    | GiveUp
     | Notice
     | Events
     | Output

@@ -245,6 +245,7 @@ def start(
     resources: dict[str, float] | None = None,
     labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
+    object_spilling_directory: str | None = None,
     namespace: str | None = None,
     name: str = "",
     log_to_driver: bool = True,
@@ -273,7 +274,7 @@ def start(
         totals = _totals(bounds.cpus, num_gpus, resources, reservable)
         made = _make_engine(
             address, engine, totals, labels or {}, object_store_memory, name, logging_config,
-            bounds, temp_dir,
+            bounds, temp_dir, object_spilling_directory,
         )  # fmt: skip
         session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
@@ -364,6 +365,7 @@ def _make_engine(
     logging_config: LoggingConfig | None,
     bounds: limits.Limits,
     temp_dir: str,
+    spill_dir: str | None,
 ) -> Any:
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
     if logging_config is not None:
@@ -393,6 +395,7 @@ def _make_engine(
             gpus_preset=_gpus_preset(),
             bounds=bounds,
             temp_dir=temp_dir,
+            spill_dir=spill_dir,
         )
         try:
             from fanlight.engines.local import LocalEngine  # while the node comes up

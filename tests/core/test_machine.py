@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import definitions
+from fanlight.core import effects as fx
 from fanlight.core.objects import ACTOR_SUFFIX
 from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient, StoreFull
@@ -102,9 +103,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     @initialize(
         prompt=st.booleans(), channels=st.sampled_from([True, True, False]),
-        most=st.sampled_from([0, 0, 0, 1, 3]),
+        most=st.sampled_from([0, 0, 0, 1, 3]), spill=st.sampled_from([True, True, False]),
     )  # fmt: skip
-    def begin(self, prompt: bool, channels: bool, most: int) -> None:
+    def begin(self, prompt: bool, channels: bool, most: int, spill: bool) -> None:
         self.patch = mock.patch.object(definitions, "_LOOSE", 0)  # swept at once
         self.patch.start()
         self.node = SimulatedNode(
@@ -112,12 +113,13 @@ class CoreMachine(RuleBasedStateMachine):
             1,
             disk=1,
             prompt=prompt,
-            capacity=4000,
+            capacity=1600 if spill else 4000,
             pool_size=2,
             persistent=True,
             channels=channels,
             lineage_bytes=8_000,  # of a few tasks
             max_processes=most,
+            spill=spill,
         )
         self.node.driver()
 
@@ -399,6 +401,75 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(who=pick)
     def read(self, who: int) -> None:
         one([c for c in self.node.clients.values() if c.deaf], who).listen()
+
+    # --- room, and the disk ------------------------------------------------------------------
+
+    @precondition(lambda self: self.node.core.config.spill)
+    @rule(who=pick, count=st.integers(2, 6), size=st.sampled_from([200, 400, 900]), look=pick)
+    def put_many(self, who: int, count: int, size: int, look: int) -> None:
+        """More than fits in all, and they are used afterwards."""
+        client = self.client(who)
+        try:
+            refs = [client.put(size) for _ in range(count)]
+        except StoreFull:
+            return
+        client.submit(task_spec("uses", retries=1), refs[:2])
+        if look % 2:
+            client.looking.add(one(refs, look))
+        if look % 3:
+            client.drop(*refs[3:])
+
+    @rule(who=pick, size=st.sampled_from([300, 900, 1500, 5000]))
+    def want_room(self, who: int, size: int) -> None:
+        self.client(who).want_room(size)
+
+    @precondition(lambda self: self.node.core.room.waiting)
+    @rule(which=pick)
+    def withdraw(self, which: int) -> None:
+        wait = one(self.node.core.room.waiting, which)
+        if wait.peer:
+            self.node.clients[wait.peer].withdraw(wait.request)
+
+    @precondition(lambda self: self.away())
+    @rule(which=pick, waits=st.booleans(), looks=st.booleans())
+    def fetch(self, which: int, waits: bool, looks: bool) -> None:
+        """A client reads an object that is on disk; or begins to, and may think better of it."""
+        client, oid = one(self.away(), which)
+        if looks:
+            client.looking.add(oid)
+        if waits:
+            value = client.look(oid)
+            client._release([value])
+            client._return_segments()
+        else:
+            request = client.fetch(oid)
+            if which % 3 == 0:
+                client.withdraw(request)
+
+    def away(self) -> list[tuple[SimulatedClient, bytes]]:
+        return [
+            (client, oid)
+            for client in self.node.clients.values()
+            if not client.deaf
+            for oid, value in client.values.items()
+            if value is not None and value.kind == m.AWAY
+        ]
+
+    @precondition(lambda self: self.node.disk.jobs)
+    @rule(which=pick, problem=st.sampled_from(["", "", "", "", "disk", "no_room", "lost"]))
+    def answer_job(self, which: int, problem: str) -> None:
+        job = one(self.node.disk.jobs.values(), which)
+        if problem == ("disk" if isinstance(job, fx.Restore) else "no_room"):
+            problem = ""
+        self.node.disk.answer(job.number, problem)
+
+    @precondition(lambda self: self.node.core.config.spill)
+    @rule(full=st.booleans(), which=pick, damage=st.integers(0, 3))
+    def disk_trouble(self, full: bool, which: int, damage: int) -> None:
+        """The disk is full, or is not any more; something was overwritten or deleted."""
+        self.node.disk.full = full
+        if self.node.files and not damage:
+            self.node.disk.damaged.add(one(sorted(self.node.files), which))
 
     # --- workers -----------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ class Link(Protocol):
 
 
 class Client:
-    def __init__(self, client_id: bytes, folder: Path | None) -> None:
+    def __init__(self, client_id: bytes, folder: Path | None, disk: Path | None = None) -> None:
         self.id = client_id
         self.link: Link
         self.next_task_id = ids.task_id_factory(client_id)
@@ -62,6 +62,8 @@ class Client:
         self._lock = threading.RLock()  # guards _counts and what follows from it
         self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
         self._replies: dict[int, m.Reply | None] = {}
+        # Requests whose answers nobody waits for; called with None when none can come any more.
+        self.answers: dict[int, Callable[[m.Reply | None], None]] = {}
         self.next_request = itertools.count(1).__next__
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
         self.definitions = Definitions(lambda messages: self.link.send(messages))
@@ -71,7 +73,7 @@ class Client:
         self.unhandled = Unhandled(client_id)
         self._rests: deque[waiting.Rest] = deque(maxlen=1)  # what the last `wait` left
         # Their methods are this one's too, without one more call.
-        self.values = values = Values(self, folder)
+        self.values = values = Values(self, folder, disk)
         self.reader, self.writer = values.reader, values.writer
         self.put, self.store, self.decode = values.put, values.store, values.decode
         self.take, self.release, self.abandon = values.take, values.release, values.abandon
@@ -91,6 +93,7 @@ class Client:
             m.Ending: self._ending,
             m.Recycle: self._recycle,
             m.Discard: self._discard,
+            m.GiveUp: values.give_up,
         }
         self.streams = Streams(self)
 
@@ -138,7 +141,8 @@ class Client:
             self.reader.got(name)
             if value.oid not in self.entries and self.streams.arrived(value):
                 return
-            if value.oid not in self.entries or self.entries[value.oid] is not None:
+            known = self.entries.get(value.oid)
+            if value.oid not in self.entries or (known is not None and known.kind != m.AWAY):
                 self.reader.done(name)  # dropped meanwhile, or known already
                 self.link.wake()
                 return
@@ -159,6 +163,8 @@ class Client:
     def _reply(self, message: m.Reply) -> None:
         if message.request in self._replies:
             self._replies[message.request] = message
+        elif message.request in self.answers:
+            self.answers.pop(message.request)(message)
 
     def _ending(self, message: m.Ending) -> None:
         self.ending = message.reason
@@ -177,6 +183,8 @@ class Client:
         """Everything that waits is told; called by the link."""
         for oid in list(self._callbacks):
             self._call_back(oid)
+        while self.answers:
+            self.answers.popitem()[1](None)
         self.streams.connection_lost()
 
     # --- references --------------------------------------------------------------------------
@@ -336,7 +344,8 @@ class Client:
                     return [self.decode(value)]
         if self.unhandled.waiting:
             self.unhandled.seen(oids)
-        return [self.decode(entries[oid]) for oid in oids]  # type: ignore[arg-type]
+        values: list[Any] = [entries[oid] for oid in oids]
+        return self.values.decode_all(values) if self.values.away else [*map(self.decode, values)]
 
     def wait(self, oids: list[bytes], num_returns: int, timeout: float | None) -> list[int]:
         """Positions of the objects that are ready, at most ``num_returns``, in order."""

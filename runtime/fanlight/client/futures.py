@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from fanlight import messages as m
+from fanlight.client import fetching
 from fanlight.refs import ObjectRef
 
 if TYPE_CHECKING:
@@ -21,15 +23,34 @@ def future(client: Client, oid: bytes) -> Future[Any]:
     def ready() -> None:
         try:
             if not future.set_running_or_notify_cancel():
+                del keep_cell[:]
                 return
             value = client.entries.get(oid)
-            if value is None:
-                raise client._lost_error()
-            future.set_result(client.decode(value))
+            if value is not None and value.kind == m.AWAY:  # no waiting in callbacks
+                client.link.prompt(True)
+                fetching.fetch(client, value, read)
+                return
+            result(value)
+        except BaseException as e:
+            future.set_exception(e)
+        del keep_cell[:]  # not before: the entry would go with it
+
+    def read(value: m.Value | None) -> None:
+        """Its bytes are back from disk."""
+        client.link.prompt(False)
+        try:
+            result(value)
         except BaseException as e:
             future.set_exception(e)
         finally:
-            del keep_cell[:]  # not before: the entry would go with it
+            if value is not None:
+                client.release(value)
+            del keep_cell[:]
+
+    def result(value: m.Value | None) -> None:
+        if value is None:
+            raise client._lost_error()
+        future.set_result(client.decode(value))
 
     keep_cell = [keep]
     del keep

@@ -9,25 +9,33 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fanlight import config, errors, ids, serialization
 from fanlight import messages as m
-from fanlight.client import call_sites, failures
+from fanlight.client import call_sites, failures, fetching
 from fanlight.refs import ObjectRef
+from fanlight.store import files
 from fanlight.store.segments import SegmentReader, SegmentWriter
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
 
+_unpack = msgspec.msgpack.decode
+
 
 class Values:
     """A part of a client: serializes, stores and reads. Without a ``folder`` nothing is shared."""
 
-    def __init__(self, client: Client, folder: Path | None) -> None:
+    def __init__(self, client: Client, folder: Path | None, disk: Path | None = None) -> None:
         self._client = client
         self._folder = folder  # of segments
-        self.reader = SegmentReader(folder) if folder is not None else None
+        self.away = False  # something is, or was, on disk: see client.fetching
+        self.reader = SegmentReader(folder, disk) if folder is not None else None
         self.writer = (
-            SegmentWriter(folder, client.id.hex()[:16], self._reserve, self._make_room)
+            SegmentWriter(
+                folder, client.id.hex()[:16], self._reserve, self._make_room, disk, self._refused
+            )
             if folder is not None
             else None
         )
@@ -74,6 +82,8 @@ class Values:
         if value.kind == m.STORED and self.reader is not None:
             with self._client._lock:
                 self.reader.got(value.data.decode())
+        elif value.kind == m.AWAY:
+            self.away = True
 
     def abandon(self, value: m.Value) -> None:
         """A result that the task's report will not name: announced, its segment is taken back."""
@@ -87,23 +97,58 @@ class Values:
             with self._client._lock:
                 self.reader.done(value.data.decode())
 
-    def _reserve(self, size: int) -> None:
-        deadline = time.monotonic() + 2.0
-        while True:
-            self._client.flush_drops()
-            request = self._client.next_request()
-            try:
-                reply = self._client.ask(request, m.Reserve(request, size))
-            except KeyboardInterrupt:  # a promise that nobody hears of is given back
-                self._client.link.send([m.Reserve(self._client.next_request(), -size)])
-                raise
-            if not reply.error:
-                return
-            # Warm segments come back within moments: of this process, and of others.
-            self._give_back_warm()
-            if time.monotonic() > deadline:
-                raise errors.ObjectStoreFullError(reply.error)
-            time.sleep(0.02)
+    def _reserve(self, size: int) -> bool:
+        """Ask the node for room, which may take a while; whether only disk has room.
+
+        Raises ObjectStoreFullError where there is no disk.
+        """
+        client = self._client
+        client.flush_drops()
+        request = client.next_request()
+        came: list[m.Reply | None] = []
+        wanted = True
+
+        def answered(reply: m.Reply | None) -> None:
+            with client._lock:
+                came.append(reply)
+                late = not wanted
+            if late:
+                self._not_wanted(reply, size)
+
+        client.answers[request] = answered
+        try:
+            client.link.send([m.Reserve(request, size)])
+            client.link.wait(lambda: came)
+        except failures.ConnectionLost:
+            raise client._lost_error() from None
+        except BaseException:  # Ctrl-C: what is promised, now or later, is given back
+            with client._lock:
+                wanted = False
+                there = bool(came)
+            if there:
+                self._not_wanted(came[0], size)
+            else:
+                client.link.send([m.Withdraw(request)])
+            raise
+        reply = came[0]
+        if reply is None:
+            raise client._lost_error()
+        if reply.error:
+            raise errors.ObjectStoreFullError(reply.error)
+        return bool(_unpack(reply.data))
+
+    def _not_wanted(self, reply: m.Reply | None, size: int) -> None:
+        """An answer came after an interrupt."""
+        if size > 0 and reply is not None and not reply.error and not _unpack(reply.data):
+            self._client.link.send([m.Reserve(self._client.next_request(), -size)])
+
+    def _refused(self, size: int, error: OSError) -> Exception:
+        """What to raise when neither memory nor disk takes an object."""
+        where = f" ({error.filename})" if error.filename else ""
+        why = f"It cannot go to disk either: {error.strerror}{where}."
+        text = self._client.query("store_full", size=size, why=why)
+        full = error.errno in files.DISK_FULL
+        return errors.OutOfDiskError(text) if full else errors.ObjectStoreFullError(text)
 
     def _give_back_warm(self) -> None:
         dropped = self.writer.discard_all() if self.writer is not None else []
@@ -119,10 +164,7 @@ class Values:
             return False
         self._client.flush_drops()
         self._give_back_warm()
-        request = self._client.next_request()
-        self._client.ask(
-            request, m.Reserve(request, 1 << 62)
-        )  # refused, and all makers are asked for theirs
+        self._client.query("trim")  # all makers are asked for theirs
         deadline = time.monotonic() + 1.0
         while facts.f_bavail * facts.f_frsize < size:
             if time.monotonic() > deadline:
@@ -131,22 +173,61 @@ class Values:
             facts = os.statvfs(self._folder)
         return True
 
+    def give_up(self, message: m.GiveUp) -> None:
+        """The node wants room: what is not looked at may go to disk; its entry is AWAY then."""
+        client, reader = self._client, self.reader
+        assert reader is not None
+        client.flush_drops()
+        with client._lock:
+            reader.settle()
+            for oid, name in zip(message.oids, message.segments, strict=True):
+                value = client.entries.get(oid)
+                if value is None or value.kind != m.STORED or value.data != name.encode():
+                    continue
+                if reader.give_up(name):
+                    value.kind = m.AWAY  # whoever has it, and is about to read, sees it: _view
+                    value.data = b""
+                    self.away = True
+        client.flush_drops()  # what was given up is told
+        client.link.send([m.GaveUp(message.number)])
+
+    def decode_all(self, values: list[m.Value]) -> list[Any]:
+        """``decode`` for several; what is on disk is brought back together."""
+        away = {value.oid: value for value in values if value.kind == m.AWAY}
+        if not away:
+            return [*map(self.decode, values)]
+        with fetching.fetched(self._client, list(away.values())) as found:
+            return [self.decode(found.get(value.oid, value)) for value in values]
+
     def decode(self, value: m.Value) -> Any:
         """The Python value; raises what the task raised."""
         kind = value.kind
         if kind == m.INLINE:
             return serialization.loads(value.data, value.oid)
         if kind == m.STORED:
-            assert self.reader is not None
             try:
-                name = value.data.decode()
-                view = self.reader.view(name)
-                if serialization.wants_own_pages(view):
-                    view = self.reader.own_view(name)
-                return serialization.loads(view, value.oid)
+                view = self._view(value)
+                if view is not None:
+                    return serialization.loads(view, value.oid)
             except FileNotFoundError:
                 raise errors.ObjectLostError(
                     "The object's shared memory is gone.", value.oid.hex()
                 ) from None
+        if value.kind == m.AWAY:
+            with fetching.fetched(self._client, [value]) as found:
+                return self.decode(found[value.oid])
         self._client.unhandled.seen((value.oid,))
         raise failures.exception_of(value)
+
+    def _view(self, value: m.Value) -> memoryview | None:
+        """The bytes of a stored value; None if it was given up just now."""
+        reader = self.reader
+        assert reader is not None
+        with self._client._lock:
+            if value.kind != m.STORED:
+                return None
+            name = value.data.decode()
+            view = reader.view(name)
+        if serialization.wants_own_pages(view):
+            return reader.own_view(name)
+        return view

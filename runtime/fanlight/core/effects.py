@@ -30,11 +30,32 @@ class KillWorker(NamedTuple):
 
 
 class DeleteSegment(NamedTuple):
+    """Delete a segment, or (a name that begins with ``@``) a file on disk."""
+
     name: str
 
 
 class RestoreFolder(NamedTuple):
     """Make the folder of segments anew if it is gone."""
+
+
+class Spill(NamedTuple):
+    """Write the first ``size`` bytes of a segment to a file; answered by Spilled."""
+
+    number: int
+    segment: str
+    file: str
+    size: int
+
+
+class Restore(NamedTuple):
+    """Check a file that Spill wrote, and copy what is in it to a new segment, if one is named;
+    answered by Restored."""
+
+    number: int
+    file: str
+    segment: str
+    size: int
 
 
 class DropClient(NamedTuple):
@@ -129,6 +150,22 @@ class MemorySample(NamedTuple):
     # they started. Only if it is over the threshold, or the core asked for it.
     processes: dict[int, tuple[int, int]] | None = None
     store: int = 0  # bytes of the object store in shared memory
+
+
+class Spilled(NamedTuple):
+    """The end of a Spill. When there was a problem, no file is left."""
+
+    number: int
+    problem: str = ""  # "" | "lost": the segment cannot be read | "disk": the file not written
+    detail: str = ""  # for people
+
+
+class Restored(NamedTuple):
+    """The end of a Restore. When there was a problem, no segment is left."""
+
+    number: int
+    problem: str = ""  # "" | "lost": the file cannot be read | "no_room": in shared memory
+    detail: str = ""  # for people
 
 
 class Tick(NamedTuple):

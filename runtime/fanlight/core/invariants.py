@@ -16,6 +16,7 @@ from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import model
 from fanlight.core.invariants_places import PlaceChecks
+from fanlight.core.invariants_store import validate_room, validate_spilling
 from fanlight.core.metrics import MOST_SERIES
 from fanlight.core.model import Actor, Object, Task
 from fanlight.core.streams import may_go_on
@@ -49,6 +50,8 @@ class _Check(PlaceChecks):
         self.objects()
         self.segments()
         self.lineage()
+        validate_room(self.core)
+        validate_spilling(self.core)
         self.channels()
         self.metrics()
 
@@ -344,18 +347,24 @@ class _Check(PlaceChecks):
             assert users == int(segment.live), f"segment {name} holds {users} objects"
             assert not gone, f"segment {name} is mapped by clients that are gone: {gone}"
             assert all(n > 0 for n in segment.mapped.values()), f"segment {name}: {segment.mapped}"
+            if segment.live:
+                held = objects.table[segment.oid]
+                assert held.data.decode() == name, f"segment {name} holds another object"
             if segment.cached:
                 assert not segment.live and not segment.mapped, f"segment {name} is in use"
                 assert segment.maker in core.clients, f"segment {name}: its maker is gone"
             else:
                 assert segment.live or segment.mapped, f"segment {name} is of no use"
         assert not stored, f"objects in segments that are gone: {list(stored)}"
-        sizes = [(s.size, s.cached) for s in objects.segments.values()]
+        disk = sum(s.size for s in objects.segments.values() if s.disk)
+        assert objects.on_disk == disk, "bytes of segments on disk"
+        sizes = [(s.size, s.cached) for s in objects.segments.values() if not s.disk]
         assert objects.used == sum(size for size, _ in sizes), "bytes used"
         assert objects.cached == sum(size for size, cached in sizes if cached), "bytes cached"
         reserved = [c.reserved for c in core.clients.values()]
         assert min(reserved, default=0) >= 0, f"bytes reserved: {reserved}"
-        assert objects.reserved == sum(reserved), "bytes reserved"
+        back = sum(read.size for read in core.spilling.reads.values())
+        assert objects.reserved == sum(reserved) + back, "bytes reserved"
 
 
 def _place(task: Task) -> list[str]:

@@ -30,7 +30,9 @@ from fanlight.core.effects import (
     Effects,
     EnvironmentPrepared,
     MemorySample,
+    Restored,
     Slept,
+    Spilled,
     Stop,
     Tick,
     WorkerExited,
@@ -57,8 +59,10 @@ from fanlight.core.objects import Objects
 from fanlight.core.placement import Placement
 from fanlight.core.processes import Processes
 from fanlight.core.resources import Pool
+from fanlight.core.room import Room
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.sleep import slept
+from fanlight.core.spilling import Spilling
 from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline
@@ -90,6 +94,7 @@ class CoreConfig(msgspec.Struct):
     lineage_bytes: int = 64 << 20  # that the pasts of tasks may take
     max_processes: int = 0  # of workers and actors; 0 for no limit
     oom_retries: int = -1  # runs again of a task that was ended for want of memory; -1: no limit
+    spill: bool = False  # what does not fit into memory goes to disk
 
 
 class ErrorRecord(msgspec.Struct):
@@ -115,6 +120,8 @@ class Core:
         self.workers: dict[int, Worker] = {}
         self.definitions = Definitions(self)
         self.objects = Objects(self, config.capacity)
+        self.room = Room(self)
+        self.spilling: Spilling = Spilling(self)
         self.tasks = Tasks(self)
         self.lineage = Lineage(self)
         self.environments = Environments(self)
@@ -157,7 +164,10 @@ class Core:
             m.CreateActor: self.actors.create,
             m.Cancel: lambda _, x: self.tasks.cancel(x.task, x.force, x.recursive),
             m.KillActor: lambda _, x: self.actor_ends.kill(x.actor, x.no_restart),
-            m.Reserve: self._reserve,
+            m.Reserve: self.room.reserve,
+            m.Withdraw: self.room.withdraw,
+            m.GaveUp: self.room.gave_up,
+            m.Fetch: self.spilling.fetch,
             m.Query: self._query,
             m.Metrics: self.metrics.record,
             m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
@@ -188,6 +198,8 @@ class Core:
             EnvironmentPrepared: self.environments.prepared,
             Slept: lambda _, x: slept(self, x),
             MemorySample: self.memory.sampled,
+            Spilled: self.spilling.written,
+            Restored: self.spilling.read,
             Tick: self._tick,
         }
 
@@ -210,6 +222,8 @@ class Core:
                     raise
                 self.effects.actions.append(checks.unforeseen(peer, stimulus, e))
         self.scheduler.run()
+        if self.room.waiting:
+            self.room.advance()
         if self.objects.pushes:
             self.objects.flush()
         if self.streams.ended:
@@ -419,10 +433,6 @@ class Core:
             self.actor_ends.exits(actor, x.reason)
 
     # --- questions ---------------------------------------------------------------------------
-
-    def _reserve(self, peer: int, x: m.Reserve) -> None:
-        problem = self.objects.reserve(peer, x.size)
-        self.reply(peer, x.request, None, problem)
 
     def _query(self, peer: int, x: m.Query) -> None:
         try:

@@ -124,7 +124,7 @@ class Memory:
     def _relieve(self, x: MemorySample) -> None:
         if self.core.objects.cached and not self._trimmed:
             self._trimmed = True
-            self.core.objects.trim()
+            self.core.room.trim()
             return
         uses = x.processes or {}
         found = [w for w in self.core.workers.values() if uses.get(w.pid, (0, 0))[0]]

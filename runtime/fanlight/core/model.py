@@ -284,7 +284,10 @@ class Object(msgspec.Struct, eq=False):
 class Segment:
     """A shared-memory file: who made it, how big it is, and who may have it mapped."""
 
-    __slots__ = ("cached", "live", "maker", "mapped", "name", "reused", "size")
+    __slots__ = (
+        "asked", "asked_at", "cached", "disk", "live", "maker", "mapped", "name", "oid", "reused",
+        "size", "stamp", "written",
+    )  # fmt: skip
 
     def __init__(self, name: str, size: int, maker: int) -> None:
         self.name = name
@@ -294,6 +297,12 @@ class Segment:
         self.live = True  # an object is in it
         self.cached = False  # given back to its maker, to be written again
         self.reused = False  # was given back at least once: its maker may keep it mapped
+        self.oid = b""  # the object in it
+        self.disk = name.startswith("@")  # a file that is no part of memory
+        self.stamp = 0  # when it was used last, in no unit
+        self.written = 0  # number of the Spill that reads it
+        self.asked: set[int] | None = None  # clients that were asked to give it up
+        self.asked_at = 0.0  # when its maker was asked for it, while it is warm
 
 
 class Worker:

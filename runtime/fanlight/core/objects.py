@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
@@ -28,7 +28,9 @@ class Objects:
         self.cached = 0  # bytes of segments that hold no object
         self.peak = 0  # most bytes that objects used since an observer last looked
         self.inline = 0  # bytes held in the node
-        self.reserved = 0  # bytes promised to clients that write just now
+        self.reserved = 0  # bytes promised to clients that write just now, and to what comes back
+        self.on_disk = 0  # bytes of segments that are files on disk, and not counted in `used`
+        self.fetches: dict[bytes, Any] = {}  # of core.spilling
         self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
         # Pending objects whose value their owner will put (results of calls on channels), by id.
         self.declared: dict[bytes, int] = {}
@@ -67,6 +69,8 @@ class Objects:
             self.declared.pop(oid, None)
         if kind == STORED:
             self._adopt_segment(value, maker)
+        elif kind < 0:
+            raise ProtocolViolation("a value that is none")
         if obj is None or obj.kind != PENDING:
             # Nobody wants it any more, or a lost task finished twice.
             if kind == STORED:
@@ -91,6 +95,8 @@ class Objects:
             waiters, obj.waiters = obj.waiters, None
             self._arrivals.extend((task, obj) for task in waiters)
             self._tell_waiters()
+        if self.fetches:
+            self.core.spilling.came(obj)
         if not obj.owner and not obj.others and not obj.pins:
             self._free(obj)
 
@@ -149,8 +155,8 @@ class Objects:
             if segment is None:  # its maker named it for another object, too
                 text = self.core.failure("object_lost", "Its segment was used for something else.")
                 return Value(obj.id, m.FAILURE, text, len(text))
-            mapped = segment.mapped
-            mapped[peer] = mapped.get(peer, 0) + 1
+            segment.mapped[peer] = segment.mapped.get(peer, 0) + 1
+            self.core.room.place(segment)
         elif kind >= m.ERROR and obj.pins:
             return Value(obj.id, kind, obj.data, obj.size, [])
         return Value(obj.id, kind, obj.data, obj.size)
@@ -264,8 +270,10 @@ class Objects:
         Its segment is deleted, also while somebody maps it. Who was told of the old value, its
         owner included, asks again when that cannot be read: only then the new one is sent.
         """
+        if obj.kind in (STORED, m.AWAY):
+            self.core.spilling.forget(obj)
         if obj.kind == STORED:
-            self._delete(self.segments[obj.data.decode()])
+            self.delete(self.segments[obj.data.decode()])
         elif obj.kind != PENDING:
             self.inline -= len(obj.data)
         obj.kind, obj.data, obj.size = PENDING, b"", 0
@@ -280,9 +288,13 @@ class Objects:
             return
         if self.sites:
             self.sites.pop(obj.id, None)
-        if obj.kind == STORED:
-            self._release_segment(obj.data.decode())
-        elif obj.kind != PENDING:
+        kind = obj.kind
+        if kind == STORED or kind < 0:
+            if kind != PENDING:
+                self.core.spilling.dropped(obj)
+            if kind == STORED:
+                self._release_segment(obj.data.decode())
+        else:
             self.inline -= len(obj.data)
         if obj.size > self.core.lineage.large:
             self.core.lineage.freed(obj)
@@ -317,6 +329,8 @@ class Objects:
                     obj.subscribers = [p for p in obj.subscribers if p != peer] or None
             self.drop_refs(peer, held)
         self.pushes.pop(peer, None)
+        self.core.spilling.client_gone(peer)
+        self.core.room.client_gone(peer)
         for segment in list(self.segments.values()):
             if segment.mapped.pop(peer, None) is not None or segment.maker == peer:
                 if segment.maker == peer:
@@ -329,52 +343,17 @@ class Objects:
 
     # --- segments ----------------------------------------------------------------------------
 
-    def reserve(self, peer: int, size: int) -> str:
-        """Promise ``size`` bytes to a client that is about to write. Returns "" or why not.
-
-        A negative size gives a promise back that could not be used.
-        """
-        client = self.core.clients[peer]
-        size = max(size, -client.reserved)
-        if size > 0 and self.used + self.reserved + size > self.capacity:
-            self.trim()
-            if self.used + self.reserved + size > self.capacity:
-                return self._full(size)
-        client.reserved += size
-        self.reserved += size
-        return ""
-
-    def trim(self) -> None:
-        """Ask for warm segments back. Their makers may be writing to one at this moment, so each
-        is gone only when its maker says so."""
-        for segment in self.segments.values():
-            if segment.cached:
-                self.core.effects.out[segment.maker].append(m.Discard([segment.name]))
-
-    def _full(self, size: int) -> str:
-        largest = sorted(
-            (o for o in self.table.values() if o.kind == STORED), key=lambda o: -o.size
-        )[:5]
-        rows = "".join(
-            f"\n  {o.size / 1e6:10.1f} MB  made by {o.group.name if o.group else 'put'}, "
-            f"held by {o.holders} process(es) and {o.pins} task(s) or object(s)"
-            for o in largest
-        )
-        return (
-            f"The object store is full: {size / 1e6:.1f} MB are needed, "
-            f"{(self.used + self.reserved) / 1e6:.1f} of {self.capacity / 1e6:.1f} MB are in use. "
-            "Drop references (del ref) to what you no longer need, or start with a larger "
-            f"object_store_memory=. The largest objects:{rows or ' none'}"
-        )
-
     def _adopt_segment(self, value: m.Value, maker: int) -> None:
         name = checks.segment_name(value)
         client = self.core.clients.get(maker)
         segment = self.segments.get(name)
         if segment is None:
             segment = self.segments[name] = Segment(name, value.size, maker)
-            self.used += value.size
-            if client is not None:
+            if segment.disk:
+                self.on_disk += value.size
+            else:
+                self.used += value.size
+            if client is not None and not segment.disk:
                 taken = min(client.reserved, value.size)
                 client.reserved -= taken
                 self.reserved -= taken
@@ -382,9 +361,12 @@ class Objects:
             segment.cached = False
             self.cached -= segment.size
         segment.live = True
+        segment.oid = value.oid
+        segment.asked, segment.asked_at = None, 0.0
         self.peak = max(self.peak, self.used - self.cached)
         if client is not None:
             segment.mapped[maker] = segment.mapped.get(maker, 0) + 1
+        self.core.room.place(segment)
 
     def _release_segment(self, name: str) -> None:
         segment = self.segments.get(name)
@@ -398,7 +380,7 @@ class Objects:
             if segment is None:
                 continue
             if segment.cached and peer == segment.maker:
-                self._delete(segment)
+                self.delete(segment)
                 continue
             left = segment.mapped.get(peer, 0) - 1
             if left > 0:
@@ -410,19 +392,27 @@ class Objects:
     def _settle(self, segment: Segment) -> None:
         """Reuse or delete a segment that holds no object and that nobody maps."""
         if segment.live or segment.mapped or segment.name not in self.segments:
+            self.core.room.place(segment)
             return
-        maker = segment.maker
-        if maker in self.core.clients and self.cached + segment.size <= self.capacity // 4:
+        maker, room = segment.maker, self.core.room
+        wanted = room.waiting or segment.disk or self.cached + segment.size > self.capacity // 4
+        if maker in self.core.clients and (segment.cached or not wanted):
             if not segment.cached:
                 segment.cached = segment.reused = True
                 self.cached += segment.size
                 self.core.effects.out[maker].append(m.Recycle([segment.name]))
+            room.place(segment)
         else:
-            self._delete(segment)
+            self.delete(segment)
 
-    def _delete(self, segment: Segment) -> None:
+    def delete(self, segment: Segment) -> None:
+        """Remove a segment, and its file."""
         del self.segments[segment.name]
-        self.used -= segment.size
+        self.core.room.place(segment)
+        if segment.disk:
+            self.on_disk -= segment.size
+        else:
+            self.used -= segment.size
         if segment.cached:
             self.cached -= segment.size
         elif segment.reused and segment.maker in self.core.clients:

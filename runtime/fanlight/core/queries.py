@@ -180,14 +180,15 @@ def _object(core: Core, client: Client, args: Args) -> Any:
 def object_facts(core: Core, obj: Object) -> dict[str, Any]:
     """State, size, origin and reason to wait of one object."""
     task = core.tasks.table.get(obj.id[: ids.TASK_LEN])
-    states = {PENDING: "PENDING", m.INLINE: "READY", m.STORED: "READY"}
+    states = {PENDING: "PENDING", m.INLINE: "READY", m.STORED: "READY", m.AWAY: "READY"}
     state = states.get(obj.kind, "FAILED")
     if state == "PENDING" and task is not None:
         state = TASK_STATES[task.state]
     return {
         "state": state,
         "size": obj.size,
-        "stored": obj.kind == m.STORED,
+        "stored": obj.kind in (m.STORED, m.AWAY),
+        "place": core.room.place_of(obj),
         "creator": obj.group.name if obj.group is not None else "put",
         "origin": obj.group.origin if obj.group is not None else "",
         "holders": obj.holders,
@@ -196,15 +197,31 @@ def object_facts(core: Core, obj: Object) -> dict[str, Any]:
 
 
 def _store(core: Core, client: Client, args: Args) -> Any:
-    objects = core.objects
+    objects, spilling = core.objects, core.spilling
     return {
         "capacity": objects.capacity,
         "used": objects.used,
+        "reserved": objects.reserved,
+        "mapped": sum(s.size for s in objects.segments.values() if s.mapped and not s.disk),
         "cached": objects.cached,
+        "spilled": spilling.away + objects.on_disk,  # bytes that are on disk only
+        "spilled_total": spilling.spilled,  # bytes written since the start
+        "restored_total": spilling.restored,
         "inline": objects.inline,
         "objects": len(objects.table),
         "segments": len(objects.segments),
     }
+
+
+def _store_full(core: Core, client: Client, args: Args) -> Any:
+    """What a client raises that could not store so many bytes, for a reason that it names."""
+    return core.room.full(int(args["size"]), str(args.get("why", "")))
+
+
+def _trim(core: Core, client: Client, args: Args) -> Any:
+    """Have warm segments given back: others fill shared memory."""
+    core.room.trim()
+    return True
 
 
 def _placement_group(core: Core, client: Client, args: Args) -> Any:
@@ -253,6 +270,8 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "group_tasks": _group_tasks,
     "object": _object,
     "store": _store,
+    "store_full": _store_full,
+    "trim": _trim,
     "placement_group": _placement_group,
     "placement_groups": _placement_groups,
     "counts": _counts,

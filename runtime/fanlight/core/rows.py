@@ -219,7 +219,8 @@ def _object_row(core: Core, held: _Holder, detail: bool) -> Row:
     }
     if detail:
         row |= {
-            "stored": obj.kind == m.STORED,
+            "stored": obj.kind in (m.STORED, m.AWAY),
+            "place": core.room.place_of(obj),
             "creator": obj.group.name if obj.group is not None else None,
             "pins": obj.pins,
         }
@@ -334,7 +335,7 @@ _DETAILS = {  # columns by kind
         "required_resources", "death_cause", "is_detached", "placement_group_id", "repr_name",
         "num_restarts", "end_time_ms", "cell",
     ),
-    "objects": ("stored", "creator", "pins"),
+    "objects": ("stored", "place", "creator", "pins"),
     "nodes": ("start_time_ms", "end_time_ms"),
     "workers": ("exit_detail", "start_time_ms", "end_time_ms"),
     "placement_groups": ("bundles", "is_detached", "stats"),

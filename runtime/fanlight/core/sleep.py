@@ -27,5 +27,6 @@ def slept(core: Core, x: Slept) -> None:
     core.channels.slept(seconds)
     core.memory.slept(seconds)
     core.processes.slept(seconds)
+    core.room.slept(seconds)
     if core.scheduler.retry_at:
         core.scheduler.retry_at += seconds

@@ -109,7 +109,7 @@ def _cut(text: str, limit: int) -> str:
 
 def store_view(core: Core) -> e.StoreView:
     objects = core.objects
-    pinned = sum(s.size for s in objects.segments.values() if s.mapped)
+    pinned = sum(s.size for s in objects.segments.values() if s.mapped and not s.disk)
     return e.StoreView(
         time=core.now,
         capacity=objects.capacity,
@@ -117,7 +117,7 @@ def store_view(core: Core) -> e.StoreView:
         pinned=pinned,
         cached=objects.cached,
         inline=objects.inline,
-        spilled=0,
+        spilled=core.spilling.away + objects.on_disk,
         objects=len(objects.table),
     )
 
@@ -125,7 +125,8 @@ def store_view(core: Core) -> e.StoreView:
 def object_views(core: Core) -> list[e.ObjectView]:
     """The largest stored objects."""
     table = core.objects.table
-    segments = [o for o in table.values() if o.kind == m.STORED] if core.objects.segments else []
+    any_stored = core.objects.segments or core.spilling.away
+    segments = [o for o in table.values() if o.kind in (m.STORED, m.AWAY)] if any_stored else []
     segments.sort(key=lambda o: -o.size)
     return [
         e.ObjectView(

@@ -20,7 +20,7 @@ import msgspec
 
 from fanlight import config, ids
 from fanlight.limits import Limits
-from fanlight.node.boot import BootConfig, choose_dirs, remove_dirs
+from fanlight.node.boot import BootConfig, choose_dirs, choose_spill_dir, remove_dirs
 
 
 class NodeProcess:
@@ -67,10 +67,12 @@ def launch(
     gpus_preset: bool,
     bounds: Limits,
     temp_dir: str = "",
+    spill_dir: str | None = None,
 ) -> NodeProcess:
     """Start a node process; does not wait for it. Raises OSError, PermissionError."""
     runtime_id = secrets.token_hex(8)
     session_dir, segment_dir = choose_dirs(runtime_id, temp_dir)
+    spill_path = choose_spill_dir(runtime_id, session_dir, spill_dir)
     ours, theirs = map(_above_standard, socket.socketpair())
     cpus = resources.get("CPU", 0) // config.UNITS
     boot = BootConfig(
@@ -96,6 +98,7 @@ def launch(
         memory_refresh=bounds.refresh,
         oom_retries=bounds.oom_retries,
         max_processes=bounds.processes,
+        spill_dir=str(spill_path),
     )
     log = _log_file()
     package_root = str(Path(__file__).resolve().parents[2])

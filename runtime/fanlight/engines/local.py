@@ -108,7 +108,7 @@ class LocalEngine(NativeEngine):
         log: Any,
     ) -> LocalEngine:
         sock.settimeout(None)
-        client = Client(hello.client_id, Path(facts["segment_dir"]))
+        client = Client(hello.client_id, Path(facts["segment_dir"]), Path(facts["spill_dir"]))
         engine = cls(client, facts, process, log)
         client.link = link = SocketLink(
             sock, client.handle, engine._lost, client.flush_drops, early

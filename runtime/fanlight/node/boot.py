@@ -16,6 +16,7 @@ import msgspec
 
 from fanlight import config, interrupts, private
 
+_SPILL_NOTE = "spill-dir"  # a file in the session's directory that names another one
 _SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes
 
 
@@ -50,6 +51,7 @@ class BootConfig(msgspec.Struct):
     memory_refresh: float = 0.25  # seconds between two looks at it; 0: only at the limit
     oom_retries: int = -1
     max_processes: int = 0  # of workers and actors; 0 for no limit
+    spill_dir: str = ""  # where objects go that do not fit into memory
     lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
     def __repr__(self) -> str:  # it may stand in a traceback: without the token
@@ -101,6 +103,10 @@ def make_dirs(boot: BootConfig) -> None:
             new.symlink_to(session_dir.name)
             new.rename(session_dir.with_name(_LATEST))
     (session_dir / "logs").mkdir(mode=0o700)
+    spill_dir = Path(boot.spill_dir)
+    if spill_dir.parent != session_dir:  # first the note: who clears up finds it there
+        (session_dir / _SPILL_NOTE).write_text(boot.spill_dir)
+    spill_dir.mkdir(mode=0o700)
 
 
 @contextlib.contextmanager
@@ -140,7 +146,40 @@ def remove_dirs(session_dir: str | Path, segment_dir: str | Path) -> None:
         if os.readlink(latest) == os.path.basename(session_dir):
             latest.unlink()
     shutil.rmtree(segment_dir, ignore_errors=True)
+    _remove_session(Path(session_dir))
+
+
+def _remove_session(session_dir: Path) -> None:
+    """Delete a session's directory, and before it the one of spilled objects that lies elsewhere."""
+    with contextlib.suppress(OSError, ValueError):
+        elsewhere = Path((session_dir / _SPILL_NOTE).read_text())
+        if elsewhere.name == spill_name(session_dir.name):
+            shutil.rmtree(elsewhere, ignore_errors=True)
     shutil.rmtree(session_dir, ignore_errors=True)
+
+
+def spill_name(runtime_id: str) -> str:
+    """What a runtime's directory is called in one that the user chose for spilled objects."""
+    return f"fanlight-{runtime_id}"
+
+
+def choose_spill_dir(runtime_id: str, session_dir: Path, wanted: str | None) -> Path:
+    """Where a new runtime's objects go that do not fit into memory; called by the driver.
+
+    Raises ValueError for a directory that cannot be used.
+    """
+    if wanted is None:
+        return session_dir / "spill"
+    folder = Path(wanted).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ValueError(
+            f"object_spilling_directory={wanted!r} cannot be made: {e.strerror}."
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"object_spilling_directory={wanted!r} cannot be written to.")
+    return folder / spill_name(runtime_id)
 
 
 def sweep(sessions: Path, segments: Path) -> None:
@@ -155,7 +194,7 @@ def sweep(sessions: Path, segments: Path) -> None:
     for session in _folders(sessions):
         if not private.locked(session / "lock"):
             discover.remove(session.name)
-            shutil.rmtree(session, ignore_errors=True)
+            _remove_session(session)
     if segments != sessions:
         for folder in _folders(segments):
             if not private.locked(folder):

@@ -29,7 +29,9 @@ from fanlight.node.environments import Preparations
 from fanlight.node.hub import Hub
 from fanlight.node.logs import WorkerLogs
 from fanlight.node.memory_monitor import MemoryMonitor
+from fanlight.node.spiller import Spiller
 from fanlight.observe import discover
+from fanlight.store.files import DISK
 from fanlight.wire import codec
 from fanlight.wire.failures import WireError
 from fanlight.wire.framing import FrameReader
@@ -60,6 +62,7 @@ class Node:
                 forgiving=True,
                 oom_retries=boot.oom_retries,
                 max_processes=boot.max_processes,
+                spill=True,
             ),
             time.time(),
         )
@@ -97,6 +100,8 @@ class Node:
         self.poller.register(self.listener.fileno(), IN)
         self.zygote_failures = 0  # in a row, of zygotes that never said a word
         self.preparations = Preparations(boot.session_dir, self.tell_zygote)
+        self.spiller = Spiller(boot.spill_dir, boot.segment_dir)
+        self.poller.register(self.spiller.wake_fd, IN)
         self.adopt_zygote(*forked)
 
     # --- the zygote --------------------------------------------------------------------------
@@ -152,7 +157,9 @@ class Node:
             print(self.stop_reason, file=sys.stderr, flush=True)
         if self.stop_reason:
             return
+        self.spiller.pause()
         self.adopt_zygote(*zygote.fork(self.boot))
+        self.spiller.resume()
         lost: list[tuple[int, str, bytes | None]] = []
         for worker in self.core.workers.values():
             if not worker.pid:  # it was to be started, or had just been
@@ -241,6 +248,7 @@ class Node:
                         "pid": os.getpid(),
                         "session_dir": self.boot.session_dir,
                         "segment_dir": self.boot.segment_dir,
+                        "spill_dir": self.boot.spill_dir,
                         "version": __version__,
                     }
                 )
@@ -316,10 +324,11 @@ class Node:
         """Delete the segments that a process was writing when it died."""
         prefix = client_id.hex()[:16] + "-"  # as SegmentWriter names them
         known = self.core.objects.segments
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self.boot.segment_dir):
-                if name.startswith(prefix) and name not in known:
-                    os.unlink(os.path.join(self.boot.segment_dir, name))
+        for folder, begin in ((self.boot.segment_dir, ""), (self.boot.spill_dir, DISK)):
+            with contextlib.suppress(OSError):
+                for name in os.listdir(folder):
+                    if name.startswith(begin + prefix) and name not in known:
+                        os.unlink(os.path.join(folder, name))
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -343,6 +352,9 @@ class Node:
         # Files first: who is told to discard a segment looks whether its file is gone.
         for action in effects.actions:
             if isinstance(action, fx.DeleteSegment):
+                if action.name.startswith(DISK):
+                    self.spiller.delete(action.name)
+                    continue
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(self.boot.segment_dir, action.name))
         self.send_all(effects.out.items())
@@ -351,6 +363,8 @@ class Node:
                 self.tell_zygote(f"spawn {action.number} {action.worker_id.hex()} {action.env}")
             elif isinstance(action, fx.KillWorker):
                 self.tell_zygote(f"kill {action.number} {action.task.hex()}")
+            elif isinstance(action, fx.Spill | fx.Restore):
+                self.spiller.start(action)
             elif isinstance(action, fx.PrepareEnvironment):
                 answer = self.preparations.start(action)
                 if answer is not None:
@@ -395,6 +409,8 @@ class Node:
                 if connection is None:
                     if fd == self.listener.fileno():
                         self.accept()
+                    elif fd == self.spiller.wake_fd:
+                        stimuli += self.spiller.take()
                     else:
                         zygote_spoke = True
                     continue
@@ -450,6 +466,7 @@ class Node:
         self.tell_zygote("stop")
         self.zygote.close()
         zygote.see_off(self.zygote_pid, [w.pid for w in self.core.workers.values() if w.pid])
+        self.spiller.close()
         remove_dirs(self.boot.session_dir, self.boot.segment_dir)
         for connection in self.peers.values():
             connection.sock.close()

@@ -10,7 +10,6 @@ can be caught, instead of a SIGBUS.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import mmap
 import os
@@ -22,11 +21,12 @@ from pathlib import Path
 
 from fanlight.errors import ObjectStoreFullError
 from fanlight.serialization import Serialized
+from fanlight.store import files
+from fanlight.store.files import DISK
 
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 _PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
 
 
@@ -37,12 +37,17 @@ class SegmentWriter:
         self,
         folder: Path,
         prefix: str,
-        reserve: Callable[[int], None],
+        reserve: Callable[[int], bool | None],
         make_room: Callable[[int], bool] = lambda size: False,
+        disk: Path | None = None,
+        refused: Callable[[int, OSError], Exception] = lambda size, error: error,
     ) -> None:
         self._folder = folder
+        self._disk = disk  # where objects go that memory has no room for
+        self._refused = refused  # what to raise when they cannot go there either
         self._prefix = prefix
-        self._reserve = reserve  # asks the node for room, or gives it back (below 0)
+        # Asks the node for room, or gives it back (below 0); true: only disk has room.
+        self._reserve = reserve
         self._make_room = make_room  # others fill tmpfs: frees what it can; is there room now?
         self._count = itertools.count(1).__next__
         self._lock = threading.Lock()
@@ -61,20 +66,38 @@ class SegmentWriter:
                     self._free[name] = self._sizes[name]
                 raise
             return name
-        self._reserve(value.size)
+        if self._reserve(value.size) and self._disk is not None:
+            return self._write_to_disk(value, self._disk)
         name = f"{self._prefix}-{self._count()}"
         path = self._folder / name
         try:
             self._create(path, value)
         except BaseException as e:
             self._reserve(-value.size)  # what was promised is not used
-            if isinstance(e, OSError) and e.errno in _NO_ROOM:
+            if isinstance(e, FileNotFoundError):
+                raise ObjectStoreFullError(
+                    f"The folder of shared memory is gone: {self._folder}. Something deleted it "
+                    "while the runtime was using it. Small values can still be passed; shutdown() "
+                    "and init() start afresh."
+                ) from None
+            if isinstance(e, OSError) and e.errno in files.NO_ROOM and self._disk is not None:
+                return self._write_to_disk(value, self._disk)
+            if isinstance(e, OSError) and e.errno in files.NO_ROOM:
                 raise ObjectStoreFullError(
                     f"{value.size / 1e6:.1f} MB do not fit into shared memory ({self._folder}): "
                     f"{e.strerror}."
                 ) from None
             raise
         self._sizes[name] = value.size
+        return name
+
+    def _write_to_disk(self, value: Serialized, folder: Path) -> str:
+        """Write an object that has no room in memory; returns its name."""
+        name = f"{DISK}{self._prefix}-{self._count()}"
+        try:
+            files.create(folder, name, value.size, value.pieces())
+        except OSError as e:
+            raise self._refused(value.size, e) from None
         return name
 
     def _create(self, path: Path, value: Serialized) -> None:
@@ -86,7 +109,7 @@ class SegmentWriter:
                 return
             except BaseException as e:
                 os.unlink(path)
-                full = isinstance(e, OSError) and e.errno in _NO_ROOM
+                full = isinstance(e, OSError) and e.errno in files.NO_ROOM
                 if last or not full or not self._make_room(value.size):
                     raise
             finally:
@@ -158,8 +181,9 @@ class SegmentReader:
     to report. Finalizers run at any moment in any thread, so they only append to a deque.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Path | None = None) -> None:
         self._folder = folder
+        self._disk = disk  # where segments are whose names begin with "@"
         self._got: dict[str, int] = {}  # descriptors not yet returned
         self._using: dict[str, int] = {}  # those that some object or task still needs
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
@@ -182,6 +206,18 @@ class SegmentReader:
         self._using.pop(name, None)
         if not self._mapped(name):
             self._return(name)
+
+    def give_up(self, name: str) -> bool:
+        """``done`` for the only one that needs a descriptor; False, and nothing happens, if others
+        do, or something uses the mapping."""
+        if self._using.get(name) != 1 or self._mapped(name):
+            return False
+        self.done(name)
+        return True
+
+    def share(self, name: str) -> None:
+        """One more needs a descriptor that came; ``done`` is called for it, too."""
+        self._using[name] += 1
 
     def _mapped(self, name: str) -> bool:
         return name in self._maps or any(ref() is not None for ref in self._own.get(name, ()))
@@ -211,7 +247,7 @@ class SegmentReader:
             mapped = self._maps.get(name)
             if mapped is None:
                 mapped = self._maps[name] = self._map(name, mmap.MAP_SHARED, mmap.PROT_READ)
-            return memoryview(mapped)
+            return self._content(name, mapped)
 
     def own_view(self, name: str) -> memoryview:
         """The segment's bytes, writable: pages that are written to are copied first, and are seen
@@ -219,10 +255,15 @@ class SegmentReader:
         mapped = self._map(name, _PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         with self._mapping:
             self._own[name] = [*self._own.get(name, ()), weakref.ref(mapped)]
-        return memoryview(mapped)
+        return self._content(name, mapped)
+
+    @staticmethod
+    def _content(name: str, mapped: mmap.mmap) -> memoryview:
+        return memoryview(mapped)[files.HEADER :] if name[0] == DISK else memoryview(mapped)
 
     def _map(self, name: str, flags: int, protection: int) -> mmap.mmap:
-        fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        folder = self._disk if name[0] == DISK and self._disk is not None else self._folder
+        fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             mapped = mmap.mmap(fd, 0, flags=flags, prot=protection)
         finally:

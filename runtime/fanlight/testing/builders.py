@@ -33,6 +33,7 @@ def make_core(
     forgiving: bool = False,
     lineage_bytes: int = 64 << 20,
     max_processes: int = 0,
+    spill: bool = False,
     **others: float,
 ) -> Core:
     """A core that waits for its first stimulus. ``others`` are custom resources."""
@@ -49,6 +50,7 @@ def make_core(
             large=INLINE_LIMIT,
             lineage_bytes=lineage_bytes,
             max_processes=max_processes,
+            spill=spill,
         ),
         now,
     )

@@ -8,7 +8,7 @@ A client that is *deaf* has messages on the way that it has not read; so tests m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +50,14 @@ class SimulatedClient:
         self.channels = Channels(self)
         self.channel_inbox: deque[Any] = deque()
         self.deaf = False
+        self.looking: set[bytes] = set()  # objects whose memory it uses
         self.replies: dict[int, m.Reply] = {}
         self.received: dict[bytes, int] = {}  # items of each generator that has not ended
         self.unwanted: set[bytes] = set()  # generators among them that were dropped
         self.ended: dict[bytes, int] = {}  # generators that have ended: items that they had
         self.notices: list[str] = []
         self.outputs: list[m.Output] = []
+        self.unread: dict[int, Callable[[m.Reply], None]] = {}  # answers that nobody waits for
         self._specs: dict[bytes, int] = {}
         self._forgotten = 0
         self._environments: set[str] = set()
@@ -117,8 +119,12 @@ class SimulatedClient:
                 assert message.count >= received
                 self.unwanted.discard(message.task)
                 self.ended[message.task] = message.count
+            case m.Reply() if message.request in self.unread:
+                self.unread.pop(message.request)(message)
             case m.Reply():
                 self.replies[message.request] = message
+            case m.GiveUp():
+                self._give_up(message)
             case m.Recycle():
                 for name in message.segments:
                     self.free[name] = self.node.core.objects.segments[name].size
@@ -139,7 +145,8 @@ class SimulatedClient:
 
     def _arrived(self, value: m.Value) -> None:
         task = ids.task_of(value.oid)
-        if ids.index_of(value.oid) > self.received.get(task, 1 << 32):
+        new = value.oid not in self.values
+        if new and ids.index_of(value.oid) > self.received.get(task, 1 << 32):
             self.received[task] += 1
             assert self.received[task] == ids.index_of(value.oid), "items out of order"
             self.new(value.oid, None)
@@ -150,13 +157,19 @@ class SimulatedClient:
                 self.drop(value.oid)
                 return
         self.channels.from_node(value.oid, value.oid in self.values)
-        wanted = value.oid in self.values and self.values[value.oid] is None
+        known = self.values.get(value.oid)
+        wanted = value.oid in self.values and (known is None or known.kind == m.AWAY)
         if value.kind == m.STORED:
             self.reader.got(value.data.decode())
             if not wanted:
                 self.reader.done(value.data.decode())
         if wanted:
             self.values[value.oid] = value
+
+    def _release(self, values: Iterable[m.Value]) -> None:
+        for value in values:
+            if value.kind == m.STORED:
+                self.reader.done(value.data.decode())
 
     def _return_segments(self) -> None:
         names = list(self.reader.returned)
@@ -169,9 +182,12 @@ class SimulatedClient:
         self.send(message)
         self.node.flush()
         while message.request not in self.replies:
-            if not self.inbox or self.peer not in self.node.clients:
+            if self.inbox:
+                self.handle(self.inbox.popleft())
+            elif self.peer in self.node.clients:
+                self.node.disk.hurry()
+            else:
                 raise Gone
-            self.handle(self.inbox.popleft())
         return self.replies.pop(message.request)
 
     def query(self, what: str, **args: Any) -> Any:
@@ -356,22 +372,82 @@ class SimulatedClient:
             name = fitting[0]
             del self.free[name]
         else:
-            self.reserve(size)
+            disk = self.reserve(size)
             self._made += 1
-            name = f"{self.peer}-{self._made}"
+            name = f"{'@' * disk}{self.peer}-{self._made}"
             if self.peer in self.node.clients:  # else it was killed while it waited for room
                 self.node.files.add(name)
         self.reader.got(name)
         return m.Value(oid, m.STORED, name.encode(), size, inside)
 
-    def reserve(self, size: int) -> None:
-        for _ in range(2):
-            self._requests += 1
+    def reserve(self, size: int) -> bool:
+        """Ask for room; True for disk. Raises StoreFull."""
+        self._requests += 1
+        try:
             reply = self.ask(m.Reserve(self._requests, size))
-            if not reply.error:
+        except Gone:
+            raise StoreFull("it was killed while it waited") from None
+        if reply.error:
+            raise StoreFull(reply.error)
+        on_disk = bool(msgspec.msgpack.decode(reply.data))
+        if on_disk and self.node.disk.full:
+            raise StoreFull("the disk is full")
+        return on_disk
+
+    def want_room(self, size: int) -> int:
+        """Ask for room, and do not wait: it is given back when it comes. Returns the request."""
+
+        def answered(reply: m.Reply) -> None:
+            if not reply.error and not msgspec.msgpack.decode(reply.data):
+                self._requests += 1
+                self.unread[self._requests] = lambda reply: None
+                self.send(m.Reserve(self._requests, -size))
+
+        self._requests += 1
+        self.unread[self._requests] = answered
+        self.send(m.Reserve(request := self._requests, size))
+        return request
+
+    def withdraw(self, request: int) -> None:
+        """What was asked for is not wanted any more."""
+        self.send(m.Withdraw(request))
+
+    def fetch(self, oid: bytes) -> int:
+        """Ask for the bytes of a value that is away, and do not wait. Returns the request."""
+
+        def answered(reply: m.Reply) -> None:
+            if reply.error:
                 return
-            self._read()  # what the node wants back; then ask again
-        raise StoreFull(reply.error)
+            value = msgspec.msgpack.decode(reply.data, type=m.Value)
+            assert value.kind != m.AWAY and value.oid == oid
+            self._arrived(value)
+            self._return_segments()
+
+        self._requests += 1
+        self.unread[self._requests] = answered
+        self.send(m.Fetch(request := self._requests, oid))
+        return request
+
+    def look(self, oid: bytes) -> m.Value:
+        """The bytes of an object, brought back if they are away; to be released."""
+        self._requests += 1
+        reply = self.ask(m.Fetch(self._requests, oid))
+        value = msgspec.msgpack.decode(reply.data, type=m.Value)
+        assert value.kind != m.AWAY
+        if value.kind == m.STORED:
+            assert value.data.decode() in self.node.files, "bytes that are nowhere"
+            self.reader.got(value.data.decode())
+        return value
+
+    def _give_up(self, message: m.GiveUp) -> None:
+        for oid, name in zip(message.oids, message.segments, strict=True):
+            value = self.values.get(oid)
+            if value is None or value.kind != m.STORED or value.data.decode() != name:
+                continue
+            if oid not in self.looking and self.reader.give_up(name):
+                self.values[oid] = m.Value(oid, m.AWAY, b"", value.size)
+        self._return_segments()
+        self.send(m.GaveUp(message.number))
 
     def put(self, size: int, contained: Sequence[bytes] = ()) -> bytes:
         oid = ids.object_id(self.next_task_id(), 0)
@@ -404,6 +480,7 @@ class SimulatedClient:
     def drop(self, *oids: bytes) -> None:
         """Let go of refs and handles."""
         for oid in oids:
+            self.looking.discard(oid)
             value = self.values.pop(oid)
             if value is not None and value.kind == m.STORED:
                 self.reader.done(value.data.decode())

@@ -27,6 +27,7 @@ from fanlight.core.invariants import validate
 from fanlight.core.machine import Core
 from fanlight.testing.builders import make_core
 from fanlight.testing.clients import SimulatedClient
+from fanlight.testing.disk import SimulatedDisk
 from fanlight.testing.workers import SimulatedWorker
 
 _START = 1000.0  # the first moment of every simulation
@@ -61,8 +62,9 @@ class SimulatedNode:
         self.preparing: dict[int, fx.PrepareEnvironment] = {}  # by number, not answered
         self.broken: set[str] = set()  # environments that no worker can enter
         self.entering: set[str] = set()  # environments that workers do not come to an end with
-        self.files: set[str] = set()  # segments that exist
+        self.files: set[str] = set()  # segments, and files on disk, that exist
         self.deleted: set[str] = set()  # those that somebody else has deleted
+        self.disk = SimulatedDisk(self)
         self.born: dict[bytes, int] = {}  # objects and handles, by the order of their making
         self.low = ""  # why processes that are killed may have been killed by the system
         self.stopped = ""
@@ -112,7 +114,7 @@ class SimulatedNode:
 
     def _delete_unfinished(self, peer: int) -> None:
         """Segments that a process was writing when it died go with it, as the node does it."""
-        mine = {name for name in self.files if name.startswith(f"{peer}-")}
+        mine = {name for name in self.files if name.startswith((f"{peer}-", f"@{peer}-"))}
         self.files -= mine - self.core.objects.segments.keys()
 
     def perform(self, effects: fx.Effects) -> None:
@@ -133,7 +135,9 @@ class SimulatedNode:
                 self.preparing.pop(action.number, None)  # its helper may have died just now
             elif isinstance(action, fx.DeleteSegment):
                 if action.name not in self.deleted:
-                    self.files.remove(action.name)
+                    self.disk.delete(action.name)
+            elif isinstance(action, fx.Spill | fx.Restore):
+                self.disk.jobs[action.number] = action
             elif isinstance(action, fx.DropClient):
                 self.dropped.append(action)
                 client = self.clients.get(action.peer)
@@ -250,6 +254,12 @@ class SimulatedNode:
             if client.deaf:
                 client.listen()
                 return True
+        if self.disk.jobs:
+            self.disk.answer()
+            return True
+        if self.core.room.waiting:
+            self.advance(1.0)
+            return True
         if self.spawning:
             self.answer_spawn()
             return True

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import effects as fx
 from fanlight.testing.channels import Callers
-from fanlight.testing.clients import SimulatedClient, StoreFull
+from fanlight.testing.clients import Gone, SimulatedClient, StoreFull
 
 if TYPE_CHECKING:
     from fanlight.testing.simulation import SimulatedNode
@@ -68,8 +68,8 @@ class SimulatedWorker(SimulatedClient):
                 assert message.spec in self.specs, "a task of an unknown spec"
                 assert self.actor or self.specs[message.spec].env == self.env, "not its environment"
                 for value in message.deps:
-                    known = value.kind in (m.INLINE, m.STORED)
-                    assert known or self.node.deleted, "an argument without a value"
+                    known = value.kind in (m.INLINE, m.STORED, m.AWAY)
+                    assert known or self.node.deleted or self.node.disk.lost, "no value"
                     if value.kind == m.STORED:
                         self.reader.got(value.data.decode())
                 if not self.callers.open or self.callers.in_order(message):
@@ -145,11 +145,6 @@ class SimulatedWorker(SimulatedClient):
             self._release(execute.deps)
         return [execute.task for execute in taken]
 
-    def _release(self, values: Iterable[m.Value]) -> None:
-        for value in values:
-            if value.kind == m.STORED:
-                self.reader.done(value.data.decode())
-
     # --- what the test makes it do -----------------------------------------------------------
 
     def yields(
@@ -194,6 +189,17 @@ class SimulatedWorker(SimulatedClient):
         """
         execute = self.running[task or self.current]
         spec = self.specs[execute.spec]
+        for value in execute.deps:
+            if value.kind >= m.ERROR:  # lost after the task was ready
+                error = error or "ObjectLostError"
+            elif value.kind == m.AWAY and self.peer in self.node.clients:
+                try:
+                    looked = self.look(value.oid)
+                except Gone:  # it was killed while it waited
+                    return
+                if looked.kind >= m.ERROR:
+                    error = error or "ObjectLostError"
+                self._release([looked])
         if not error and execute.task in self.cancelled:
             error = "TaskCancelledError"
         values: list[m.Value] = []

@@ -455,7 +455,7 @@ class Executor:
         return result
 
     def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        deps = execute.deps and [*map(self.client.decode, execute.deps)]
+        deps = execute.deps and self.client.values.decode_all(execute.deps)
         args, kwargs = decode_args(execute.args, deps)
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs

@@ -49,7 +49,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
         m.PROTOCOL_VERSION, boot.token, "worker", os.getpid(), client_id, {"number": str(number)}
     )
     _, early = handshake(sock, hello)
-    client = Client(client_id, Path(boot.segment_dir))
+    client = Client(client_id, Path(boot.segment_dir), Path(boot.spill_dir))
 
     def on_idle() -> None:
         client.flush_drops()

@@ -112,7 +112,8 @@ class ObjectState(StateSchema):
     type: str
     pid: int | None
     ip: str
-    stored: bool | None  # in shared memory
+    stored: bool | None  # in the object store, not in the node
+    place: str | None  # "node", "memory", "mapped" (memory that some process may use) or "disk"
     creator: str | None
     pins: int | None
 
