@@ -168,6 +168,52 @@ def test_failures_are_shown_as_text(page: Page, lab: Any) -> None:
     nb.shot(page, SHOTS, "8-error-light")
 
 
+def test_names_are_text(page: Page, lab: Any) -> None:
+    """In the panel, in what cells display, and in the saved notebook when it is opened again."""
+    bad = "<img src=x onerror='window.pwned = 1'>"
+    hostile = f"""\
+bad = {bad!r} + chr(27) + "[31m" + chr(0x202E)
+Evil = fanlight.remote(type(bad, (), {{"method": lambda self: 1}}))
+evil = Evil.options(name=bad).remote()
+refs = [evil.method.remote(), nap.options(name=bad).remote(0),
+        fail.options(name=bad + "2", max_retries=0).remote()]
+kept = fanlight.put(bytes(1_000_000))
+_ = fanlight.wait(refs, num_returns=3)
+"""
+    cells = (
+        "%load_ext fanlight",
+        START,
+        WORK.replace("<b>wrong</b>", bad),
+        hostile,
+        "refs[2]",
+        "evil",
+    )
+    name = lab.write_notebook("hostile.ipynb", *cells)
+    nb.open_notebook(page, lab, name)
+    panel = nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    errors = nb.section(page, "errors")
+    errors.locator(".fl-Error-head").first.click()
+    expect(errors.locator(".fl-Traceback")).to_contain_text(bad)
+    errors.locator("button", has_text="Show the task").click()
+    expect(page.locator(".fl-Drawer")).to_contain_text("<img src=x")
+    for section in ("graph", "workers", "actors", "store"):
+        nb.section(page, section)
+    expect(panel.locator(".fl-Node").first).to_contain_text("<img")
+    nb.execute(page, "docmanager:save")
+
+    def clean() -> None:
+        assert page.evaluate("() => window.pwned") is None
+        assert page.locator("img[src=x]").count() == 0
+
+    clean()
+    page.reload()
+    nb.open_notebook(page, lab, name)
+    expect(page.locator(".jp-OutputArea").last).to_contain_text("<img src=x")
+    clean()
+
+
 def test_cancel_from_the_panel_and_why_it_waits(page: Page, lab: Any) -> None:
     body = "refs = [nap.remote(0.3) for _ in range(2)] + [nap.remote(600) for _ in range(3)]"
     name = lab.write_notebook("cancel.ipynb", START, WORK, body)

@@ -15,6 +15,7 @@ _DEPS_SHOWN = 32
 _OBJECTS_SHOWN = 20
 _MESSAGE_SHOWN = 2_000  # characters; a snapshot holds up to 200 errors
 _TRACEBACK_SHOWN = 20_000
+_NAME_SHOWN = 200  # an event holds hundreds of them
 
 
 def task_view(task: Task) -> e.TaskView:
@@ -22,7 +23,7 @@ def task_view(task: Task) -> e.TaskView:
     return e.TaskView(
         id=task.id.hex(),
         group=task.spec.group.number,
-        name=task.name,
+        name=task.name[:_NAME_SHOWN],
         state=TASK_STATES[task.state],  # type: ignore[arg-type]
         deps=[oid[:24].hex() for oid in task.deps[:_DEPS_SHOWN]],
         parent=task.parent.hex(),
@@ -32,16 +33,16 @@ def task_view(task: Task) -> e.TaskView:
         started=task.started,
         finished=task.finished,
         attempt=task.attempt,
-        error=task.error,
+        error=task.error[:_MESSAGE_SHOWN],
     )
 
 
 def group_view(group: Group) -> e.GroupView:
     return e.GroupView(
         id=group.number,
-        name=group.name,
+        name=group.name[:_NAME_SHOWN],
         kind=group.kind,  # type: ignore[arg-type]
-        origin=group.origin,
+        origin=group.origin[:_NAME_SHOWN],
         counts=dict(zip(TASK_STATES, group.counts, strict=True)),  # type: ignore[arg-type]
         duration=group.duration,
         first=group.first,
@@ -61,9 +62,9 @@ def worker_view(worker: Worker, cpu_percent: float, rss: int) -> e.WorkerView:
         state=WORKER_STATES[worker.state],  # type: ignore[arg-type]
         cpu_percent=cpu_percent,
         rss=rss,
-        task=running.name if running is not None else "",
+        task=running.name[:_NAME_SHOWN] if running is not None else "",
         task_id=running.id.hex() if running is not None else "",
-        actor=actor.spec.spec.name if actor is not None else "",
+        actor=actor.spec.spec.name[:_NAME_SHOWN] if actor is not None else "",
         finished=worker.finished,
         gpus=worker.gpus or [],
     )
@@ -74,16 +75,18 @@ def actor_view(actor: Actor) -> e.ActorView:
     waiting = sum(len(line) for line in actor.lines.values())
     return e.ActorView(
         id=actor.id.hex(),
-        class_name=actor.spec.spec.name,
-        name=actor.name,
-        namespace=actor.namespace,
+        class_name=actor.spec.spec.name[:_NAME_SHOWN],
+        name=actor.name[:_NAME_SHOWN],
+        namespace=actor.namespace[:_NAME_SHOWN],
         state=ACTOR_STATES[actor.state],  # type: ignore[arg-type]
         worker=worker.id.hex() if worker is not None else "",
         pid=worker.pid if worker is not None else 0,
         queued=waiting + len(actor.backlog) + len(actor.flight) + len(actor.direct),
         finished=actor.finished,
         restarts=actor.deaths,
-        death_cause=actor.exit_reason if ACTOR_STATES[actor.state] == "DEAD" else "",
+        death_cause=_cut(actor.exit_reason, _MESSAGE_SHOWN)
+        if ACTOR_STATES[actor.state] == "DEAD"
+        else "",
     )
 
 
@@ -91,7 +94,7 @@ def error_view(record: ErrorRecord) -> e.ErrorView:
     return e.ErrorView(
         task_id=record.task.hex(),
         group=record.group,
-        name=record.name,
+        name=record.name[:_NAME_SHOWN],
         origin=record.origin,
         time=record.time,
         message=_cut(record.message, _MESSAGE_SHOWN),
@@ -133,7 +136,7 @@ def object_views(core: Core) -> list[e.ObjectView]:
             id=o.id.hex(),
             size=o.size,
             stored=True,
-            creator=o.group.name if o.group is not None else "put",
+            creator=o.group.name[:_NAME_SHOWN] if o.group is not None else "put",
             origin=o.group.origin if o.group is not None else "",
             holders=o.holders,
         )
