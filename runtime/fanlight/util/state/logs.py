@@ -77,7 +77,7 @@ def get_log(
     task = actor = b""
     if filename is not None:
         path = folder / filename
-        if path.name != filename or not path.is_file():
+        if path.name != filename or not os.path.isfile(path):
             raise RayStateApiException(f"There is no log {filename!r}; see list_logs().")
     else:
         if actor_id is not None:
@@ -86,6 +86,7 @@ def get_log(
         elif task_id is not None:
             pid = _pid_of("tasks", "task_id", task_id, attempt_number, address, timeout)
             task = task_id.encode()
+        pid = int(pid)  # type: ignore[arg-type]  # it becomes part of a pattern
         files = sorted(folder.glob(f"worker-*-{pid}.{suffix}"), key=os.path.getmtime)
         if not files:
             if any(folder.glob(f"worker-*-{pid}.*")) or task_id is not None or actor_id is not None:
