@@ -47,7 +47,7 @@ test-js: install  ## Run the front end's unit tests
 test-ui: install  ## Run the tests in a real JupyterLab and browser (PYTEST_ARGS)
 	$(PY) tests/run.py ui $(PYTEST_ARGS)
 
-test-long: install  ## Chaos, soak, fuzzing: what takes long (PYTEST_ARGS, FANLIGHT_SEED=n)
+test-long: install $(STAMPS)/fuzz  ## Chaos, soak, fuzzing: what takes long (PYTEST_ARGS, FANLIGHT_SEED=n)
 	$(PY) tests/run.py long $(PYTEST_ARGS)
 
 lint: install  ## Check style and types of Python and TypeScript
@@ -95,6 +95,11 @@ $(STAMPS)/env: pyproject.toml constraints/tested.txt | $(STAMPS)/venv
 # configuration. Made again when one of those changes; a lasting --no-build-isolation keeps it local.
 $(STAMPS)/install: $(STAMPS)/env hatch_build.py $(FRONT_END)
 	@$(PIP) install --constraint constraints/tested.txt --no-build-isolation --editable .
+	@touch $@
+
+# Where there is no wheel of it, the tests that need it are skipped.
+$(STAMPS)/fuzz: $(STAMPS)/env
+	@$(PIP) install --constraint constraints/tested.txt --group fuzz || echo "Goes on without Atheris"
 	@touch $@
 
 $(STAMPS)/venv:

@@ -108,7 +108,7 @@ def js(tally: Tally, extra: list[str]) -> None:
 # Tests that run beside the rest, on the other core: they start no runtime, or look at none but their
 # own. What counts the sessions and segments of a user stays with the rest.
 BESIDE = (
-    "core", "wire", "store", "client", "packaging", "faults/test_environments.py",
+    "core", "wire", "store", "client", "packaging", "security", "faults/test_environments.py",
     "faults/test_generators.py", "faults/test_interrupts.py", "faults/test_socket.py",
     "faults/test_workers.py",
 )  # fmt: skip

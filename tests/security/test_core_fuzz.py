@@ -7,7 +7,11 @@ end a client that keeps the rules gets its work done.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +21,10 @@ from fanlight.core import checks
 from fanlight.core import effects as fx
 from fanlight.core.model import ProtocolViolation
 from fanlight.testing.builders import make_core, task_spec
+from tests import longrun
 from tests.security.shell import Shell
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300  # messages of one core's life, about; then a fresh one, so that none is worn out
 CLIENT = b"honest".ljust(16, b"\0")
 
@@ -74,13 +80,25 @@ def test_what_clients_make_up(seed: int) -> None:
 
 @pytest.mark.long
 def test_what_clients_make_up_for_long() -> None:
-    end, seed = time.monotonic() + 300, 100
+    end, seed = time.monotonic() + 300, longrun.seed()
     while time.monotonic() < end:
-        seed += 1
         try:
             honest_work(live(seed))
         except Exception as e:
-            raise AssertionError(f"seed {seed}") from e
+            raise AssertionError(f"FANLIGHT_SEED={seed}") from e
+        seed += 1
+
+
+@pytest.mark.long
+def test_guided_by_coverage() -> None:
+    """The decoders, the handshake and the core, by bytes that reach ever more of their code."""
+    pytest.importorskip("atheris")
+    command = [sys.executable, "-m", "tests.security.coverage_guided", "300"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=420, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def test_unforeseen_errors_end_their_sender_only() -> None:

@@ -18,11 +18,12 @@ from fanlight import messages as m
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire import codec
 from fanlight.wire.framing import frame
+from tests import longrun
 from tests.faults.support import DEADLINE, poll
 from tests.security.fuzzing import Maker
 from tests.security.test_handshake import actor_with_a_door, hello, works
 
-SHORT, LONG = 2.0, 120.0  # seconds of noise on each socket
+SHORT, LONG = 1.0, 120.0  # seconds of noise on each socket
 GROWTH = 150 << 20  # bytes by which the receiver may grow
 
 
@@ -127,7 +128,7 @@ def test_noise_on_all_sockets(rt: Any) -> None:
 
 @pytest.mark.long
 def test_noise_on_all_sockets_for_long(rt: Any) -> None:
-    noise(rt, LONG, seed=int(time.time()))
+    noise(rt, LONG, seed=longrun.seed())
 
 
 def test_half_frames_and_floods(rt: Any) -> None:
