@@ -84,7 +84,9 @@ class Lineage:
         assert stream is not None
         if stream.large and recompute.limit_of(self.core, task.spec, task.actor):
             table = self.core.objects.table
-            self._keep(task, {oid for oid in stream.large if oid in table})
+            items = [table[oid] for oid in stream.large if oid in table]
+            # One that was lost meanwhile, or is another one by now, is not there to be made again.
+            self._keep(task, {x.id for x in items if x.kind == m.STORED and x.size > self.large})
 
     def _keep(self, task: Task, results: set[bytes]) -> None:
         past = self.table.get(task.id)

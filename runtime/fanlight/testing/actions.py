@@ -134,7 +134,9 @@ def finish(world: World, draw: Draw) -> None:
         size, quick = draw.one(SIZES), draw.below(2)
         contained = draw.some(world.inside(worker, ids.object_id(task, 0)), 2)
         duration = 0.0001 if quick else 1.0
-        worker.finish(task, sizes=[size, size], contained=contained, duration=duration)
+        streams = worker.specs[worker.running[task].spec].num_returns == m.STREAMING
+        sizes = [] if streams else [size, size]  # the end of a generator is small
+        worker.finish(task, sizes=sizes, contained=contained, duration=duration)
 
 
 @action(6)
