@@ -46,6 +46,9 @@ export interface RuntimeView {
   total: Record<string, number>;
   available: Record<string, number>;
   drivers: DriverView[];
+  memory_used: number;
+  memory_limit: number;
+  memory_scope: string;
 }
 
 export interface DriverView {

@@ -263,7 +263,8 @@ def _dual_class(cause_type: type[BaseException]) -> type[TaskError]:
             # The user's own __new__ and __init__ may want anything: neither is called.
             if isinstance(cause, BaseExceptionGroup):
                 return BaseExceptionGroup.__new__(cls, cause.message, cause.exceptions)
-            made = built_in.__new__(cls, cause)
+            # MemoryError has a __new__ of its own, which is for its layout only.
+            made = (Exception if built_in is MemoryError else built_in).__new__(cls, cause)
             for name in fields:  # such as OSError.errno, kept in the instance by C code
                 with contextlib.suppress(AttributeError, TypeError):
                     setattr(made, name, getattr(cause, name))

@@ -46,6 +46,9 @@ class RuntimeView(Struct):
     total: dict[str, float]  # resources
     available: dict[str, float]
     drivers: list[DriverView]
+    memory_used: int = 0  # of what is fullest: the machine, its container, the runtime's own limit
+    memory_limit: int = 0  # 0: not measured
+    memory_scope: str = ""  # which of them: "this machine", "this container", "this runtime"
 
 
 class DriverView(Struct):

@@ -13,7 +13,8 @@ from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode
 from fanlight.testing.workers import SimulatedWorker
 
-LIMIT = 1000  # of every sample here, and 900 the threshold
+MB = 1_000_000
+LIMIT = 1000  # MB, of every sample here, and 900 the threshold
 
 
 def failure(client: SimulatedClient, ref: bytes) -> m.Failure | None:
@@ -24,13 +25,14 @@ def failure(client: SimulatedClient, ref: bytes) -> m.Failure | None:
 
 
 def sample(node: SimulatedNode, uses: dict[SimulatedWorker, int], **options: int) -> None:
-    """A sample in which just these processes have anything."""
+    """A sample in which just these processes have anything; in MB."""
     store = options.pop("store", 0)
     used = options.pop("used", sum(uses.values()) + store)
+    limit, threshold = options.pop("limit", LIMIT), options.pop("threshold", 900)
     each = [0] * max((w.number for w in uses), default=0)
     for worker, size in uses.items():
-        each[worker.number - 1] = size
-    node.memory(used, *each, store=store, **options)
+        each[worker.number - 1] = size * MB
+    node.memory(used * MB, *each, store=store * MB, limit=limit * MB, threshold=threshold * MB)
 
 
 def alive(node: SimulatedNode, *workers: SimulatedWorker) -> list[bool]:
@@ -90,6 +92,13 @@ def test_a_tenth_of_the_largest_is_enough() -> None:
     sizes = {kinds.of["plain1"]: 900, kinds.of["again2"]: 90}
     sample(kinds.node, sizes)
     assert alive(kinds.node, *sizes) == [True, False]
+
+
+def test_what_a_fresh_process_has_is_not_notable() -> None:
+    kinds = Kinds()
+    sizes = {kinds.of["actor1"]: 100, kinds.of["again2"]: 30}
+    sample(kinds.node, sizes, used=950)
+    assert alive(kinds.node, *sizes) == [False, True]
 
 
 def test_below_the_threshold_nothing_ends() -> None:
@@ -165,7 +174,7 @@ def test_a_killed_task_runs_again_when_there_is_room() -> None:
     sample(node, {node.runs("a"): 500})
     node.advance(1.0)
     assert node.core.memory.held, "450 are not free yet"
-    assert "waits until 0 MB are free" in driver.query("task", id=b[:24].hex())["why"]
+    assert "waits until 450 MB are free" in driver.query("task", id=b[:24].hex())["why"]
     sample(node, {node.runs("a"): 440})
     assert not node.core.memory.held
     node.runs("b").finish()

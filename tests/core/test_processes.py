@@ -23,9 +23,33 @@ def test_tasks_wait_for_a_process(most: int) -> None:
     node = SimulatedNode(8, pool_size=8, max_processes=most)
     driver = node.driver()
     refs = [driver.submit(task_spec("f"))[0] for _ in range(8)]
-    assert len(node.busy()) == len(node.workers) == most
+    assert len(node.busy()) == most - most // 2, "they may wait for tasks of their own"
+    node.busy()[0].finish()
+    assert len(node.busy()) == most == len(node.workers), "they do not"
     node.settle()
     assert all(driver.values[ref] for ref in refs)
+    assert len(node.workers) <= most
+
+
+@pytest.mark.parametrize("most", [2, 3, 8])
+def test_nested_work_in_few_processes(most: int) -> None:
+    """Each of many tasks waits for one of its own: there is always a process for those."""
+    node = SimulatedNode(8, pool_size=8, max_processes=most)
+    driver = node.driver()
+    refs = [driver.submit(task_spec("top"))[0] for _ in range(20)]
+    waiting: dict[int, bytes] = {}
+    while not all(driver.values[ref] for ref in refs):
+        names = {w: w.specs[w.running[w.current].spec].name for w in node.busy()}
+        worker = next(w for w, name in names.items() if name == "leaf" or not w.blocked)
+        if names[worker] == "leaf":
+            worker.finish()
+        else:
+            [waiting[worker.number]] = worker.submit(task_spec("leaf"))
+            worker.block()
+        for other in node.busy():
+            if other.blocked and other.values[waiting[other.number]]:
+                other.unblock()
+                other.finish()
     assert len(node.workers) <= most
 
 
@@ -34,7 +58,7 @@ def test_tasks_that_block_do_not_get_around_it() -> None:
     driver = node.driver()
     driver.submit(task_spec("f"))
     node.runs("f").block()
-    driver.submit(task_spec("g"))
+    node.runs("f").submit(task_spec("g"))
     node.runs("g").block()
     [ref] = driver.submit(task_spec("h"))
     assert len(node.workers) == 2
@@ -62,6 +86,24 @@ def test_one_process_is_kept_for_tasks() -> None:
     node.post([(0, m.KillActor(actors[0], True))])
     node.settle()
     assert node.core.scheduler.actor_workers == 2, "the next one"
+
+
+def test_an_actor_does_not_take_what_nested_work_needs() -> None:
+    node = SimulatedNode(8, max_processes=3)
+    driver = node.driver()
+    for _ in range(2):
+        driver.submit(task_spec("top"))
+    driver.create_actor(actor_spec("Cell"))
+    assert node.core.scheduler.actor_workers == 0
+    for worker in node.busy():
+        worker.submit(task_spec("leaf"))
+        worker.block()
+    node.runs("leaf").finish()
+    tops = [w for w in node.busy() if w.specs[w.running[w.current].spec].name == "top"]
+    tops[0].unblock()
+    tops[0].finish()
+    node.settle()
+    assert node.core.scheduler.actor_workers == 1
 
 
 def test_an_environment_gets_its_process() -> None:

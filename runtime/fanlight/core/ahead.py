@@ -129,12 +129,15 @@ class Ahead:
 
     def _move(self, queue: Queue, worker: Worker, most: int, budget: float) -> None:
         tasks = queue.tasks
+        bounded = self.core.processes.most
         most = min(most, config.PREFETCH_LIMIT - len(worker.queue))
         while most > 0 and tasks and not tasks[0].solo:
             average = tasks[0].spec.group.average
             budget -= average
             if average < 0 or budget < -1e-9:
                 return
+            if bounded and tasks[0].spec.group.blocks:
+                return  # it needs leave to begin: Processes.may_lease
             task = tasks.popleft()
             worker.queue.append(task)
             self.scheduler.hand(worker, task, running=False)

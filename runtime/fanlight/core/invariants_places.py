@@ -115,6 +115,8 @@ class PlaceChecks:
             assert queue in scheduler.turn, f"queue {queue.key} has tasks and never its turn"
             assert core.environments.ready(queue.env), f"{queue.key}: its environment is not ready"
             idle = any(w.env == queue.env for w in scheduler.idle)
+            processes = core.processes
+            idle = idle and (not processes.most or processes.may_lease(queue.tasks[0]))
             assert not (idle and scheduler.pool_for(queue.key[0], queue.where, queue.demand)), (
                 f"{queue.tasks[0].name} could run on an idle worker"
             )

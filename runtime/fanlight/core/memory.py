@@ -4,8 +4,8 @@ The shell measures (:mod:`fanlight.node.memory_monitor`) and sends a ``MemorySam
 Over the threshold one process ends, and nothing more until it is gone and a new sample says that it
 was not enough. First goes what costs nothing: warm segments of the store, idle processes. Then, of
 what holds notable memory, the newest task that may be retried, the newest other task, the newest
-actor that can be restarted, the newest other one. Never a driver. Notable is a tenth of what the
-largest has, and a thousandth of all: ending less would not help.
+actor that can be restarted, the newest other one. Never a driver. Notable is more than a fresh
+process has, a tenth of what the largest has, and a thousandth of all: ending less would not help.
 
 A task that was ended runs again, whatever became of ``max_retries`` so far (with 0, never). It waits for
 a delay that doubles from kill to kill, and then until as much is free as it had, or nothing else
@@ -41,6 +41,7 @@ KILL_SECONDS = 5.0  # for a process that was killed to be gone, before another i
 _DELAY, _LONGEST = 0.5, 60.0  # seconds before a task runs again, after the first kill and at most
 _PATIENCE = 30.0  # seconds beyond that it waits for room
 _TOLD_SECONDS = 10.0  # between two notices of one function
+_FRESH = 32 << 20  # bytes: a process that has taken nothing yet, libraries included, has less
 _IDLE, _RETRIABLE, _TASK, _RESTARTABLE, _ACTOR = range(5)
 
 
@@ -131,7 +132,7 @@ class Memory:
         # One whose kill was sent long ago does not end: it is passed over, and another one goes.
         found = [w for w in found if not w.retiring and w.number not in self.kills]
         largest = max((uses[w.pid][0] for w in found), default=0)
-        least = max(largest // 10, x.limit // 1000)
+        least = max(largest // 10, x.limit // 1000, min(_FRESH, largest // 2))
         ranked = [
             (rank, -since, w.number, w)
             for w in found
@@ -255,7 +256,8 @@ class Memory:
         if record.alone:
             left = task.spec.spec.max_retries - record.alone + 1
             again += "; it alone was too much for the memory that there is"
-            again += f", and fails if that happens {left} times more" if left > 0 else ""
+            more = "once more" if left == 1 else f"{left} times more"
+            again += f", and fails if that happens {more}" if left > 0 else ""
         if self._may_tell(task.spec.group.number):
             core.notice(task.job, f"{who}: {kill.text}\n{again}.")
             core.note_error(task, f"{task.name}: {kill.how}", f"{kill.text}\n{again}.")

@@ -124,6 +124,7 @@ class Group:
 
     __slots__ = (
         "average",
+        "blocks",
         "counts",
         "duration",
         "first",
@@ -145,6 +146,7 @@ class Group:
         self.origin = origin
         self.counts = [0] * 7
         self.duration = 0.0
+        self.blocks = False  # tasks of it wait for others
         self.average = -1.0  # moving average of the duration, -1 before the first task ended
         self.first = now
         self.last = now

@@ -1,9 +1,12 @@
 """The bound of processes that run tasks and actors (``init(max_processes=…)``).
 
 Work beyond it waits for a process, as it waits for a CPU, and its driver is told. One process is kept for
-tasks, so that actors, which keep theirs until they end, cannot stop everything. Tasks that wait in
-``get`` keep their processes, too: when all of them do, and what they wait for stands in line for a
-process, nothing would ever go on, so that fails.
+tasks, so that actors, which keep theirs until they end, cannot stop everything.
+
+Tasks that wait in ``get`` keep their processes, too, and what they wait for must get one. So half of
+the processes are kept for what tasks submit, half of that for what those submit, and so on; but not
+from functions that are known to wait for nothing. Where that is not enough, so that all processes
+wait and what they wait for stands in line, nothing would ever go on: it fails.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fanlight.core.model import FAILED, W_ACTOR, W_BLOCKED, Task
+from fanlight.core.model import FAILED, W_ACTOR, W_BLOCKED, W_IDLE, Task
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 TOLD_SECONDS = 5.0  # that something waits for a process before its driver is told
 STUCK_SECONDS = 5.0  # that all processes wait for others before those fail
 _PLENTY = 1 << 30
+_DEPTH = 30  # tasks within tasks that are counted
 _LOOKED_AT = 1000  # waiting tasks, in one tick
 
 
@@ -37,7 +41,34 @@ class Processes:
 
     def may_place(self) -> bool:
         """Whether one more process may become an actor's."""
-        return not self.most or self.core.scheduler.actor_workers < max(1, self.most - 1)
+        if not self.most:
+            return True
+        actors = self.core.scheduler.actor_workers
+        leased = [w for w in self.core.workers.values() if w.lease is not None]
+        nests = any(_may_wait(w.queue[0]) for w in leased if w.queue)
+        return actors < max(1, self.most - 1) and self.most - actors - 1 - len(leased) >= nests
+
+    def may_lease(self, task: Task) -> bool:
+        """Whether a task may have one more of the processes; asked only if there is a bound."""
+        if not _may_wait(task):
+            return True
+        depth = self._depth(task)
+        mine = self.most - self.core.scheduler.actor_workers
+        leased = [w for w in self.core.workers.values() if w.lease is not None]
+        if mine - len(leased) - 1 >= mine >> (depth + 1):
+            return True
+        # All wait, perhaps for this one: it may, if nothing is there for which the rest is kept.
+        return all(w.state == W_BLOCKED for w in leased) and not any(
+            self._depth(queue.tasks[0]) > depth for queue in self.core.scheduler.turn
+        )
+
+    def _depth(self, task: Task) -> int:
+        """How many unfinished tasks it is within."""
+        table = self.core.tasks.table
+        depth, parent = 0, table.get(task.parent)
+        while parent is not None and depth < _DEPTH:
+            depth, parent = depth + 1, table.get(parent.parent)
+        return depth
 
     def make_room(self, count: int, wanted: Iterable[str]) -> None:
         """End idle processes of other runtime environments, the least recently used ones first."""
@@ -48,7 +79,10 @@ class Processes:
 
     def why(self, task: Task) -> str:
         """One sentence on a task or actor that waits for a process; "" if that is not why."""
-        if not self.most or (self.room() > 0 and (task.actor is None or self.may_place())):
+        if not self.most:
+            return ""
+        may = self.may_place() if task.actor is not None else self.may_lease(task)
+        if may and self.room() > 0:
             return ""
         actors = self.core.scheduler.actor_workers
         blocked = sum(1 for w in self.core.workers.values() if w.state == W_BLOCKED)
@@ -108,7 +142,7 @@ class Processes:
         for worker in self.core.workers.values():
             actor = worker.actor
             idle = actor is not None and not (actor.flight or actor.direct or actor.backlog)
-            if worker.state != W_BLOCKED and not (worker.state == W_ACTOR and idle):
+            if worker.state not in (W_BLOCKED, W_IDLE) and not (worker.state == W_ACTOR and idle):
                 return False
         return any(w.state == W_BLOCKED for w in self.core.workers.values())
 
@@ -130,3 +164,9 @@ class Processes:
             failure = core.failure("task_unschedulable", text, task=task)
             core.scheduler.withdraw(task)
             core.tasks.fail(task, failure, FAILED, "all processes wait for others")
+
+
+def _may_wait(task: Task) -> bool:
+    """Whether it may wait for others: its function does, or has not ended once."""
+    group = task.spec.group
+    return group.blocks or group.average < 0

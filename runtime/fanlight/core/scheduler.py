@@ -192,6 +192,7 @@ class Scheduler:
         self.crowded = False
         others = self.patience.waits or self.creations or self.core.placement.pending
         alone = len(turn) == 1 and not others
+        bounded = self.core.processes.most
         full: set[object] = set()  # shapes for which there is no room: there will be no more of it
         while stuck < len(turn):
             queue = turn[0]
@@ -208,6 +209,10 @@ class Scheduler:
                 full.add(shape)
                 if not alone:
                     self.refused(shape, queue.where, queue.demand)
+                stuck += 1
+                turn.rotate(-1)
+                continue
+            if bounded and not self.core.processes.may_lease(queue.tasks[0]):
                 stuck += 1
                 turn.rotate(-1)
                 continue
@@ -244,9 +249,10 @@ class Scheduler:
         """
         wanted: Counter[str] = Counter()
         left: dict[Pool, dict[str, int]] = {}
+        processes = self.core.processes
         for queue in self.turn:
             pool = self.pool_for(queue.shape, queue.where, queue.demand)
-            if pool is not None:
+            if pool is not None and (not processes.most or processes.may_lease(queue.tasks[0])):
                 free = left.setdefault(pool, dict(pool.available))
                 count = min(len(queue.tasks), _room(free, queue.demand))
                 for name, amount in queue.demand.items():
@@ -433,6 +439,8 @@ class Scheduler:
         worker.blocked += 1
         if worker.state == W_BUSY and worker.blocked == 1:
             self.core.move_worker(worker, W_BLOCKED, "waits in get")
+            if worker.queue:
+                worker.queue[0].spec.group.blocks = True
             cpu = worker.held.get("CPU", 0)
             if cpu:
                 worker.pool.give({"CPU": cpu}, None)

@@ -133,6 +133,7 @@ class Hub:
 
     def runtime_view(self) -> e.RuntimeView:
         core = self.core
+        sample = core.memory.sample
         drivers = [
             e.DriverView(id=c.id.hex(), pid=c.pid, kernel_id=c.info.get("kernel_id", ""), job=c.job)
             for c in core.clients.values()
@@ -149,6 +150,9 @@ class Hub:
             total=core.resources(core.pool.total),
             available=core.resources(core.pool.available),
             drivers=drivers,
+            memory_used=sample.used if sample else 0,
+            memory_limit=sample.limit if sample else 0,
+            memory_scope=sample.scope if sample else "",
         )
 
     def _workers(self) -> list[e.WorkerView]:
