@@ -76,7 +76,7 @@ def test_a_broken_core_is_found_and_the_history_is_short(how: str) -> None:
     with BROKEN[how]:
         _, _, failure = histories.run(itertools.count(1), 50_000)
         assert failure is not None
-        short = histories.shrink(failure, tries=120)
+        short = histories.shrink(failure, tries=160)
         assert len(short.actions) < 100
         assert "replay(" in str(short)
         with pytest.raises(Exception):  # noqa: B017 (whatever it is)
