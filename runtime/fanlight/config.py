@@ -20,6 +20,8 @@ PREFETCH_SECONDS = 0.002  # work given to a worker ahead of what it runs
 PREFETCH_LIMIT = 64  # tasks
 RECLAIM_SECONDS = 0.05  # a task that runs longer gives back what waits behind it
 WORKER_MEMORY = 64 << 20  # bytes, or 1 % of all: what must be free for one more process
+_LINEAGE = "RAY_max_lineage_bytes"
+LINEAGE_BYTES = 64 << 20  # see lineage_bytes
 STORE_FRACTION = 0.3  # of the machine's memory
 DISK_FRACTION = 0.95  # of a disk: when more is used, no object goes there
 TMPFS_FRACTION = 0.9  # of what is free there: the most that the object store takes
@@ -66,6 +68,17 @@ def _field(path: Path, name: str) -> int:
         if line.startswith(name):
             return int(line.split()[1])
     raise ValueError(name)
+
+
+def lineage_bytes() -> int:
+    """Memory of the node for what it takes to compute lost objects again.
+
+    ``RAY_max_lineage_bytes`` in the environment of the process that starts the runtime.
+    """
+    try:
+        return max(0, int(os.environ[_LINEAGE]))
+    except (KeyError, ValueError):
+        return LINEAGE_BYTES
 
 
 def segment_root() -> Path:

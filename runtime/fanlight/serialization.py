@@ -38,6 +38,7 @@ _MAGIC_REFS = b"FLR1"
 _HEAD = struct.Struct("<4sIQQ")
 _ENTRY = struct.Struct("<QQ")
 _ALIGN = 64
+_OVERWRITTEN = "its file in shared memory was overwritten"
 _OWN, _ANY_OWN = 1 << 63, 1 << 31  # in the length of a buffer; in the number of buffers
 
 # Modules that register reducers for classes of packages that need not be there.
@@ -320,6 +321,28 @@ class _Unpickler(pickle.Unpickler):
         if name == "ref_inside" and module == __name__:
             return self.nth
         return super().find_class(module, name)
+
+
+def damage(data: memoryview, size: int) -> str:
+    """What speaks against ``data`` beginning with a serialized value of ``size`` bytes, as a clause;
+    "" if nothing does. Looks at its ends and its table, not at what is between."""
+    if len(data) < size:
+        return f"its file in shared memory has {len(data)} of {size} bytes"
+    start, end = 0, size
+    if bytes(data[:1]) == b"F" and size >= _HEAD.size:
+        magic, count, start, length = _HEAD.unpack_from(data, 0)
+        count &= ~_ANY_OWN
+        table = _HEAD.size + _ENTRY.size * count
+        end = start + length
+        if magic not in (_MAGIC, _MAGIC_REFS) or not table <= start < end <= size:
+            return _OVERWRITTEN
+        if count:
+            offset, last = _ENTRY.unpack_from(data, table - _ENTRY.size)
+            if offset + (last & ~_OWN) > start:
+                return _OVERWRITTEN
+    if data[start] != 0x80 or data[end - 1] != 0x2E:  # what pickles begin and end with
+        return _OVERWRITTEN
+    return ""
 
 
 def wants_own_pages(data: memoryview) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from fanlight import serialization
 from fanlight.errors import ObjectStoreFullError
 from fanlight.store import segments
-from fanlight.store.segments import SegmentReader, SegmentWriter
+from fanlight.store.segments import SegmentReader, SegmentWriter, Unreadable
 
 
 class Store:
@@ -386,8 +386,49 @@ def test_an_interrupted_write_into_a_warm_segment_keeps_it(
 
 
 def test_a_segment_that_is_gone_cannot_be_mapped(store: Store) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unreadable, match="was deleted"):
         store.reader.view("w-9")
+
+
+@pytest.mark.parametrize("left", [0, 100, 1_000_000])
+def test_a_segment_that_was_cut_is_not_mapped(store: Store, left: int) -> None:
+    name = store.write(array(1))
+    size = (store.folder / name).stat().st_size
+    os.truncate(store.folder / name, left)
+    with pytest.raises(Unreadable, match=f"has {left} of {size} bytes"):
+        store.reader.view(name, size)
+
+
+@pytest.mark.parametrize("left", [None, 0, 100])
+def test_a_warm_segment_that_was_damaged_is_not_written(store: Store, left: int | None) -> None:
+    """It would kill the writer, or nobody could read it."""
+    name = store.write(array(1))
+    store.writer.recycle([name])
+    assert store.write(array(1)) == name  # through a mapping from now on
+    store.writer.recycle([name])
+    if left is None:
+        os.unlink(store.folder / name)
+    else:
+        os.truncate(store.folder / name, left)
+    again = store.write(array(1))
+    assert again != name and [*store.writer.damaged] == [name]
+    assert np.array_equal(store.read(again), array(1))  # type: ignore[arg-type]
+
+
+def test_a_folder_that_was_deleted_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "segments"
+
+    def restore() -> bool:
+        folder.mkdir()
+        return True
+
+    packed = serialization.dumps(array(1))
+    SegmentWriter(folder, "w", lambda size: None, restore=restore).write(packed)
+    folder.rename(tmp_path / "gone")
+    promised: list[int] = []
+    with pytest.raises(ObjectStoreFullError, match="was deleted"):
+        SegmentWriter(folder, "w", promised.append).write(packed)
+    assert sum(promised) == 0
 
 
 def test_no_descriptor_of_the_process_is_kept(store: Store) -> None:

@@ -270,3 +270,20 @@ def test_a_class_of_a_script_reaches_another_process() -> None:
 def test_what_cannot_be_pickled_raises() -> None:
     with pytest.raises(TypeError):
         serialization.dumps([1, (n for n in range(3))])
+
+
+# --- damaged values --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [bytes(1000), "x" * 1000, np.arange(1000.0), [np.arange(9), np.ones(99), "text"], {}]
+)
+def test_damage_to_the_ends_of_a_value_is_seen(value: object) -> None:
+    whole = serialization.dumps(value).to_bytes()
+    size = len(whole)
+    assert serialization.damage(memoryview(whole), size) == ""
+    assert serialization.damage(memoryview(whole + bytes(99)), size) == "", "a larger segment"
+    assert "bytes" in serialization.damage(memoryview(whole)[:-1], size)
+    assert serialization.damage(memoryview(bytes(size)), size)
+    assert serialization.damage(memoryview(bytes(4) + whole[4:]), size)
+    assert serialization.damage(memoryview(whole[:-4] + bytes(4)), size)

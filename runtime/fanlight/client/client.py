@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from fanlight.client.streams import Streams
 from fanlight.client.unhandled import Unhandled
 from fanlight.client.values import Values
 from fanlight.refs import ObjectRef
+from fanlight.store.segments import Unreadable
 
 if TYPE_CHECKING:
     from fanlight.client.channels import Channels
@@ -76,6 +78,7 @@ class Client:
         self.values = values = Values(self, folder, disk)
         self.reader, self.writer = values.reader, values.writer
         self.put, self.store, self.decode = values.put, values.store, values.decode
+        self.read = values.read
         self.take, self.release, self.abandon = values.take, values.release, values.abandon
         self.arguments = arguments = Arguments(self)
         self.encode_args, self.sent = arguments.encode, arguments.sent
@@ -312,16 +315,18 @@ class Client:
         """The value of one object. Raises its error, or GetTimeoutError."""
         entries = self.entries
         value = entries.get(oid)
+        deadline = None if timeout is None else time.monotonic() + timeout
         if value is None:
             self._want((oid,))
             self._block(lambda: entries.get(oid) is not None, timeout, 1)
             value = entries[oid]
             assert value is not None
-        return self.decode(value)
+        return self.decode(value, deadline)
 
     def get_many(self, oids: list[bytes], timeout: float | None) -> list[Any]:
         """The values of several objects; raises as soon as one of them has failed."""
         entries = self.entries
+        deadline = None if timeout is None else time.monotonic() + timeout
         self._want(oids)
         count = len(oids)
         complete = waiting.enough(entries.get, oids, count)
@@ -345,7 +350,12 @@ class Client:
         if self.unhandled.waiting:
             self.unhandled.seen(oids)
         values: list[Any] = [entries[oid] for oid in oids]
-        return self.values.decode_all(values) if self.values.away else [*map(self.decode, values)]
+        try:
+            return self.values.read_all(values)
+        except Unreadable as e:
+            from fanlight.client import lost
+
+            return lost.decode_all(self, e, oids, deadline)
 
     def wait(self, oids: list[bytes], num_returns: int, timeout: float | None) -> list[int]:
         """Positions of the objects that are ready, at most ``num_returns``, in order."""

@@ -6,8 +6,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fanlight import messages as m
-from fanlight.client import fetching
+from fanlight.client import fetching, lost
 from fanlight.refs import ObjectRef
+from fanlight.store.segments import Unreadable
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
@@ -22,7 +23,7 @@ def future(client: Client, oid: bytes) -> Future[Any]:
 
     def ready() -> None:
         try:
-            if not future.set_running_or_notify_cancel():
+            if not future.running() and not future.set_running_or_notify_cancel():
                 del keep_cell[:]
                 return
             value = client.entries.get(oid)
@@ -31,6 +32,9 @@ def future(client: Client, oid: bytes) -> Future[Any]:
                 fetching.fetch(client, value, read)
                 return
             result(value)
+        except Unreadable as e:
+            lost.call_back(client, e, ready)
+            return
         except BaseException as e:
             future.set_exception(e)
         del keep_cell[:]  # not before: the entry would go with it
@@ -40,17 +44,20 @@ def future(client: Client, oid: bytes) -> Future[Any]:
         client.link.prompt(False)
         try:
             result(value)
+        except Unreadable as e:
+            lost.call_back(client, e, ready)
         except BaseException as e:
             future.set_exception(e)
         finally:
             if value is not None:
                 client.release(value)
-            del keep_cell[:]
+            if future.done():
+                del keep_cell[:]
 
     def result(value: m.Value | None) -> None:
         if value is None:
             raise client._lost_error()
-        future.set_result(client.decode(value))
+        future.set_result(client.read(value))
 
     keep_cell = [keep]
     del keep

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -16,7 +16,7 @@ from fanlight import messages as m
 from fanlight.client import call_sites, failures, fetching
 from fanlight.refs import ObjectRef
 from fanlight.store import files
-from fanlight.store.segments import SegmentReader, SegmentWriter
+from fanlight.store.segments import SegmentReader, SegmentWriter, Unreadable
 
 if TYPE_CHECKING:
     from fanlight.client.client import Client
@@ -29,12 +29,18 @@ class Values:
 
     def __init__(self, client: Client, folder: Path | None, disk: Path | None = None) -> None:
         self._client = client
-        self._folder = folder  # of segments
+        self.folder = folder  # of segments
         self.away = False  # something is, or was, on disk: see client.fetching
         self.reader = SegmentReader(folder, disk) if folder is not None else None
         self.writer = (
             SegmentWriter(
-                folder, client.id.hex()[:16], self._reserve, self._make_room, disk, self._refused
+                folder,
+                client.id.hex()[:16],
+                self._reserve,
+                self._make_room,
+                disk,
+                self._refused,
+                self._restore_folder,
             )
             if folder is not None
             else None
@@ -73,6 +79,9 @@ class Values:
         if packed.size <= config.INLINE_LIMIT or self.writer is None or self.reader is None:
             return m.Value(oid, m.INLINE, packed.to_bytes(), packed.size, contained)
         name = self.writer.write(packed)
+        damaged = self.writer.damaged
+        if damaged:
+            self._client.link.send([m.Unmapped([damaged.popleft() for _ in range(len(damaged))])])
         with self._client._lock:
             self.reader.got(name)
         return m.Value(oid, m.STORED, name.encode(), packed.size, contained)
@@ -158,8 +167,8 @@ class Values:
     def _make_room(self, size: int) -> bool:
         """Shared memory is full, though the store is not: somebody else fills it. Whether there is
         room now that warm segments are given back."""
-        assert self._folder is not None
-        facts = os.statvfs(self._folder)
+        assert self.folder is not None
+        facts = os.statvfs(self.folder)
         if facts.f_blocks * facts.f_frsize < size:
             return False
         self._client.flush_drops()
@@ -170,7 +179,7 @@ class Values:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
-            facts = os.statvfs(self._folder)
+            facts = os.statvfs(self.folder)
         return True
 
     def give_up(self, message: m.GiveUp) -> None:
@@ -191,43 +200,85 @@ class Values:
         client.flush_drops()  # what was given up is told
         client.link.send([m.GaveUp(message.number)])
 
-    def decode_all(self, values: list[m.Value]) -> list[Any]:
-        """``decode`` for several; what is on disk is brought back together."""
-        away = {value.oid: value for value in values if value.kind == m.AWAY}
-        if not away:
-            return [*map(self.decode, values)]
-        with fetching.fetched(self._client, list(away.values())) as found:
-            return [self.decode(found.get(value.oid, value)) for value in values]
+    def _restore_folder(self) -> bool:
+        """The folder of segments is gone: have the node make it anew."""
+        assert self.folder is not None
+        self._client.link.send([m.LostObject(b"", "", "the folder is gone", False)])
+        deadline = time.monotonic() + 2.0
+        while not self.folder.is_dir():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
-    def decode(self, value: m.Value) -> Any:
-        """The Python value; raises what the task raised."""
-        kind = value.kind
-        if kind == m.INLINE:
+    # --- reading: what is lost is another module's business, see client.lost ----------------------
+
+    def read(self, value: m.Value) -> Any:
+        """The Python value; raises what the task raised, and Unreadable if it is lost."""
+        if value.kind == m.INLINE:
             return serialization.loads(value.data, value.oid)
-        if kind == m.STORED:
-            try:
-                view = self._view(value)
-                if view is not None:
-                    return serialization.loads(view, value.oid)
-            except FileNotFoundError:
-                raise errors.ObjectLostError(
-                    "The object's shared memory is gone.", value.oid.hex()
-                ) from None
+        if value.kind == m.STORED:
+            view = self._view(value)
+            if view is not None:
+                return serialization.loads(view, value.oid)
         if value.kind == m.AWAY:
             with fetching.fetched(self._client, [value]) as found:
-                return self.decode(found[value.oid])
+                return self.read(found[value.oid])
+        if value.kind == m.LOST:
+            self._is_lost(value, "it is being computed again")
         self._client.unhandled.seen((value.oid,))
         raise failures.exception_of(value)
 
+    def read_all(self, values: list[m.Value]) -> list[Any]:
+        """``read`` for several; what is on disk is brought back together."""
+        if not self.away:
+            return [*map(self.read, values)]
+        away = {value.oid: value for value in values if value.kind == m.AWAY}
+        if not away:
+            return [*map(self.read, values)]
+        with fetching.fetched(self._client, list(away.values())) as found:
+            return [self.read(found.get(value.oid, value)) for value in values]
+
+    def damage(self, value: m.Value) -> str:
+        """Why a stored value cannot be read, as a clause; "" if it can."""
+        if value.kind == m.STORED:
+            try:
+                self._view(value)
+            except Unreadable as e:
+                return str(e)
+        return ""
+
+    def decode(self, value: m.Value, deadline: float | None = None) -> Any:
+        """``read``, which waits for what is lost and made again, until ``deadline`` by the monotonic
+        clock. Raises GetTimeoutError then."""
+        try:
+            return self.read(value)
+        except Unreadable as e:
+            from fanlight.client import lost
+
+            return lost.decode(self._client, e, deadline)
+
     def _view(self, value: m.Value) -> memoryview | None:
-        """The bytes of a stored value; None if it was given up just now."""
+        """The bytes of a stored value; None if it was given up just now. Raises Unreadable."""
         reader = self.reader
         assert reader is not None
-        with self._client._lock:
-            if value.kind != m.STORED:
-                return None
-            name = value.data.decode()
-            view = reader.view(name)
-        if serialization.wants_own_pages(view):
-            return reader.own_view(name)
-        return view
+        try:
+            with self._client._lock:
+                if value.kind != m.STORED:
+                    return None
+                name = value.data.decode()
+                view = reader.view(name, value.size)
+            if saw := serialization.damage(view, value.size):
+                raise Unreadable(saw)
+            if serialization.wants_own_pages(view):
+                return reader.own_view(name, value.size)
+            return view
+        except Unreadable as e:
+            e.value = value
+            raise
+
+    @staticmethod
+    def _is_lost(value: m.Value, saw: str) -> NoReturn:
+        error = Unreadable(saw)
+        error.value = value
+        raise error

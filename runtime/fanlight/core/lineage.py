@@ -189,7 +189,8 @@ class Lineage:
         objects = self.core.objects
         obj = objects.table.get(x.oid)
         # Else the segment that it speaks of was replaced meanwhile.
-        if obj is not None and obj.kind == m.STORED and obj.data == x.segment.encode():
+        known = obj is not None and obj.kind == m.STORED and obj.data == x.segment.encode()
+        if known and obj is not None and not self.core.spilling.has_copy(obj):
             self.lost(obj, x.saw)
         if x.wanted:
             objects.subscribe(peer, [x.oid])
@@ -218,7 +219,7 @@ class Lineage:
         elif task.stream is not None:  # it yielded the item a moment ago, and goes on
             task.stream.missing.add(obj.id)
         self._not_evicted(ids.task_of(obj.id), obj.id)
-        contained = objects.vacate(obj)
+        objects.vacate(obj)
         core.tasks.argument_lost(obj)
         if problem:
             objects.fail([obj.id], problem)
@@ -226,8 +227,6 @@ class Lineage:
                 self._settle(past)
         else:
             recompute.start(core, runs, obj.id, reason)
-        if contained:  # not before: what is to run may need it, too
-            objects.unpin(contained)
 
     def run_again(self, task: Task) -> None:
         """A generator has finished, and items of it were lost while it ran."""

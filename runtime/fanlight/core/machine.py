@@ -91,10 +91,10 @@ class CoreConfig(msgspec.Struct):
     # where it is a bug to be seen.
     forgiving: bool = False
     large: int = config.INLINE_LIMIT  # bytes: larger values can be lost
-    lineage_bytes: int = 64 << 20  # that the pasts of tasks may take
     max_processes: int = 0  # of workers and actors; 0 for no limit
     oom_retries: int = -1  # runs again of a task that was ended for want of memory; -1: no limit
     spill: bool = False  # what does not fit into memory goes to disk
+    lineage_bytes: int = config.LINEAGE_BYTES  # that the pasts of tasks may take
 
 
 class ErrorRecord(msgspec.Struct):

@@ -80,7 +80,8 @@ class Objects:
         obj.data = data = value.data
         obj.size = value.size or len(data)
         if value.contained:
-            obj.contained = value.contained
+            old = obj.contained  # of a value that was lost
+            obj.contained = value.contained if old is None else [*old, *value.contained]
             self.pin(value.contained)
         if kind != STORED:
             self.inline += len(data)
@@ -263,9 +264,8 @@ class Objects:
         for oid in oids:
             self.complete(oid, m.Value(oid, m.FAILURE, failure, len(failure)), 0)
 
-    def vacate(self, obj: Object) -> list[bytes]:
-        """Make an object pending whose value is gone; whoever calls this has it completed again,
-        and lets go of the refs that were inside, which are returned.
+    def vacate(self, obj: Object) -> None:
+        """Make an object pending whose value is gone; whoever calls this has it completed again.
 
         Its segment is deleted, also while somebody maps it. Who was told of the old value, its
         owner included, asks again when that cannot be read: only then the new one is sent.
@@ -280,8 +280,7 @@ class Objects:
         if obj.owner:
             obj.others = {*(obj.others or ()), obj.owner}
             obj.owner = 0
-        contained, obj.contained = obj.contained or [], None
-        return contained
+        # It goes on pinning what was inside: who read it need not have told of refs in it.
 
     def _free(self, obj: Object) -> None:
         if self.table.pop(obj.id, None) is None:

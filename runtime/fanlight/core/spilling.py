@@ -126,6 +126,14 @@ class Spilling:
             if not segment.mapped and core.room.waiting:
                 self._leave(segment)
 
+    def has_copy(self, obj: Object) -> bool:
+        """The memory of a stored object was damaged: whether there is a file of it, which is used
+        from now on."""
+        if obj.id not in self.files:
+            return False
+        self._leave(self.core.objects.segments[obj.data.decode()])
+        return True
+
     def _leave(self, segment: Segment) -> None:
         """The object's memory is not needed any more: its file has all of it."""
         core = self.core

@@ -50,6 +50,7 @@ class InprocNode:
                 pool_size=max(1, cpus),
                 hostname=socket.gethostname(),
                 labels=labels,
+                lineage_bytes=config.lineage_bytes(),
             ),
             self.now,
         )
@@ -145,6 +146,15 @@ class InprocNode:
                 worker.executor.close_generators()
                 self._inbox.append((peer, fx.Disconnected()))
                 self._inbox.append((0, fx.WorkerExited(number, how)))
+
+    def lose(self, oid: bytes, reason: str) -> None:
+        """As if the value of an object were in shared memory, and lost there; for tests."""
+        with self._lock:
+            self.core.lineage.lost(self.core.objects.table[oid], reason)
+            asking = [peer for peer, client in self.clients.items() if oid in client.entries]
+            for peer in asking:
+                self.clients[peer].entries[oid] = None
+        self.post([(peer, m.Subscribe([oid])) for peer in asking])
 
     def worker_of(self, task_id: bytes) -> InprocWorker | None:
         task = self.core.tasks.table.get(task_id)

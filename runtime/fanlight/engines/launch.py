@@ -99,6 +99,7 @@ def launch(
         oom_retries=bounds.oom_retries,
         max_processes=bounds.processes,
         spill_dir=str(spill_path),
+        lineage_bytes=config.lineage_bytes(),
     )
     log = _log_file()
     package_root = str(Path(__file__).resolve().parents[2])

@@ -52,6 +52,7 @@ class BootConfig(msgspec.Struct):
     oom_retries: int = -1
     max_processes: int = 0  # of workers and actors; 0 for no limit
     spill_dir: str = ""  # where objects go that do not fit into memory
+    lineage_bytes: int = config.LINEAGE_BYTES
     lock_fds: list[int] = []  # set by the node: while they are open, the session is alive
 
     def __repr__(self) -> str:  # it may stand in a traceback: without the token
@@ -107,6 +108,21 @@ def make_dirs(boot: BootConfig) -> None:
     if spill_dir.parent != session_dir:  # first the note: who clears up finds it there
         (session_dir / _SPILL_NOTE).write_text(boot.spill_dir)
     spill_dir.mkdir(mode=0o700)
+
+
+def restore_segments(boot: BootConfig) -> None:
+    """Make the folder of segments anew, with its lock, if somebody has deleted it; called by the
+    node. What was in it is lost. Raises OSError if it cannot be made."""
+    session, folder = Path(boot.session_dir).parent, Path(boot.segment_dir)
+    if folder.is_dir():
+        return
+    inside = folder.parent.parent == session
+    private.make(folder.parent)
+    with _alone(session, session if inside else folder.parent):
+        folder.mkdir(mode=0o700)
+        fd = os.open(folder, os.O_RDONLY)
+        boot.lock_fds.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from fanlight._version import __version__
 from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
 from fanlight.node import admission, zygote
-from fanlight.node.boot import BootConfig, remove_dirs
+from fanlight.node.boot import BootConfig, remove_dirs, restore_segments
 from fanlight.node.clock import Clock
 from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limit
 from fanlight.node.environments import Preparations
@@ -58,6 +58,7 @@ class Node:
                 hostname=socket.gethostname(),
                 persistent=boot.persistent,
                 labels=boot.labels,
+                lineage_bytes=boot.lineage_bytes,
                 channels=True,
                 forgiving=True,
                 oom_retries=boot.oom_retries,
@@ -380,6 +381,9 @@ class Node:
                 if connection is not None:
                     print(f"a client was dropped: {action.reason}", file=sys.stderr, flush=True)
                     self.disconnect(connection)
+            elif isinstance(action, fx.RestoreFolder):
+                with contextlib.suppress(OSError):  # who wants to write there says so
+                    restore_segments(self.boot)
             elif isinstance(action, fx.Stop):
                 self.stop_reason = self.stop_reason or action.reason
 

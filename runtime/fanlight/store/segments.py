@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fanlight.errors import ObjectStoreFullError
 from fanlight.serialization import Serialized
@@ -27,7 +28,14 @@ from fanlight.store.files import DISK
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 _PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
+
+
+class Unreadable(Exception):
+    """A segment does not hold the value that it should. The text, a clause, says what was found."""
+
+    value: Any = None  # set by who knows it
 
 
 class SegmentWriter:
@@ -41,6 +49,7 @@ class SegmentWriter:
         make_room: Callable[[int], bool] = lambda size: False,
         disk: Path | None = None,
         refused: Callable[[int, OSError], Exception] = lambda size, error: error,
+        restore: Callable[[], bool] = lambda: False,
     ) -> None:
         self._folder = folder
         self._disk = disk  # where objects go that memory has no room for
@@ -48,12 +57,14 @@ class SegmentWriter:
         self._prefix = prefix
         # Asks the node for room, or gives it back (below 0); true: only disk has room.
         self._reserve = reserve
+        self._restore = restore  # the folder is gone: is it there again?
         self._make_room = make_room  # others fill tmpfs: frees what it can; is there room now?
         self._count = itertools.count(1).__next__
         self._lock = threading.Lock()
         self._free: dict[str, int] = {}  # segments given back to us: name -> size
         self._maps: dict[str, mmap.mmap] = {}  # of segments that were written a second time
         self._sizes: dict[str, int] = {}
+        self.damaged: deque[str] = deque()  # given back to us, and deleted or cut by somebody else
 
     def write(self, value: Serialized) -> str:
         """Store a value; returns the segment's name. Raises ObjectStoreFullError."""
@@ -76,9 +87,9 @@ class SegmentWriter:
             self._reserve(-value.size)  # what was promised is not used
             if isinstance(e, FileNotFoundError):
                 raise ObjectStoreFullError(
-                    f"The folder of shared memory is gone: {self._folder}. Something deleted it "
-                    "while the runtime was using it. Small values can still be passed; shutdown() "
-                    "and init() start afresh."
+                    f"The folder of shared memory, {self._folder}, was deleted while the runtime "
+                    "was using it, and cannot be made again. Small values can still be passed; "
+                    "shutdown() and init() start afresh."
                 ) from None
             if isinstance(e, OSError) and e.errno in files.NO_ROOM and self._disk is not None:
                 return self._write_to_disk(value, self._disk)
@@ -103,7 +114,12 @@ class SegmentWriter:
     def _create(self, path: Path, value: Serialized) -> None:
         """Write a new file; when tmpfs is full, once more after warm segments were given back."""
         for last in (False, True):
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fd = os.open(path, _NEW, 0o600)
+            except (FileNotFoundError, NotADirectoryError):
+                if not self._restore():
+                    raise FileNotFoundError from None
+                fd = os.open(path, _NEW, 0o600)
             try:
                 self._write_fresh(fd, value)
                 return
@@ -132,6 +148,14 @@ class SegmentWriter:
                 return None
             name = min(fitting, key=self._free.__getitem__)
             whole = self._free.pop(name)
+            try:
+                if os.stat(self._folder / name).st_size < whole:
+                    raise FileNotFoundError
+            except OSError:  # written through a mapping, it would kill us, or be seen by nobody
+                self._sizes.pop(name, None)
+                self._maps.pop(name, None)
+                self.damaged.append(name)
+                return None
         if name not in self._maps:
             try:
                 fd = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
@@ -241,18 +265,21 @@ class SegmentReader:
     def pending(self) -> bool:
         return bool(self._dead or self.returned)
 
-    def view(self, name: str) -> memoryview:
-        """The segment's bytes, read-only; valid as long as anything refers to them."""
+    def view(self, name: str, size: int = 0) -> memoryview:
+        """The segment's bytes, read-only; valid as long as anything refers to them.
+
+        Raises Unreadable if they are not there, or fewer than ``size``.
+        """
         with self._mapping:  # never two shared mappings of one segment: only one of them is watched
             mapped = self._maps.get(name)
             if mapped is None:
-                mapped = self._maps[name] = self._map(name, mmap.MAP_SHARED, mmap.PROT_READ)
+                mapped = self._maps[name] = self._map(name, mmap.MAP_SHARED, mmap.PROT_READ, size)
             return self._content(name, mapped)
 
-    def own_view(self, name: str) -> memoryview:
+    def own_view(self, name: str, size: int = 0) -> memoryview:
         """The segment's bytes, writable: pages that are written to are copied first, and are seen
         by nobody else. Each call gives a mapping of its own."""
-        mapped = self._map(name, _PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        mapped = self._map(name, _PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, size)
         with self._mapping:
             self._own[name] = [*self._own.get(name, ()), weakref.ref(mapped)]
         return self._content(name, mapped)
@@ -261,10 +288,18 @@ class SegmentReader:
     def _content(name: str, mapped: mmap.mmap) -> memoryview:
         return memoryview(mapped)[files.HEADER :] if name[0] == DISK else memoryview(mapped)
 
-    def _map(self, name: str, flags: int, protection: int) -> mmap.mmap:
-        folder = self._disk if name[0] == DISK and self._disk is not None else self._folder
-        fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+    def _map(self, name: str, flags: int, protection: int, size: int) -> mmap.mmap:
+        on_disk = name[0] == DISK and self._disk is not None
+        where = "on disk" if on_disk else "in shared memory"
         try:
+            folder = self._disk if on_disk and self._disk is not None else self._folder
+            fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Unreadable(f"its file {where} was deleted") from None
+        try:
+            found = os.fstat(fd).st_size - (files.HEADER if on_disk else 0)
+            if found < max(size, 1):
+                raise Unreadable(f"its file {where} has {max(found, 0)} of {size} bytes")
             mapped = mmap.mmap(fd, 0, flags=flags, prot=protection)
         finally:
             os.close(fd)

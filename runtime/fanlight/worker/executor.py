@@ -26,7 +26,7 @@ from fanlight.client.arguments import decode_args
 from fanlight.client.client import Client
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
-from fanlight.worker import generators, values
+from fanlight.worker import arguments, generators, values
 from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
 from fanlight.worker.channels import DirectCall
 from fanlight.worker.generators import Cancelled as _Cancelled
@@ -386,6 +386,8 @@ class Executor:
                 done = m.Done(execute.task, True, packed, ended - started)
                 if prepared - started > _PHASE or ended - returned > _PHASE:
                     done.phases = [prepared - started, ended - returned]
+            except arguments.Lost as e:
+                done = arguments.give_back(self, execute, spec, e)
             except BaseException as e:
                 done = self._failed(execute, spec, e, time.perf_counter() - started)
             if execute.task in self.cancelled:
@@ -427,7 +429,11 @@ class Executor:
                 if self.callers is not None and type(execute) is DirectCall:
                     self.callers.begins(execute)
                 started = time.perf_counter()
-                function, args, kwargs = self._prepare(execute, spec)
+                try:
+                    function, args, kwargs = self._prepare(execute, spec)
+                except arguments.Lost:
+                    deps = await arguments.wait(self, execute)
+                    function, args, kwargs = self._prepare(execute, spec, deps)
                 result = function(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result
@@ -454,9 +460,12 @@ class Executor:
             raise TypeError("async functions cannot be tasks; make them methods of an actor")
         return result
 
-    def _prepare(self, execute: m.Execute, spec: m.TaskSpec) -> tuple[Any, list[Any], Any]:
-        deps = execute.deps and self.client.values.decode_all(execute.deps)
-        args, kwargs = decode_args(execute.args, deps)
+    def _prepare(
+        self, execute: m.Execute, spec: m.TaskSpec, deps: list[Any] | None = None
+    ) -> tuple[Any, list[Any], Any]:
+        if execute.deps and deps is None:
+            deps = arguments.read(self, execute, spec)
+        args, kwargs = decode_args(execute.args, deps or [])
         if spec.kind == m.TASK:
             return self.function(spec.function), args, kwargs
         if spec.kind == m.ACTOR_CALL:

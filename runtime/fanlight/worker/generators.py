@@ -22,7 +22,7 @@ from fanlight.client.failures import cannot_serialize
 from fanlight.generators import DynamicObjectRefGenerator
 from fanlight.refs import ObjectRef
 from fanlight.serialization import PLAIN
-from fanlight.worker import values
+from fanlight.worker import arguments, values
 
 if TYPE_CHECKING:
     import asyncio
@@ -154,6 +154,8 @@ class Production:
                 self._send(item)
                 return True
             done = self._returned()
+        except arguments.Lost as e:
+            done = arguments.give_back(executor, self._execute, self.spec, e)
         except BaseException as e:
             done = self._raised(e)
         finally:
@@ -179,7 +181,10 @@ class Production:
                 if not actor.begins():
                     return  # the node answers for all that never began
                 self._started = time.perf_counter()
-                result = self._call()
+                try:
+                    result = self._call()
+                except arguments.Lost:
+                    result = self._call(await arguments.wait(self._executor, self._execute))
                 if isinstance(result, AsyncGenerator):
                     self._items = result
                 else:
@@ -210,12 +215,12 @@ class Production:
 
     # --- parts -------------------------------------------------------------------------------
 
-    def _call(self) -> Any:
+    def _call(self, deps: list[Any] | None = None) -> Any:
         executor = self._executor
         self._check_cancelled()
         if self.gpus is not None and executor.own_process:
             executor.gpus.show(self.gpus)
-        function, args, kwargs = executor._prepare(self._execute, self.spec)
+        function, args, kwargs = executor._prepare(self._execute, self.spec, deps)
         self._check_cancelled()
         try:
             executor.in_user_code = self._main
