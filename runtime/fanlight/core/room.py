@@ -177,12 +177,13 @@ class Room:
             self.place(self.core.objects.segments[name])
         while self.waiting:
             wait = self.waiting[0]
-            if not self.fits(wait.size):
+            can_fit = wait.size <= self.core.objects.capacity
+            if can_fit and not self.fits(wait.size):
                 self._make_room()
             if self.fits(wait.size):
                 self._remove([wait])
                 self._grant(wait)
-            elif self._comes() and self._patient(wait.since, DISK_SECONDS):
+            elif can_fit and self._comes() and self._patient(wait.since, DISK_SECONDS):
                 return
             else:
                 self._remove([wait])
