@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.faults.chaos_ledger import Ledger
 
 PATIENCE = float(
     os.environ.get("FANLIGHT_TEST_DEADLINE", "90")
@@ -22,6 +24,7 @@ class Work:
     WEIGHTS = {  # noqa: RUF012
         "small": 30, "stored": 6, "chain": 4, "tree": 1, "stream": 2, "mortal": 0.4, "nested": 2,
         "cancelled": 2, "raising": 4, "group": 0.3, "environment": 0.3, "brief": 0.3, "slow": 2,
+        "limited": 1, "maker": 0.3,
     }  # fmt: skip
 
     def __init__(self, rt: Any, folder: Path) -> None:
@@ -99,6 +102,10 @@ class Work:
         def raising(n: int) -> None:
             raise ValueError(n)
 
+        @rt.remote(max_retries=-1, max_calls=3)
+        def limited(n: int) -> int:
+            return n + 1
+
         @remote
         def variable() -> str:
             import os
@@ -113,13 +120,32 @@ class Work:
                 self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
                 self.have = set(os.read(self.file, 1 << 26).split())
 
-            def record(self, n: int) -> int:
+            def record(self, n: int, more: Any = None) -> int:
                 import os
 
                 if b"%d" % n not in self.have:
                     os.write(self.file, b"%d\n" % n)
                     self.have.add(b"%d" % n)
                 return n * n
+
+            def large(self, n: int) -> Any:
+                import numpy
+
+                self.record(n)
+                return numpy.full(20_000, n)
+
+            def items(self, n: int, count: int) -> Any:
+                self.record(n)
+                yield from range(count)
+
+        @remote
+        def relay(ledger: Any, n: int) -> int:
+            """Calls from a worker: the second one may take a channel."""
+            while True:
+                try:
+                    return [rt.get(ledger.record.remote(n)) for _ in range(3)][-1]
+                except rt.errors.ActorUnavailableError:
+                    pass
 
         @rt.remote(num_cpus=0, max_restarts=1)
         class Brief:
@@ -129,7 +155,14 @@ class Work:
         self.square, self.array, self.total, self.add = square, array, total, add
         self.tree_, self.stream_, self.mortal_, self.inside = tree, stream, mortal, inside
         self.pause, self.raising_, self.variable = pause, raising, variable
-        self.Ledger, self.Brief = Ledger, Brief
+
+        @remote
+        def maker(n: int) -> int:
+            brief = Brief.remote()
+            return sum(rt.get([brief.say.remote(i) for i in range(n)]))
+
+        self.Ledger, self.Brief, self.relay = Ledger, Brief, relay
+        self.limited_, self.maker_ = limited, maker
 
     def small_one(self) -> Any:
         return self.square.remote(3)
@@ -280,6 +313,29 @@ class Work:
 
         return 1, steps()
 
+    def limited(self, n: int) -> Steps:
+        """A function whose process ends after three runs."""
+
+        def steps() -> Iterator[None]:
+            ref = self.limited_.remote(n)
+            yield
+            assert self.get(ref) == n + 1
+
+        return 1, steps()
+
+    def maker(self, n: int) -> Steps:
+        """A task that makes an actor and calls it."""
+
+        def steps() -> Iterator[None]:
+            ref = self.maker_.remote(n % 9)
+            yield
+            try:
+                assert self.get(ref) == sum(range(1, n % 9 + 1))
+            except self.rt.errors.TaskError as e:
+                assert isinstance(e, self.rt.errors.ActorError), e
+
+        return 2 + n % 9, steps()
+
     def group(self, n: int) -> Steps:
         """Tasks in a placement group, which is removed afterwards."""
         from fanlight.util import placement_group, remove_placement_group
@@ -336,47 +392,8 @@ class Work:
 
     def ledger(self, number: int, resend: bool) -> Ledger:
         path = self.folder / f"ledger-{os.getpid()}-{number}"
-        options = {"max_task_retries": -1} if resend else {}
-        return Ledger(self, self.Ledger.options(**options).remote(str(path)), path, resend)
-
-
-class Ledger:
-    """An actor that writes down what it is told, and survives in its file.
-
-    ``resend``: the runtime repeats what was lost. Otherwise this class does, after the error that
-    says so; then calls take a channel.
-    """
-
-    def __init__(self, work: Work, handle: Any, path: Path, resend: bool) -> None:
-        self.work = work
-        self.handle = handle
-        self.path = path
-        self.resend = resend
-        self.kind = "resent" if resend else "on a channel"
-        self.told = 0
-        self.lost = 0
-
-    def call(self) -> Callable[[], None]:
-        n, self.told = self.told, self.told + 1
-        ref = self.handle.record.remote(n)
-
-        def check() -> None:
-            nonlocal ref
-            while True:
-                try:
-                    assert self.work.get(ref) == n * n
-                    return
-                except self.work.rt.errors.ActorUnavailableError:
-                    assert not self.resend, "it was to be sent again"
-                    self.lost += 1
-                    ref = self.handle.record.remote(n)
-
-        return check
-
-    def check(self) -> None:
-        """All that it was told is there; and in order, if nobody but the runtime repeated any."""
-        numbers = [int(word) for word in self.path.read_bytes().split()] if self.told else []
-        first = list(dict.fromkeys(numbers))
-        assert sorted(first) == list(range(self.told)), f"{len(first)} of {self.told} are there"
-        if self.resend or not self.lost:
-            assert first == sorted(first), "calls of one caller overtook each other"
+        options: dict[str, Any] = {"max_task_retries": -1} if resend else {}
+        if number % 5 == 4:
+            options["max_concurrency"] = 4
+        handle = self.Ledger.options(**options).remote(str(path))
+        return Ledger(self, handle, path, resend, alone=number % 3 != 2 and number % 5 != 4)

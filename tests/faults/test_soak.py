@@ -91,6 +91,8 @@ class Day:
         rt, square = self.rt, self.load.work.square
         for start in range(0, tasks, 5_000):
             rt.get([square.remote(i) for i in range(start, min(start + 5_000, tasks))])
+        for start in range(0, 2_000, 100):  # names
+            rt.get([square.options(name=f"name {start + i}").remote(i) for i in range(100)])
         for _i in range(250):
             self.load.submit("raising")
         self.load.run(1)
