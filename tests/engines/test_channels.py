@@ -531,7 +531,7 @@ def test_results_outlive_all_handles_of_their_actor(rt, Recorder, direct):
 
 
 @needs("processes")
-def test_methods_of_many_names_are_forgotten_at_both_ends(rt: Any) -> None:
+def test_methods_of_many_names_are_forgotten_at_both_ends(rt: Any, direct: Any) -> None:
     """Whoever calls ``options(name=...)`` in a loop for months fills no process."""
 
     @rt.remote
@@ -549,16 +549,54 @@ def test_methods_of_many_names_are_forgotten_at_both_ends(rt: Any) -> None:
             return len(caller.specs), len(caller.quick)
 
     actor = Actor.remote()
-    rt.get([actor.say.remote(0), actor.say.remote(1)])
-    assert poll(lambda: rt.get(actor.say.remote(2)) and len(_line(rt, actor).specs))
+    assert direct(actor)
     for start in range(0, 1_000, 50):
         calls = [actor.say.options(name=f"call {i}").remote(i) for i in range(start, start + 50)]
         assert rt.get(calls) == list(range(start, start + 50))
         del calls
-        assert poll(lambda: len(_line(rt, actor).specs) < 260)  # dropped uses are noticed in time
+        assert poll(lambda: len(_lines(rt, actor).specs) < 260)  # dropped uses are noticed in time
     assert max(rt.get(actor.known.remote())) < 300
     assert rt.get(actor.say.options(name="call 0").remote(5)) == 5, "and may be used again"
 
 
-def _line(rt: Any, actor: Any) -> Any:
-    return rt.session.current().client.channels.line(actor._id)
+@needs("processes")
+@pytest.mark.parametrize("kind", ["plain", "threads", "loop"])
+def test_calls_of_a_weak_handle_are_answered_though_the_actor_ends(rt, kind, tmp_path, wait_for):
+    """A handle of ``get_actor`` keeps no actor alive; what it had sent by then is run."""
+
+    class Plain:
+        def slow(self, x):
+            time.sleep(0.4)
+            return x
+
+    class Loop:
+        async def slow(self, x):
+            import asyncio
+
+            await asyncio.sleep(0.4)
+            return x
+
+    @rt.remote
+    def caller(name, opened):
+        actor = rt.get_actor(name)
+        lines = rt.session.current().client.channels.lines
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            rt.get(actor.__ray_ready__.remote())
+            if lines[actor._id].direct:
+                break
+        refs = [actor.slow.remote(i) for i in range(4)]
+        sent = lines[actor._id].sent
+        open(opened, "w").close()
+        return sent, rt.get(refs)
+
+    concurrency = {} if kind == "plain" else {"max_concurrency": 2}
+    make = rt.remote(Loop if kind == "loop" else Plain).options(name=f"weak {kind}", **concurrency)
+    actor = make.remote()
+    rt.get(actor.__ray_ready__.remote())
+    path = str(tmp_path / "opened")
+    ref = caller.remote(f"weak {kind}", path)
+    wait_for(path)
+    del actor  # the last handle that counts
+    sent, values = rt.get(ref, timeout=25)
+    assert sent >= 4 and values == list(range(4))

@@ -10,9 +10,8 @@ from typing import Any
 
 from tests.faults.chaos_ledger import Ledger
 
-PATIENCE = float(
-    os.environ.get("FANLIGHT_TEST_DEADLINE", "90")
-)  # seconds: only a hang takes so long
+# Seconds: only a hang takes so long.
+PATIENCE = float(os.environ.get("FANLIGHT_TEST_DEADLINE", "90"))
 
 Steps = tuple[int, Iterator[None]]  # tasks, and what yields once before it waits
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _QUICK = 0.0005  # results of functions quicker than this (seconds) are sent several at a time
 _SLOW = 0.002  # seconds
 _BATCH = 32
+_LANES = 0.01  # seconds between two looks at whether calls in lanes are over
 _LABEL = 100  # characters of an actor's repr in front of what it prints
 _PHASE = 0.0002  # seconds of reading arguments or storing results that are worth reporting
 
@@ -211,9 +212,12 @@ class Executor:
         """Run tasks until told to exit."""
         queue = self.queue
         link = self.client.link
-        while not self.exiting or (queue and self._draining):
+        while not self.exiting or (self._draining and (queue or self._active)):
             if not queue:
                 self.flush()
+                if self.exiting:  # what runs in lanes is let finish; the node waits for so long
+                    link.wait(lambda: queue, _LANES)
+                    continue
                 if self.cancelled:
                     self._forget_cancelled()
                 link.wait(lambda: queue or self.exiting)
