@@ -72,7 +72,10 @@ class Killer(Trouble):
     def strike(self) -> None:
         chance, place, way, rest = (self.random.random() for _ in range(4))
         with contextlib.suppress(psutil.Error):
-            (zygote,) = self.node.children()
+            zygotes = self.node.children()
+            if not zygotes:  # the next one is being forked
+                return
+            zygote = zygotes[0]
             if chance < self.zygotes:
                 zygote.kill()
                 self.count["zygote"] += 1
@@ -141,8 +144,17 @@ class Load:
     """Submits jobs of all kinds, so many at a time, and checks each when it is the oldest."""
 
     def __init__(
-        self, rt: Any, seed: int, folder: Path, *, actors: int, window: int = 200, pause: float = 0
+        self,
+        rt: Any,
+        seed: int,
+        folder: Path,
+        *,
+        actors: int,
+        window: int = 200,
+        pause: float = 0,
+        more: dict[str, float] | None = None,
     ) -> None:
+        """``more``: other weights of some kinds of work."""
         self.rt = rt
         self.random = random.Random(f"load {seed}")
         self.work = Work(rt, folder)
@@ -153,7 +165,8 @@ class Load:
         self._waiting: deque[Job] = deque()
         self._made = 0
         self._kinds: dict[str, tuple[float, Callable[[int], tuple[int, Iterator[Any]]]]] = {
-            name: (weight, getattr(self.work, name)) for name, weight in self.work.WEIGHTS.items()
+            name: (weight, getattr(self.work, name))
+            for name, weight in {**self.work.WEIGHTS, **(more or {})}.items()
         }
 
     def run(self, tasks: int = 0, until: Callable[[], bool] = lambda: False) -> None:
