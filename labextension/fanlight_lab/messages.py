@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 
 MESSAGE_LIMIT = 4096  # bytes of one message from a browser
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", max_length=128)]
-TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{48}$")]
-ActorId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", max_length=128)]
+TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{48}\Z")]
+ActorId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class Follow(Struct, tag="follow", forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ TaskId = Annotated[bytes, Meta(min_length=24, max_length=24)]
 MaybeTask = Annotated[bytes, Meta(max_length=24)]  # b"" for none
 ObjectId = Annotated[bytes, Meta(min_length=28, max_length=28)]
 ActorId = Annotated[bytes, Meta(min_length=16, max_length=16)]  # of actors, groups and clients
+EnvironmentKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]  # a word of a line, too
 MaybeId = Annotated[bytes, Meta(max_length=16)]
 Count = Annotated[int, Meta(ge=0, le=_MANY)]
 Pid = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
@@ -288,7 +289,7 @@ class Unmapped(Struct, array_like=True, tag=24):
 class DefineEnvironment(Struct, array_like=True, tag=26):
     """A runtime environment by its key; client -> node, and node -> each worker of it."""
 
-    key: str  # content hash of the description
+    key: EnvironmentKey  # content hash of the description
     description: bytes  # JSON, for workers and whoever prepares it; opaque to the core
     label: str = ""  # for people: "pip numpy"
     prepare: bool = False  # something is to be installed first

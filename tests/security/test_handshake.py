@@ -24,6 +24,7 @@ from fanlight.node import admission, server
 from fanlight.observe.client import Observer
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire import codec, handshake
+from fanlight.wire.failures import BadMessage
 from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader, frame
 from tests.faults.support import DEADLINE, Driver, poll
 from tests.security.fuzzing import Maker
@@ -180,6 +181,8 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_hello_that_is_too_long_or_too_slow(rt: Any, info: ConnectionInfo, connect: Any) -> None:
     """The first is dropped at its header, the second when its time is up, however busy it seems."""
+    assert HANDSHAKE_LIMIT <= 4096
+    assert config.HANDSHAKE_SECONDS <= 5.0
     long = connect(info.socket)
     long.sendall((HANDSHAKE_LIMIT + 1).to_bytes(4, "little"))
     assert long.recv(1) == b""
@@ -197,6 +200,17 @@ def test_a_hello_that_is_too_long_or_too_slow(rt: Any, info: ConnectionInfo, con
     assert dropped
     assert time.monotonic() - started >= config.HANDSHAKE_SECONDS * 0.9
     works(rt)
+
+
+@pytest.mark.parametrize("key", ["a b", "x\nstop", "x\nkill 1", "", "../x", "é", "k\n", "x" * 65])
+def test_what_clients_name_is_no_line_of_the_zygotes(key: str) -> None:
+    """The node tells the zygote in lines of words what to start and to kill; names of environments
+    are words in them."""
+    define = m.DefineEnvironment("e" * 24, b"{}")
+    assert codec.decode_from_client(codec.encode([define])[4:]) == [define]
+    define.key = key
+    with pytest.raises(BadMessage):
+        codec.decode_from_client(codec.encode([define])[4:])
 
 
 # --- an actor's own door -------------------------------------------------------------------------

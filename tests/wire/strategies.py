@@ -54,6 +54,8 @@ def _of(info: mi.Type) -> st.SearchStrategy[Any]:
                 return _floats
             return st.floats(info.ge, info.le)
         case mi.StrType():
+            if info.pattern is not None:
+                return st.from_regex(info.pattern, fullmatch=True).filter(str.isascii)
             return _texts
         case mi.BytesType():
             most = 40 if info.max_length is None else info.max_length
