@@ -30,12 +30,13 @@ def place(base: Path) -> Path:
             facts = path.lstat()
         except OSError:  # nothing is there; or nothing can be seen, and `make` says why
             return path
-        if _ours(facts):
+        if ours(facts):
             return path
     return first
 
 
-def _ours(facts: os.stat_result) -> bool:
+def ours(facts: os.stat_result) -> bool:
+    """Whether these are the facts (of ``lstat``) of a directory that belongs to this user."""
     return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
 
 
@@ -46,12 +47,7 @@ def make(path: Path, *, shared: bool = True) -> Path:
 
     Raises PermissionError if it is somebody else's, or in a directory where others can replace it.
     """
-    missing = [p for p in path.parents if not p.exists()]
-    for parent in reversed(missing):  # whatever the umask is
-        try:
-            parent.mkdir(mode=0o700)
-        except FileExistsError:
-            pass
+    make_parents(path)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -65,6 +61,15 @@ def make(path: Path, *, shared: bool = True) -> Path:
     return path
 
 
+def make_parents(path: Path) -> None:
+    """Make the directories above ``path`` that are missing: for us alone, whatever the umask is."""
+    for parent in reversed([p for p in path.parents if not p.exists()]):
+        try:
+            parent.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+
+
 def enter(path: Path) -> int:
     """A descriptor of a directory of ours, closed for everybody else. Raises PermissionError."""
     try:
@@ -75,7 +80,7 @@ def enter(path: Path) -> int:
         raise PermissionError(_refusal(path)) from None
     try:
         facts = os.fstat(fd)
-        if not _ours(facts):
+        if not ours(facts):
             raise PermissionError(_refusal(path))
         if facts.st_mode & 0o077:
             os.fchmod(fd, 0o700)

@@ -89,7 +89,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path / "home")
     fanlight.init(
         num_cpus=2, log_to_driver=False, name="../../evil", namespace="../../evil",
-        _temp_dir=str(tmp_path / "chosen"), _plasma_directory=str(tmp_path / "chosen"),
+        _plasma_directory=str(tmp_path / "chosen"),
     )  # fmt: skip
     yield Path(fanlight.session.current().info["session_dir"])
     fanlight.shutdown()

@@ -14,6 +14,7 @@ import pytest
 
 import fanlight
 from fanlight import config, private
+from fanlight.node import boot
 from tests import leaks
 from tests.security.intruder import ROOT, STRANGER
 
@@ -159,6 +160,43 @@ def test_a_group_that_may_write(tmp: Path) -> None:
         private.make(config.socket_dir())
     tmp.chmod(0o1770)
     private.make(config.socket_dir())
+
+
+def test_spilled_objects_are_not_where_others_can_replace_them(tmp: Path) -> None:
+    """They are unpickled when they come back."""
+    folder = tmp / "spill"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ValueError, match="no sticky bit"):
+        boot.choose_spill_dir("id", tmp, str(folder))
+    folder.chmod(0o1777)
+    assert boot.choose_spill_dir("id", tmp, str(folder)) == folder / "fanlight-id"
+    old = os.umask(0)
+    try:
+        assert (
+            boot.choose_spill_dir("id", tmp, str(tmp / "a" / "b"))
+            == tmp / "a" / "b" / "fanlight-id"
+        )
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (tmp / "a", tmp / "a" / "b")] == [0o700, 0o700]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can make directories of others")
+def test_sweeping_leaves_alone_what_others_have_put_into_ours(tmp: Path) -> None:
+    """A session that somebody planted says where its spilled objects are: that is not believed."""
+    place = config.socket_dir()
+    place.mkdir()
+    victim = tmp / boot.spill_name("planted")
+    victim.mkdir()
+    (place / "planted").mkdir()
+    (place / "planted" / boot._SPILL_NOTE).write_text(str(victim))
+    os.chown(place / "planted", STRANGER, STRANGER)
+    boot.sweep(place, tmp / "segments")
+    assert victim.exists()
+    os.chown(place / "planted", 0, 0)
+    boot.sweep(place, tmp / "segments")
+    assert not victim.exists(), "the same, of ours"
 
 
 def test_a_directory_is_exchanged_while_it_is_checked(

@@ -188,13 +188,17 @@ def choose_spill_dir(runtime_id: str, session_dir: Path, wanted: str | None) -> 
         return session_dir / "spill"
     folder = Path(wanted).expanduser().absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_parents(folder / "x")
     except OSError as e:
         raise ValueError(
             f"object_spilling_directory={wanted!r} cannot be made: {e.strerror}."
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"object_spilling_directory={wanted!r} cannot be written to.")
+    if problem := private.replaceable(folder):  # then our files could become somebody else's
+        raise ValueError(
+            f"object_spilling_directory={wanted!r} {problem}: others could replace what is in it."
+        )
     return folder / spill_name(runtime_id)
 
 
@@ -223,7 +227,7 @@ def sweep(sessions: Path, segments: Path) -> None:
 
 def _folders(parent: Path) -> list[Path]:
     try:
-        return [p for p in parent.iterdir() if p.is_dir() and not p.is_symlink()]
+        return [p for p in parent.iterdir() if private.ours(p.lstat())]
     except OSError:
         return []
 
