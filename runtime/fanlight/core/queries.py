@@ -210,6 +210,7 @@ def _store(core: Core, client: Client, args: Args) -> Any:
         "inline": objects.inline,
         "objects": len(objects.table),
         "segments": len(objects.segments),
+        "lineage": core.lineage.size,
     }
 
 
