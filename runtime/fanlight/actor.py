@@ -51,8 +51,9 @@ class ActorClass:
         opts["_methods"] = self._methods
         opts["_is_async"] = any(facts["async"] for facts in self._methods.values())
         spec = FunctionSpec(self._cls, self._name, opts, context.origin(), session.task_namespace)
-        found = session.engine.create_actor(spec, args, kwargs)
-        return handle_of(found, True)
+        with interrupts.held():  # an actor without a handle would live for ever
+            found = session.engine.create_actor(spec, args, kwargs)
+            return handle_of(found, True)
 
     def _traits(self) -> dict[str, Any]:
         """What handles know of the actor besides its methods. Raises ValueError."""
@@ -226,6 +227,7 @@ class ActorHandle:
         self._traits = traits
         self._outstanding = OutstandingCalls() if traits["max_pending_calls"] >= 0 else None
         self._counted = counted  # handles made by get_actor do not keep the actor alive
+        self._oid = handle_oid(actor_id) if counted else b""
         self._calls: dict[str, MethodCalls] = {}
 
     def __getattr__(self, name: str) -> ActorMethod:
@@ -266,8 +268,8 @@ class ActorHandle:
     @interrupts.finalizer(after=refs.remind)
     def __del__(self) -> None:
         try:
-            if self._counted:
-                refs.dropped.append(handle_oid(self._id))
+            if self._oid:
+                refs.dropped.append(self._oid)
                 refs.ring()
         except (AttributeError, TypeError):
             pass  # the interpreter is going away

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fanlight import interrupts, refs
 from fanlight.refs import ObjectRef, TaskID
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._stream.task.hex()})"
 
+    @interrupts.finalizer(after=refs.remind)
     def __del__(self) -> None:
         try:
-            self._stream.client.streams.drop(self._stream)
+            self._stream.client.streams.dropped.append(self._stream)
+            self._stream.client.wake()
         except (AttributeError, TypeError):
             pass  # the interpreter is going away
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_INSIST = 3  # Ctrl-C is held back that often
 _AGAIN = 0.01  # seconds until the interrupt is repeated: the finalizer is over by then
 
 _finalizers: dict[Any, Callable[[], None]] = {}
@@ -55,16 +56,43 @@ def _hook(info: Any) -> None:
     if after is None:
         _previous(info)
         return
+    again = False
+    registered = _registered(trace)
+    while True:  # it may be pressed again and again
+        try:
+            if not again:
+                _repeat()
+                again = True
+            while not registered:
+                try:
+                    registered = True
+                    function(trace.tb_frame.f_locals["self"])
+                except KeyboardInterrupt as e:
+                    inner = e.__traceback__
+                    registered = inner is not None and _registered(inner.tb_next)
+            after()
+            return
+        except KeyboardInterrupt:
+            continue
+
+
+def _registered(trace: Any) -> bool:
+    """Whether a finalizer was struck after its statement that registers the drop; ``trace`` is of
+    its own frame."""
+    if trace is None:
+        return False
+    code = trace.tb_frame.f_code
+    return bool(trace.tb_lineno > code.co_firstlineno + 1)  # the decorator, and the ``def``
+
+
+def _repeat() -> None:
+    """Interrupt the main thread once more, a moment later."""
     main = threading.main_thread().ident
     # A true signal, so that a system call of the main thread is interrupted too.
     again = threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT))
     again.daemon = True
     with contextlib.suppress(RuntimeError):  # the interpreter is going away
         again.start()
-    frame = trace.tb_frame
-    if trace.tb_lineno <= frame.f_code.co_firstlineno + 1:  # the decorator, or the ``def``
-        function(frame.f_locals["self"])
-    after()
 
 
 # --- Ctrl-C while a runtime is started or ended --------------------------------------------------
@@ -111,6 +139,8 @@ class _Hold:
 
     def _note(self, number: int, frame: Any) -> None:
         self.noted += 1
+        if self.noted > _INSIST and self._handler is not None:
+            self._handler(number, frame)  # whatever is half done: it hangs
 
 
 _hold: _Hold | None = None

@@ -31,10 +31,9 @@ class SignatureCheck:
             signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         self._signature = signature
         kinds = [p.kind for p in signature.parameters.values()]
-        plain = all(
-            k in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            for k in kinds
-        )
+        plain = {*kinds} <= {
+            inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        }  # fmt: skip
         required = [
             p for p in signature.parameters.values() if p.default is inspect.Parameter.empty
         ]

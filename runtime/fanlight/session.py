@@ -302,6 +302,8 @@ def start(
                 "The panel and init(address='auto') do not find this runtime: no file can be "
                 "written to Jupyter's runtime directory. Set JUPYTER_RUNTIME_DIR to another one."
             )
+        if interrupts.noted():  # Ctrl-C meanwhile: nothing was started
+            stop()
         return session
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fanlight import interrupts
 from fanlight import messages as m
 
 IDLE = 64  # specs without a user that stay defined
@@ -30,8 +31,12 @@ class Use:
         self.number = number
         self._dropped = dropped
 
+    @interrupts.finalizer(after=lambda: None)
     def __del__(self) -> None:
-        self._dropped.append(self.number)  # a finalizer may run at any moment: no lock
+        try:
+            self._dropped.append(self.number)  # a finalizer may run at any moment: no lock
+        except AttributeError:
+            pass  # Ctrl-C struck in __init__
 
 
 class _Entry:

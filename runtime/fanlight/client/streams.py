@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fanlight import context, ids
+from fanlight import context, ids, interrupts
 from fanlight import messages as m
 from fanlight.client import call_sites
 from fanlight.refs import ObjectRef
@@ -121,7 +121,7 @@ class Streams:
         self._client = client
         # Those that have not ended; dropped ones too, since their items may be on the way.
         self.open: dict[bytes, Stream] = {}
-        self._dropped: deque[Stream] = deque()
+        self.dropped: deque[Stream] = deque()  # generators that nobody has; by finalizers
         client.handlers[m.StreamEnd] = self._ended
 
     def submit(
@@ -135,6 +135,19 @@ class Streams:
         incarnation: int = 0,
     ) -> Any:
         """Send one call of a generator; returns what ``wrap`` makes of its stream."""
+        with interrupts.held():  # else one that nobody has could wait for its items for ever
+            return self._submit(spec, encoded, actor, limited, wrap, after, incarnation)
+
+    def _submit(
+        self,
+        spec: int,
+        encoded: tuple[bytes, list[bytes], list[bytes]],
+        actor: bytes,
+        limited: bool,
+        wrap: Callable[[Stream], Any],
+        after: int,
+        incarnation: int,
+    ) -> Any:
         client = self._client
         stream = Stream(client, client.next_task_id(), limited)
         made = wrap(stream)  # before anything else: an interrupt from here on drops it
@@ -191,17 +204,12 @@ class Streams:
     @property
     def owes(self) -> bool:
         """Whether ``flush`` has anything to do."""
-        return bool(self._dropped)
-
-    def drop(self, stream: Stream) -> None:
-        """Nobody has the generator any more. Safe in finalizers."""
-        self._dropped.append(stream)
-        self._client.wake()
+        return bool(self.dropped)
 
     def flush(self, messages: list[Any]) -> None:
         """Add what the node is to know of dropped generators; called with dropped refs."""
-        while self._dropped:
-            stream = self._dropped.popleft()
+        while self.dropped:
+            stream = self.dropped.popleft()
             stream.closed = True
             stream.ready.clear()
             if stream.task in self.open:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from fanlight import config, errors, ids, serialization
+from fanlight import config, errors, ids, interrupts, serialization
 from fanlight import messages as m
 from fanlight.client import call_sites, failures, fetching
 from fanlight.refs import ObjectRef
@@ -56,6 +56,12 @@ class Values:
 
     def put_packed(self, packed: serialization.Serialized) -> ObjectRef[Any]:
         """A ref to an object of what is serialized already."""
+        if packed.size > config.INLINE_LIMIT:
+            with interrupts.held():  # what is written is counted, or nothing is
+                return self._put_packed(packed)
+        return self._put_packed(packed)
+
+    def _put_packed(self, packed: serialization.Serialized) -> ObjectRef[Any]:
         client = self._client
         oid = ids.object_id(client.next_task_id(), 0)
         value = self.store(oid, packed)
@@ -127,7 +133,8 @@ class Values:
         client.answers[request] = answered
         try:
             client.link.send([m.Reserve(request, size)])
-            client.link.wait(lambda: came)
+            with interrupts.let_through():
+                client.link.wait(lambda: came)
         except failures.ConnectionLost:
             raise client._lost_error() from None
         except BaseException:  # Ctrl-C: what is promised, now or later, is given back

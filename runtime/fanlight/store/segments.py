@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -291,17 +292,15 @@ class SegmentReader:
     def _map(self, name: str, flags: int, protection: int, size: int) -> mmap.mmap:
         on_disk = name[0] == DISK and self._disk is not None
         where = "on disk" if on_disk else "in shared memory"
+        folder = self._disk if on_disk and self._disk is not None else self._folder
         try:
-            folder = self._disk if on_disk and self._disk is not None else self._folder
-            fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            file = FileIO(folder / name)  # closed by itself, should Ctrl-C strike
         except (FileNotFoundError, NotADirectoryError):
             raise Unreadable(f"its file {where} was deleted") from None
-        try:
-            found = os.fstat(fd).st_size - (files.HEADER if on_disk else 0)
+        with file:
+            found = os.fstat(file.fileno()).st_size - (files.HEADER if on_disk else 0)
             if found < max(size, 1):
                 raise Unreadable(f"its file {where} has {max(found, 0)} of {size} bytes")
-            mapped = mmap.mmap(fd, 0, flags=flags, prot=protection)
-        finally:
-            os.close(fd)
+            mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
         weakref.finalize(mapped, self._dead.append, name).atexit = False
         return mapped
