@@ -340,17 +340,17 @@ def test_two_threads_that_map_at_once_share_one_mapping(
     opened: list[str] = []
     views: list[object] = []
 
-    def slow_open(path: os.PathLike[str], flags: int, os_open=os.open) -> int:
+    def slow_open(path: os.PathLike[str], real_open=segments.FileIO) -> object:
         opened.append(os.path.basename(path))
         mapped.wait(0.2)  # time for the other thread, which must not come so far
-        return os_open(path, flags)
+        return real_open(path)
 
     def view() -> None:
         start.wait()
         views.append(store.read(name))
         mapped.set()
 
-    monkeypatch.setattr(segments.os, "open", slow_open)
+    monkeypatch.setattr(segments, "FileIO", slow_open)
     threads = [threading.Thread(target=view) for _ in range(2)]
     for thread in threads:
         thread.start()
