@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fanlight.refs import ObjectRef
 
 _current: Session | None = None
+_forked = False  # from a process with a session, and none was started here
 _lock = threading.RLock()
 _listeners: list[Callable[[TaskOutput], bool | None]] = []
 _PREFIXES = ("FANLIGHT", "RAY")  # of environment variables

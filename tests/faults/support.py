@@ -80,7 +80,7 @@ class Runtime:
         self._seen: set[psutil.Process] = {self.node}
 
     def zygote(self) -> psutil.Process:
-        (zygote,) = poll(lambda: self.node.children())
+        (zygote,) = poll(lambda: len(found := self.node.children()) == 1 and found)
         return zygote
 
     def workers(self, count: int = 2) -> list[psutil.Process]:

@@ -118,8 +118,23 @@ def pick(one: Driver, runtime: Runtime, victim: str, moment: str) -> psutil.Proc
     return workers[0]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("victim", ["driver", "node", "zygote", "worker"])
+# What test_matrix.py does in one runtime; here each is a driver of its own, which goes on.
+_SHORT = {("node", "busy"), ("node", "put"), ("zygote", "put"), ("worker", "put")}
+
+
+@pytest.mark.parametrize(
+    ("victim", "moment"),
+    [
+        pytest.param(
+            victim,
+            moment,
+            id=f"{victim}-{moment}",
+            marks=[] if victim == "driver" or (victim, moment) in _SHORT else pytest.mark.long,
+        )
+        for victim in ("driver", "node", "zygote", "worker")
+        for moment in MOMENTS
+    ],
+)
 def test_kill(
     driver: Callable[..., Driver], before: leaks.Snapshot, victim: str, moment: str
 ) -> None:
@@ -155,7 +170,9 @@ def poll_left(runtime: Runtime) -> list[str]:
     return runtime.left()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(i, marks=[] if i in (1, 4) else pytest.mark.long) for i in range(6)]
+)
 @pytest.mark.parametrize("victim", ["driver", "node"])
 def test_kill_during_init(
     driver: Callable[..., Driver], before: leaks.Snapshot, victim: str, seed: int
@@ -189,7 +206,14 @@ def test_kill_during_init(
     assert_gone(before)
 
 
-@pytest.mark.parametrize("victim", ["driver", "second driver", "node", "zygote", "worker"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "driver",
+        "node",
+        *(pytest.param(x, marks=pytest.mark.long) for x in ("second driver", "zygote", "worker")),
+    ],
+)
 def test_kill_with_two_drivers(
     driver: Callable[..., Driver], before: leaks.Snapshot, victim: str
 ) -> None:

@@ -44,11 +44,9 @@ def pack_error(error: BaseException, text: str, name: str) -> serialization.Seri
 def _unpack_error(data: bytes) -> tuple[BaseException, str, str]:
     packed, text, name, type_name, problem = pickle.loads(data)
     if not packed:
-        cause: BaseException = errors.FanlightError(
-            f"The task raised {type_name}, which cannot be pickled ({problem}). "
-            f"Its traceback:\n{text}"
-        )
-        return cause, text, name
+        sentence = f"The task raised {type_name}, which cannot be pickled ({problem})."
+        cause: BaseException = errors.FanlightError(f"{sentence} Its traceback:\n{text}")
+        return cause, f"{text}\n{sentence}", name
     try:
         cause = serialization.loads(packed)
         if not isinstance(cause, BaseException):

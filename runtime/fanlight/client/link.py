@@ -29,6 +29,7 @@ from fanlight.wire.failures import WireError
 
 _HOLD_SECONDS = 0.002
 _SLICE = 500.0  # milliseconds
+_LONG_SLICE = 2000.0  # of threads that no signal interrupts
 _NAP = 0.02  # how long the background reader leaves the sockets to threads that wait
 _BRIEF_NAP = 0.005  # the same while somebody needs it to be prompt
 _BOTH = select.POLLIN | select.POLLOUT
@@ -81,6 +82,10 @@ class SocketLink:
         self._woken = False
         self._prompt = 0  # how many callers need the background reader to be prompt
         self.lost = ""  # why there is no connection any more
+        self._explaining = threading.RLock()  # held while somebody finds out
+        # Called now and then while somebody waits and nothing comes.
+        self.on_silence: Callable[[], None] = _nothing
+        self._node.on_silence = lambda: self.on_silence()
         self._closing = False
         # For SIGINT handlers: asleep, so raising is safe; and a signal that came meanwhile.
         self.polling = False
@@ -132,26 +137,27 @@ class SocketLink:
                 poll.unregister(fd)
         sock.close()
 
-    def push(self) -> None:
-        """Send what was held back."""
+    def push(self, wait: bool = True) -> None:
+        """Send what was held back; without ``wait`` what there is room for."""
         for stream in list(self._unsent):
             if stream is self._node:
-                stream.push()
+                stream.push(wait)
             else:
                 with contextlib.suppress(WireError):  # its reader notices
                     stream.push(wait=False)
 
-    def drain(self, seconds: float) -> None:
-        """Have sent what was kept because a peer's buffer was full; gives up when the time is up."""
+    def drain(self, seconds: float) -> bool:
+        """Have sent what was kept because a peer's buffer was full; False when the time is up."""
         deadline = time.monotonic() + seconds
         while self._unsent and time.monotonic() < deadline:
-            self.push()
+            self.push(wait=False)
             poll = select.poll()
             for stream in list(self._unsent):
                 with contextlib.suppress(ValueError):  # closed meanwhile
                     poll.register(stream.sock, select.POLLOUT)
             if self._unsent:
                 poll.poll(50)
+        return not self._unsent
 
     def may_wait(self) -> bool:
         """Whether this thread may ``wait``: not in a callback of the one that reads."""
@@ -229,7 +235,7 @@ class SocketLink:
                 try:
                     while not done():
                         if self.lost:
-                            raise Lost(self.lost)
+                            raise Lost(self.why())
                         if main and self.interrupted:
                             return False  # our caller raises
                         if not self._ready and not self._sleep(deadline, main):
@@ -268,13 +274,11 @@ class SocketLink:
 
     def _sleep(self, deadline: float | None, main: bool) -> bool:
         """Wait for bytes; False when the time is up. May return early."""
-        if deadline is None:
-            milliseconds = None
-        else:
-            milliseconds = max(0.0, deadline - time.monotonic()) * 1000
+        # In slices: a signal that strikes just before the system call does not end it.
+        milliseconds = _SLICE if main else _LONG_SLICE
+        if deadline is not None:
+            milliseconds = min(milliseconds, max(0.0, deadline - time.monotonic()) * 1000)
         if main:
-            # In slices: a signal that strikes just before the system call does not end it.
-            milliseconds = _SLICE if milliseconds is None else min(milliseconds, _SLICE)
             self.polling = True
             if self.interrupted:  # just before: it was only noted
                 self.polling = False
@@ -282,9 +286,11 @@ class SocketLink:
         self._ready.extend(self._poll.poll(milliseconds))
         if main:
             self.polling = False
-            if not self._ready:
-                return deadline is None or time.monotonic() < deadline
-        return bool(self._ready)
+        if self._ready:
+            return True
+        if milliseconds >= _SLICE:
+            self.on_silence()
+        return deadline is None or time.monotonic() < deadline
 
     def _tell_followers(self) -> None:
         with self._progress:
@@ -301,10 +307,16 @@ class SocketLink:
                 ready.pop()
 
     def _node_lost(self, reason: str) -> None:
-        if not self.lost:
-            self.explain(reason)
-            self._on_lost(reason)
-            self._tell_followers()
+        with self._explaining:
+            if not self.lost:
+                self.explain(reason)
+                self._on_lost(reason)
+                self._tell_followers()
+
+    def why(self) -> str:
+        """Why the connection is gone; waits a moment for who finds out more, in another thread."""
+        with self._explaining:
+            return self.lost
 
     def explain(self, reason: str) -> None:
         """Why the connection ended, in as many words as are known: what every call says from now."""
@@ -418,6 +430,10 @@ class SocketLink:
         for fd in (read, write):
             if fd >= 0:
                 os.close(fd)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _after_fork() -> None:

@@ -53,8 +53,8 @@ class SocketStream:
 
     __slots__ = (
         "_burst", "_flight", "_frames", "_inbox", "_last_soon", "_lock", "_out", "_recv", "_send",
-        "_wake", "decode", "late", "lost", "on_lost", "on_message", "patient", "sock", "stuck",
-        "unsent", "what",
+        "_wake", "decode", "late", "lost", "on_lost", "on_message", "on_silence", "patient", "sock",
+        "stuck", "unsent", "what",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +90,7 @@ class SocketStream:
         self._last_soon = 0.0
         self._flight = _NOTHING  # the frame being sent, and how many bytes each call sent of it
         self._lock = threading.RLock()  # owned already when a finalizer sends within a send
+        self.on_silence: Callable[[], None] = lambda: None  # the peer reads nothing
         self.late: deque[bytes] = deque()  # what those sent; it follows the frame under way
 
     # --- sending -----------------------------------------------------------------------------
@@ -240,7 +241,8 @@ class SocketStream:
         except ValueError:  # closed by another thread
             self.lose("it was closed")
             return
-        poll.poll(1000)
+        if not poll.poll(1000):
+            self.on_silence()
 
     # --- receiving ---------------------------------------------------------------------------
 

@@ -239,7 +239,7 @@ class ActorEnds:
         core.notice(actor.job, f"{reason.splitlines()[0]} It is restarted ({left}).")
         lost = list(actor.flight.values())
         actor.flight.clear()
-        actor.lost_reason = reason.splitlines()[0]
+        actor.lost_reason = f"{reason.splitlines()[0]} It restarts; this call was lost.{tail}"
         core.actors.move(actor, A_RESTARTING, how)
         core.channels.process_ended(actor)
         for task in reversed(lost):
@@ -250,7 +250,7 @@ class ActorEnds:
             else:
                 failure = core.failure(
                     "actor_unavailable",
-                    f"{reason.splitlines()[0]} It restarts; this call was lost.",
+                    actor.lost_reason,
                     task=task,
                     actor=actor,
                 )

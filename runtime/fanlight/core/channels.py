@@ -284,7 +284,7 @@ class Channels:
         core = self.core
         if actor.state == A_DEAD:
             return core.actor_ends.death(actor, task)
-        text = f"{actor.lost_reason} It restarts; this call was lost."
+        text = actor.lost_reason
         return core.failure("actor_unavailable", text, task=task, actor=actor)
 
     def process_ended(self, actor: Actor) -> None:

@@ -125,6 +125,14 @@ class WorkerExited(NamedTuple):
     memory: str = ""  # why the kernel may have killed it for want of memory
 
 
+class WorkerStopped(NamedTuple):
+    """A worker's process was stopped by a signal, or continued."""
+
+    number: int
+    how: str  # "SIGSTOP"; "" when it goes on
+    begun: bytes = b""  # the last task that it began, b"" for none
+
+
 class EnvironmentPrepared(NamedTuple):
     """A preparation ended."""
 

@@ -36,6 +36,7 @@ from fanlight.core.effects import (
     Stop,
     Tick,
     WorkerExited,
+    WorkerStopped,
 )
 from fanlight.core.environments import Environments
 from fanlight.core.history import RAISED, History
@@ -63,6 +64,7 @@ from fanlight.core.room import Room
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.sleep import slept
 from fanlight.core.spilling import Spilling
+from fanlight.core.stopped import Stopped
 from fanlight.core.streams import Streams
 from fanlight.core.tasks import Tasks
 from fanlight.core.timeline import Timeline
@@ -140,6 +142,7 @@ class Core:
         self.history: History = History()
         self.timeline = Timeline()
         self.starved = notices.Starved(self)
+        self.stopped = Stopped(self)
         self.jobs = 0
         self._workers_made = 0
         self._had_driver = False
@@ -195,6 +198,7 @@ class Core:
             Connected: self._connected,
             Disconnected: self._disconnected,
             WorkerExited: lambda _, x: worker_exited(self, x),
+            WorkerStopped: self.stopped.changed,
             EnvironmentPrepared: self.environments.prepared,
             Slept: lambda _, x: slept(self, x),
             MemorySample: self.memory.sampled,
@@ -415,6 +419,7 @@ class Core:
         self.lineage.told.tick()
         self.memory.tick()
         self.processes.tick()
+        self.stopped.tick()
 
     def _output(self, peer: int, x: m.Output) -> None:
         task = self.tasks.table.get(x.task)

@@ -383,7 +383,7 @@ class Actor:
         self.flight: dict[bytes, Task] = {}  # sent to its process
         self.direct: dict[bytes, Task] = {}  # known calls on channels that are not over
         self.ended_calls: set[bytes] = set()  # those that ended with its process
-        self.lost_reason = ""  # how its process ended the last time
+        self.lost_reason = ""  # how its process ended the last time, for calls that were lost
         self.callers: dict[int, Caller] = {}  # by peer
         self.deaths = 0  # of its process, so far
         self.finished = 0

@@ -102,6 +102,8 @@ def _why(core: Core, task: Task) -> str:
             state = ACTOR_STATES[actor.state].lower()
             tail = "" if actor.create is None else " " + why(core, actor.create)
             return f"Its actor {actor.spec.spec.name} is {state}.{tail}"
+        if sentence := core.stopped.why(actor.worker):
+            return sentence
         if task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES, model.SUBMITTED):
             earlier = sum(t.state == model.RUNNING for t in actor.direct.values())
             earlier += len(actor.flight)
@@ -129,6 +131,8 @@ def _why(core: Core, task: Task) -> str:
             held = holders(core, set(missing_now), core.pool)
             return f"It waits for {need}. Held by: {held}."
         return core.processes.why(task) or "It waits for a worker process, which is being started."
+    if sentence := core.stopped.why(task.worker):
+        return sentence
     if task.state == model.SUBMITTED:
         return "It is with a worker, behind another short task."
     if task.state == model.RUNNING:

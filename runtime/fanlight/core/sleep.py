@@ -28,5 +28,6 @@ def slept(core: Core, x: Slept) -> None:
     core.memory.slept(seconds)
     core.processes.slept(seconds)
     core.room.slept(seconds)
+    core.stopped.slept(seconds)
     if core.scheduler.retry_at:
         core.scheduler.retry_at += seconds

@@ -22,6 +22,7 @@ def worker_exited(core: Core, x: WorkerExited) -> None:
         return
     x = core.memory.exited(worker, x)
     was = worker.state
+    core.stopped.gone(x.number)
     core.history.worker_ended(worker, x.how, core.now)
     worker.specs.clear()  # its tasks may be remembered for long
     worker.functions.clear()

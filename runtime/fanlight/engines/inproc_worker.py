@@ -63,6 +63,9 @@ class InprocLink:
     def ended(self) -> bool:
         return bool(self.lost)
 
+    def why(self) -> str:
+        return self.lost
+
     def close(self) -> None:
         self.lost = "the runtime was shut down"
 

@@ -24,6 +24,7 @@ from fanlight.client.link import SocketLink
 from fanlight.engines.base import Capabilities
 from fanlight.engines.launch import NodeProcess
 from fanlight.engines.native import NativeEngine
+from fanlight.engines.silence import NodeWatch, proceed
 from fanlight.node.boot import remove_dirs, stopped
 from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
@@ -114,6 +115,7 @@ class LocalEngine(NativeEngine):
             sock, client.handle, engine._lost, client.flush_drops, early
         )
         client.channels = Channels(client, hello)
+        link.on_silence = NodeWatch(engine.node_pid, lambda text: client.on_notice(text)).look
         link.start()
         return engine
 
@@ -159,6 +161,8 @@ class LocalEngine(NativeEngine):
         """
         client, process = self.client, self.process
         last: bool | None = True
+        if process is not None:
+            proceed(process.pid)  # somebody may have stopped it
         try:
             if process is not None and not client.link.lost:
                 last = self._is_last()
@@ -204,6 +208,7 @@ class LocalEngine(NativeEngine):
                 return  # others go on, it seems; it ends with the last of them
             process.kill()
             process.wait()
+            proceed(process.pid)  # the zygote, which ends the rest
         # Normally all gone by now; not if the node and its zygote were both killed.
         remove_dirs(self.info["session_dir"], self.info["segment_dir"])
         discover.remove(self.runtime_id)

@@ -16,6 +16,7 @@ def main() -> None:
     # Ctrl-C in a terminal is for the driver; it decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     make_dirs(boot)
+    zygote.become_subreaper()  # should the zygote be killed, what its workers started is found
     # First of all: it imports what workers need while this process imports the core.
     forked = zygote.fork(boot)
     from fanlight.node.server import Node

@@ -21,7 +21,7 @@ from fanlight import messages as m
 from fanlight._version import __version__
 from fanlight.core import effects as fx
 from fanlight.core.machine import Core, CoreConfig
-from fanlight.node import admission, zygote
+from fanlight.node import admission, children, zygote
 from fanlight.node.boot import BootConfig, remove_dirs, restore_segments
 from fanlight.node.clock import Clock
 from fanlight.node.connections import IN, OUT, Connection, Poller, raise_fd_limit
@@ -115,6 +115,7 @@ class Node:
 
     def tell_zygote(self, line: str) -> None:
         try:
+            children.proceed(self.zygote_pid)  # else it may never read
             self.zygote.setblocking(True)
             self.zygote.sendall(line.encode() + b"\n")
             self.zygote.setblocking(False)
@@ -135,6 +136,7 @@ class Node:
         self.zygote_pending += data
         *lines, self.zygote_pending = self.zygote_pending.split(b"\n")
         words = [line.decode().split() for line in lines]
+        self.step([(0, stimulus) for stimulus in children.stops(words)])
         self.workers_exited(
             [
                 (int(w[1]), zygote.describe_status(w[2]), zygote.begun_task(w))
@@ -186,7 +188,12 @@ class Node:
                 stimuli += got
         low = self.memory.why_killed(how for _, how, _ in dead)
         stimuli += [
-            (0, fx.WorkerExited(n, how, self.logs.tail(n, self.core.workers.get(n)), task, low))
+            (
+                0,
+                fx.WorkerExited(
+                    n, how, self.logs.tail(n, self.core.workers.get(n), task), task, low
+                ),
+            )
             for n, how, task in dead
         ]
         self.step(stimuli)
@@ -446,6 +453,8 @@ class Node:
         self.shutdown()
 
     def tick(self) -> None:
+        children.proceed(self.zygote_pid)
+        children.end_orphans(self.zygote_pid)
         sample = self.memory.measure(self.core, (os.getpid(), self.zygote_pid))
         self.step([(0, fx.Tick()), *sample])
         now = self.clock.now

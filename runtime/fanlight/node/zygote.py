@@ -7,7 +7,8 @@ Each worker shares a page with it, in which it notes the task that it begins: so
 its process is known, and a task can be killed without hitting the next one.
 
 Node -> zygote: lines ``spawn NUMBER HEXID [ENVIRONMENT]``, ``kill NUMBER [TASK]``, ``stop``.
-Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS [TASK]``; ``-`` for no task.
+Zygote -> node: lines ``spawned NUMBER PID``, ``exited NUMBER STATUS [TASK]``, ``stopped NUMBER SIGNAL
+TASK``, ``continued NUMBER 0 -``; ``-`` for no task.
 Both: lines about the helpers that prepare runtime environments (:mod:`fanlight.node.environments`).
 """
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _END_SECONDS = 6.0  # for the zygote to end when it was told to
+_STDERR = 2
+_NO_MEMORY = b"MemoryError: the process could get no more memory, not even to report it\n"
 _STOP_SECONDS = 0.2  # for a process to be seen stopped; it may sleep in the kernel
 
 
@@ -51,6 +54,20 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
+def become_subreaper() -> None:
+    """On Linux: orphans among this process's descendants become its children."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process of one thread; empty where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+
+
 def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     """The zygote's life; called in a fresh fork of the node."""
     gc.enable()  # off in a node that serves already; workers run users' code
@@ -58,7 +75,7 @@ def run(boot: BootConfig, channel: socket.socket) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the node does
     boot.set_threads = "OMP_NUM_THREADS" not in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that end() finds what tasks left behind
+    become_subreaper()  # so that end() finds what tasks left behind
     sys.path[:] = boot.sys_path
     import cloudpickle  # noqa: F401  what workers need, paid for once
 
@@ -124,6 +141,7 @@ class _Zygote:
         self.children: dict[int, int] = {}  # pid -> number
         self.helpers: dict[int, int] = {}  # pid -> number of the preparation
         self.pages: dict[int, mmap.mmap] = {}  # by pid
+        self.stopped: set[int] = set()  # pids of workers that somebody stopped
         self.wake_r, wake_w = os.pipe()
         os.set_blocking(self.wake_r, False)
         os.set_blocking(wake_w, False)
@@ -141,6 +159,7 @@ class _Zygote:
             if self.wake_r in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self.wake_r, 4096)
+            self.look_for_stops()
             self.reap()
             if self.channel.fileno() not in ready:
                 continue
@@ -215,11 +234,16 @@ class _Zygote:
         """
         if not task or self.begun(pid) != task[0]:
             return not task
+        if pid in self.stopped:
+            return True  # nothing can begin
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGSTOP)
             deadline = time.monotonic() + _STOP_SECONDS
             while hasattr(os, "waitid") and time.monotonic() < deadline:
-                if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                # The stop is taken note of here, the end of a process is not.
+                if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) or os.waitid(
+                    os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+                ):
                     break
                 time.sleep(0.0005)
         if self.begun(pid) == task[0]:
@@ -258,6 +282,9 @@ class _Zygote:
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
+        except MemoryError:
+            with contextlib.suppress(OSError):
+                os.write(_STDERR, _NO_MEMORY)  # made long ago: nothing can be made now
         except BaseException:
             import traceback
 
@@ -297,6 +324,7 @@ class _Zygote:
             if pid == 0:
                 return
             number = self.children.pop(pid, None)
+            self.stopped.discard(pid)
             if number is not None:
                 self.tell(f"exited {number} {status} {self.begun(pid) or '-'}")
                 self.pages.pop(pid).close()
@@ -304,6 +332,24 @@ class _Zygote:
             number = self.helpers.pop(pid, None)
             if number is not None:
                 self.tell(f"prepared {number} {status}")
+
+    def look_for_stops(self) -> None:
+        """Tell of workers that were stopped or continued, in whatever way."""
+        with contextlib.suppress(ChildProcessError):
+            while hasattr(os, "waitid"):
+                seen = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
+                if seen is None:
+                    return
+                number = self.children.get(seen.si_pid)
+                if number is None:
+                    continue
+                if seen.si_code != os.CLD_CONTINUED:
+                    self.stopped.add(seen.si_pid)
+                    begun = self.begun(seen.si_pid) or "-"
+                    self.tell(f"stopped {number} {seen.si_status} {begun}")
+                elif seen.si_pid in self.stopped:
+                    self.stopped.discard(seen.si_pid)
+                    self.tell(f"continued {number} 0 -")
 
     def reap_one(self) -> tuple[int, int]:
         """(pid, status) of a child that has ended, (0, 0) if there is none; kills what it started.
@@ -347,11 +393,7 @@ class _Zygote:
 
     def kill_adopted(self) -> bool:
         """Kill what tasks started in sessions of its own; True while there was something."""
-        try:
-            with open(f"/proc/self/task/{self.pid}/children") as f:
-                pids = [int(word) for word in f.read().split()]
-        except OSError:
-            return False
+        pids = children_of(self.pid)
         for pid in pids:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -385,6 +427,17 @@ def begun_task(words: list[str]) -> bytes | None:
     return b"" if words[3] == "-" else bytes.fromhex(words[3])
 
 
+def signal_name(number: int) -> str:
+    """
+    >>> signal_name(19), signal_name(63)
+    ('SIGSTOP', 'signal 63')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def describe_status(status: str) -> str:
     """What ``exited`` says, in words.
 
@@ -401,9 +454,5 @@ def describe_status(status: str) -> str:
         return f"only {int(status[7:]) / 1e6:.0f} MB of memory are free"
     code = int(status)
     if os.WIFSIGNALED(code):
-        number = os.WTERMSIG(code)
-        try:
-            return f"killed by {signal.Signals(number).name}"
-        except ValueError:
-            return f"killed by signal {number}"
+        return f"killed by {signal_name(os.WTERMSIG(code))}"
     return f"exit code {os.WEXITSTATUS(code)}"

@@ -26,7 +26,7 @@ from fanlight.client.arguments import decode_args
 from fanlight.client.client import Client
 from fanlight.config import UNITS
 from fanlight.context import ActorExitRequest
-from fanlight.worker import arguments, generators, values
+from fanlight.worker import arguments, generators, last_words, values
 from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
 from fanlight.worker.channels import DirectCall
 from fanlight.worker.generators import Cancelled as _Cancelled
@@ -220,6 +220,8 @@ class Executor:
                     continue
                 if self.cancelled:
                     self._forget_cancelled()
+                if self.actor is None:
+                    self.restore_streams()
                 link.wait(lambda: queue or self.exiting)
                 continue
             if self._was_slow:  # what came meanwhile may cancel the next one
@@ -263,6 +265,12 @@ class Executor:
         crossed = set(self.cancelled)
         if not self.queue:  # what was cancelled had come before its cancellation
             self.cancelled -= crossed - self._active.keys()
+
+    def restore_streams(self) -> None:
+        """A task may have closed or replaced its streams: that is not for the next one."""
+        if sys.stdout is not self.streams[0] or sys.stderr is not self.streams[1]:
+            sys.stdout, sys.stderr = self.streams
+        last_words.restore()
 
     def _show_threads(self, spec: m.TaskSpec) -> None:
         """Numerical libraries that are loaded from now on use as many threads as it has CPUs."""
@@ -543,7 +551,7 @@ class Executor:
         asked = isinstance(error, ActorExitRequest)
         if spec.kind == m.TASK or code not in (None, 0) or not (asked or spec.kind == m.ACTOR_CALL):
             self.flush()
-            print(f"{spec.name} called sys.exit({code!r})", file=sys.__stderr__, flush=True)
+            last_words.say(f"{spec.name} called sys.exit({code!r})")
             os._exit(code if isinstance(code, int) else 1)
         actor = self.actor
         assert actor is not None

@@ -7,12 +7,15 @@ gives it calls never waits, so a full lane holds no other one up.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fanlight import messages as m
+from fanlight.worker import last_words
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +54,8 @@ class ThreadLane:
         self._host.enters()
         try:
             self._run(execute, spec)
-        except Exception:  # its own errors are its result; this one is the runtime's
-            sys.excepthook(*sys.exc_info())
+        except BaseException as e:  # its own errors are its result; this one is of its report
+            _end_process(e, "reporting a call failed")
         finally:
             self._host.left()
 
@@ -94,7 +97,7 @@ class LoopLane:
                 print("The actor's event loop was stopped; it goes on.", file=sys.stderr)
             except BaseException as e:
                 # Not of a call (those are caught): of a callback or a task that the user made.
-                _end_process(e)
+                _end_process(e, "the event loop of the actor was ended")
 
     def submit(self, execute: m.Execute, spec: m.TaskSpec) -> None:
         self.loop.call_soon_threadsafe(self._start, execute, spec)
@@ -132,26 +135,21 @@ class LoopLane:
 
 
 def _log_failure(call: asyncio.Task[None]) -> None:
-    """A call's own errors are its result; this one is the runtime's."""
-    if not call.cancelled() and call.exception() is not None:
-        sys.excepthook(*_parts(call.exception()))
+    """A call's own errors are its result; this one is of its report: nobody would answer."""
+    if not call.cancelled() and (error := call.exception()) is not None:
+        _end_process(error, "reporting a call failed")
 
 
-def _parts(error: BaseException | None) -> Any:
-    return type(error), error, error.__traceback__ if error is not None else None
-
-
-def _end_process(error: BaseException) -> None:
-    """An error ended a thread that every later call needs: better no actor than a dumb one."""
-    import os
-    import traceback
-
-    with contextlib.suppress(Exception):
-        traceback.print_exception(error)
-        text = f"{type(error).__name__} ended the event loop of the actor: its process ends.\n"
-        sys.stderr.write(text)
-        sys.stderr.flush()
-        sys.__stderr__.write(text)  # type: ignore[union-attr]  # what the node quotes
-        sys.__stderr__.flush()  # type: ignore[union-attr]
+def _end_process(error: BaseException, what: str) -> None:
+    """An error ended a thread that later calls need, or a call that somebody waits for was not
+    answered: better no actor than a dumb one."""
     code = error.code if isinstance(error, SystemExit) else 1
-    os._exit(code if isinstance(code, int) and code else 1)
+    try:
+        with contextlib.suppress(Exception):
+            text = f"{type(error).__name__}: {what}; the process of the actor ends."
+            last_words.say(text)
+            traceback.print_exception(error)
+            print(text, file=sys.stderr)
+            sys.stderr.flush()
+    finally:
+        os._exit(code if isinstance(code, int) and code else 1)

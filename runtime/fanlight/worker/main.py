@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanlight import config, ids, refs, session
 from fanlight import messages as m
@@ -20,6 +19,7 @@ from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost
+from fanlight.worker import last_words
 from fanlight.worker.channels import Callers
 from fanlight.worker.executor import Executor
 from fanlight.worker.gpus import VisibleGpus
@@ -40,7 +40,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     with contextlib.suppress(OSError):
         os.chdir(boot.cwd)
     sys.path[:] = boot.sys_path
-    faulthandler.enable(file=2)
+    last_words.keep()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.connect(os.path.join(boot.session_dir, "node.sock"))
     peers.check(sock)
@@ -55,7 +55,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
         client.flush_drops()
         callers.report()
 
-    client.link = link = SocketLink(sock, client.handle, lambda reason: _orphaned(), on_idle, early)
+    client.link = link = SocketLink(sock, client.handle, _orphaned, on_idle, early)
     client.channels = Channels(client, hello)
     out = TaskStream(client, "stdout", sys.__stdout__)
     err = TaskStream(client, "stderr", sys.__stderr__)
@@ -70,7 +70,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     link.own_handler = executor.on_sigint
     signal.signal(signal.SIGINT, executor.on_sigint)
     session.attach_worker(client, boot, worker_id)
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=lambda: _forked(executor))
     link.start()
     try:
         if env:
@@ -78,8 +78,8 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
 
             environment.receive(executor, boot.session_dir)
         executor.serve()
-    except ConnectionLost:
-        _orphaned()
+    except ConnectionLost as e:
+        _orphaned(str(e))
     with contextlib.suppress(ConnectionLost):
         out.flush()
         err.flush()
@@ -91,13 +91,26 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     os._exit(0)
 
 
-def _forked() -> None:
-    """A task forked (``multiprocessing``, say): its child has no connection to the node."""
+def _forked(executor: Executor) -> None:
+    """A task forked (``multiprocessing``, say): its child has no connection to the node.
+
+    A child that returns from the task ends there: only its parent's result counts.
+    """
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def report(execute: Any, done: m.Done, main: bool) -> None:
+        with contextlib.suppress(Exception):
+            sys.stderr.write(done.traceback)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(0 if done.ok else 1)
 
-def _orphaned() -> None:
-    """The node is gone: nobody wants the results."""
+    executor._report = report  # type: ignore[method-assign]
+
+
+def _orphaned(reason: str) -> None:
+    """The node is gone: nobody wants the results. Or user code closed the socket, and is told."""
+    last_words.say(f"The connection to the runtime's node ended: {reason}")
     os._exit(1)

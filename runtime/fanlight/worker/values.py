@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import errors, ids, serialization
 from fanlight import messages as m
-from fanlight.client.failures import pack_error
+from fanlight.client.failures import cannot_serialize, pack_error
 from fanlight.worker import tracebacks
 
 if TYPE_CHECKING:
@@ -23,14 +23,21 @@ def results(client: Client, execute: m.Execute, spec: m.TaskSpec, result: Any) -
     count = spec.num_returns
     if count == 1 or count == m.DYNAMIC:
         oid = ids.object_id(execute.task, 0)
-        return [client.store(oid, serialization.dumps(result))]
+        try:
+            packed = serialization.dumps(result)
+        except Exception as e:
+            raise _unserializable(spec.name, result, e) from None
+        return [client.store(oid, packed)]
     if count == 0:
         return []
     items = _split(result, count)
     values: list[m.Value] = []
     try:
         for i, item in enumerate(items):
-            packed = serialization.dumps(item)
+            try:
+                packed = serialization.dumps(item)
+            except Exception as e:
+                raise _unserializable(spec.name, item, e) from None
             values.append(client.store(ids.object_id(execute.task, i), packed))
     except BaseException:
         # Segments of the first results are written: announced, they are taken back.
@@ -38,6 +45,13 @@ def results(client: Client, execute: m.Execute, spec: m.TaskSpec, result: Any) -
             client.abandon(value)
         raise
     return values
+
+
+def _unserializable(name: str, value: Any, error: Exception) -> Exception:
+    """What says which part of a result cannot be pickled; errors of the user's own stay."""
+    if isinstance(error, TypeError | AttributeError | pickle.PicklingError):
+        return cannot_serialize(f"the result of {name}:", value, error)
+    return error
 
 
 def _split(result: Any, count: int) -> tuple[Any, ...]:
