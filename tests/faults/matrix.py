@@ -83,7 +83,6 @@ _RAISED: dict[str, tuple[str, tuple[str, ...]]] = {
     "MemoryError": ("TaskError", ("MemoryError",)),
     "RecursionError": ("RecursionError", ("maximum recursion depth",)),
     "unpicklable result": ("TypeError", ("['lock']", "cannot pickle")),
-    "result larger than the store": ("ObjectStoreFullError", ("20.0 MB",)),
     "exception that cannot be pickled": ("TaskError", ("with a lock", "cannot be pickled")),
     "exception that cannot be rebuilt": (
         "UnserializableException",
@@ -114,6 +113,13 @@ _GOES_ON = Row(
     "streams, before another task runs; children with their worker",
 )
 
+_LARGE = Row(
+    "the result, which went to disk; `ObjectStoreFullError` or `OutOfDiskError` if that is full",
+    "no",
+    NOBODY,
+    "the file, with the last reference",
+)
+
 
 def _code(
     victim: str, test: str, died: Row, error: str, raises: Row = _RAISES, goes_on: Row = _GOES_ON
@@ -125,6 +131,7 @@ def _code(
         yield died.cell(victim, fault, test, error, says)
     for fault in _SURVIVED:
         yield goes_on.cell(victim, fault, test)
+    yield _LARGE.cell(victim, "result larger than the store", test)
 
 
 _HERE = "faults/test_matrix.py::"
@@ -202,8 +209,8 @@ def _zygote() -> Iterator[Cell]:
 def _node() -> Iterator[Cell]:
     test = "faults/test_matrix_node.py::test_node"
     for fault, says in {
-        "SIGKILL": ("signal 9",),
-        "SIGSEGV": ("signal 11",),
+        "SIGKILL": ("SIGKILL",),
+        "SIGSEGV": ("SIGSEGV",),
         "SIGTERM": ("SIGTERM",),
         "no memory": ("MemoryError",),
     }.items():
