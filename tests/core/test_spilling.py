@@ -284,8 +284,8 @@ def test_a_file_that_cannot_be_read_is_lost_and_nothing_else(node: SimulatedNode
     driver = node.driver()
     first, second, _ = (driver.put(400) for _ in range(3))
     node.disk.damaged |= {name for name in node.files if name.startswith("@")}
-    value = driver.look(first)
-    assert value.kind == m.FAILURE and b"@s" in value.data
+    assert driver.look(first).kind == m.LOST, "who asks again hears the reason"
+    assert driver.look(first).kind == m.FAILURE and b"@s" in driver.look(first).data
     assert driver.look(second).kind == m.STORED
     assert node.core.objects.reserved == 0
 
@@ -299,23 +299,17 @@ def test_a_segment_that_cannot_be_read_is_lost(node: SimulatedNode) -> None:
 
 
 def test_a_task_makes_again_what_cannot_be_read(node: SimulatedNode) -> None:
-    """Whoever waits for it gives its CPU back: there is only one, and the task needs it."""
+    """Whoever waits for it gives its place back: there is only one, and the task needs it."""
     driver = node.driver()
     [made] = driver.submit(task_spec("make", retries=1))
     node.busy()[0].finish(sizes=[600])
     _ = driver.put(600)
     assert kind(node, made) == m.AWAY
     [ref] = driver.submit(task_spec("use"), [made])
-    worker = node.runs("use")
-    worker.fetch(made)
-    while node.disk.jobs:
-        job = next(iter(node.disk.jobs.values()))
-        node.disk.answer(problem="lost" if isinstance(job, fx.Restore) else "")
-    assert kind(node, made) == PENDING and worker.unread
-    if node.spawning:
-        node.answer_spawn()
+    node.disk.damaged |= {name for name in node.files if name.startswith("@")}
+    node.runs("use").finish()
+    assert kind(node, made) == PENDING and [w.current for w in node.busy()] == [made[:24]]
     node.runs("make").finish(sizes=[600])
-    assert not worker.unread, "it was answered"
     node.settle()
     value = driver.values[ref]
     assert value is not None and value.kind == m.INLINE

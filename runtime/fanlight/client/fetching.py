@@ -41,7 +41,8 @@ def _arrived(client: Client, asked: m.Value, reply: m.Reply) -> m.Value:
     if came.kind == m.STORED:
         client.values.take(came)
     with client._lock:
-        if client.entries.get(came.oid) is asked and asked.kind == m.AWAY:
+        entry = client.entries.get(came.oid)
+        if entry is asked and asked.kind == m.AWAY and came.kind != m.LOST:
             if came.kind == m.STORED:
                 assert client.reader is not None
                 client.reader.share(came.data.decode())
@@ -51,7 +52,8 @@ def _arrived(client: Client, asked: m.Value, reply: m.Reply) -> m.Value:
 
 @contextlib.contextmanager
 def fetched(client: Client, values: list[m.Value]) -> Iterator[dict[bytes, m.Value]]:
-    """The same values, by object, as they can be read; waits until all are there.
+    """The same values, by object, as they can be read; waits until all are there. What could not be
+    brought back, and is computed again, is LOST.
 
     Raises RuntimeLostError.
     """

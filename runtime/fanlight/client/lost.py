@@ -95,7 +95,7 @@ def _vacate(client: Client, value: m.Value) -> bool:
     elif known.kind == m.STORED and known.data == value.data:
         if client.reader is not None:
             client.reader.done(known.data.decode())
-    elif known.kind != m.AWAY or value.kind != m.STORED:
+    elif known.kind != m.AWAY or value.kind not in (m.STORED, m.LOST):
         return False
     entries[oid] = None
     return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanlight import messages as m
-from fanlight.core import model
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -85,8 +84,7 @@ def validate_spilling(core: Core) -> None:
         assert on_its_way, f"{oid.hex()} does not come back"
     for oid, fetchers in spilling.fetches.items():
         assert fetchers, f"{oid.hex()} is fetched by nobody"
-        kind = table[oid].kind
-        assert kind in (m.AWAY, model.PENDING), f"{oid.hex()} is here, and its fetchers wait"
-        assert kind == model.PENDING or oid in spilling.returning, f"{oid.hex()}: nobody fetches it"
-        for fetcher in fetchers:
-            assert fetcher.peer in core.clients, "a client that is gone fetches"
+        assert table[oid].kind == m.AWAY, f"{oid.hex()} is here, and its fetchers wait"
+        assert oid in spilling.returning, f"{oid.hex()}: nobody fetches it"
+        for peer, _ in fetchers:
+            assert peer in core.clients, "a client that is gone fetches"

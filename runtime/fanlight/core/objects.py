@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanlight import ids
 from fanlight import messages as m
@@ -30,7 +30,6 @@ class Objects:
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now, and to what comes back
         self.on_disk = 0  # bytes of segments that are files on disk, and not counted in `used`
-        self.fetches: dict[bytes, Any] = {}  # of core.spilling
         self.sites: dict[bytes, str] = {}  # where objects were asked for, if that is recorded
         # Pending objects whose value their owner will put (results of calls on channels), by id.
         self.declared: dict[bytes, int] = {}
@@ -96,8 +95,6 @@ class Objects:
             waiters, obj.waiters = obj.waiters, None
             self._arrivals.extend((task, obj) for task in waiters)
             self._tell_waiters()
-        if self.fetches:
-            self.core.spilling.came(obj)
         if not obj.owner and not obj.others and not obj.pins:
             self._free(obj)
 
@@ -290,7 +287,7 @@ class Objects:
         kind = obj.kind
         if kind == STORED or kind < 0:
             if kind != PENDING:
-                self.core.spilling.dropped(obj)
+                self.core.spilling.forget(obj)
             if kind == STORED:
                 self._release_segment(obj.data.decode())
         else:

@@ -13,8 +13,7 @@ Rules, which :mod:`fanlight.core.invariants` checks:
 
 * An object that is away has a file, and a file has an object, or is being written for one that was
   dropped meanwhile.
-* Who waits for an object's bytes waits for one that is away and on its way back, or for one that is
-  pending (its file could not be read, and it is made again).
+* Who waits for an object's bytes waits for one that is away and on its way back.
 * What cannot be read is :meth:`fanlight.core.lineage.Lineage.lost`; nothing else is.
 """
 
@@ -55,14 +54,6 @@ class Read(msgspec.Struct, eq=False):
     size: int  # bytes of memory promised to it
 
 
-class Fetcher(msgspec.Struct, eq=False):
-    """A client that waits for an object's bytes."""
-
-    peer: int
-    request: int
-    blocked: bool = False  # its task gave its CPU back meanwhile
-
-
 class Spilling:
     """A part of the core, beside :class:`fanlight.core.objects.Objects`."""
 
@@ -72,7 +63,7 @@ class Spilling:
         self.writes: dict[int, Write] = {}
         self.reads: dict[int, Read] = {}
         self.returning: dict[bytes, int] = {}  # objects on their way back: the read, or 0 in line
-        self.fetches: dict[bytes, list[Fetcher]] = core.objects.fetches
+        self.fetches: dict[bytes, list[tuple[int, int]]] = {}  # who waits: peer and request
         self.writing = 0  # bytes of memory that will be free when they are written
         self.away = 0  # bytes of objects that are on disk only
         self.spilled = self.restored = 0  # bytes written and brought back so far
@@ -147,7 +138,10 @@ class Spilling:
     # --- back --------------------------------------------------------------------------------
 
     def fetch(self, peer: int, x: m.Fetch) -> None:
-        """A client needs an object's bytes; answered by its Value, now or later."""
+        """A client needs an object's bytes; answered by its Value, now or later.
+
+        The value of one that is made again is LOST: the client waits for it as for a pending one.
+        """
         core = self.core
         obj = core.objects.table.get(x.oid)
         if obj is None:
@@ -155,14 +149,11 @@ class Spilling:
             gone = m.Value(x.oid, m.FAILURE, failure, len(failure))
             core.reply(peer, x.request, gone)
             return
-        if obj.kind not in (m.AWAY, PENDING):
-            core.reply(peer, x.request, core.objects.descriptor(peer, obj))
+        if obj.kind != m.AWAY:
+            self._answer(obj, peer, x.request)
             return
-        fetcher = Fetcher(peer, x.request)
-        self.fetches.setdefault(x.oid, []).append(fetcher)
-        if obj.kind == PENDING:
-            self._block(fetcher)
-        elif x.oid not in self.returning:
+        self.fetches.setdefault(x.oid, []).append((peer, x.request))
+        if x.oid not in self.returning:
             self.returning[x.oid] = 0
             core.room.restore(obj)
 
@@ -174,7 +165,7 @@ class Spilling:
         if file is None:  # a client made up a value of this kind
             self.core.objects.reserved -= size
             del self.returning[oid]
-            self._cannot_read(obj, "its file is not known")
+            self.core.lineage.lost(obj, "its file is not known")
             return
         number = self._next()
         segment = f"r{number}" if size else ""
@@ -199,7 +190,7 @@ class Spilling:
         if x.problem == "no_room":  # somebody else fills tmpfs: the file itself will do
             self.bring_back(read.oid, 0)
         elif x.problem:
-            self._cannot_read(obj, x.detail)
+            core.lineage.lost(obj, x.detail)
         else:
             self._is_back(obj, read)
 
@@ -219,48 +210,26 @@ class Spilling:
             self.restored += obj.size
             objects.peak = max(objects.peak, objects.used - objects.cached)
         obj.kind, obj.data = m.STORED, name.encode()
-        self.came(obj)
+        for peer, request in self.fetches.pop(obj.id, ()):
+            self._answer(obj, peer, request)
         self.core.room.place(segment)
 
-    def _cannot_read(self, obj: Object, why: str) -> None:
-        self.core.lineage.lost(obj, why)
-        if obj.kind == PENDING:  # it is made again, which may take what its fetchers hold
-            for fetcher in self.fetches.get(obj.id, ()):
-                self._block(fetcher)
-
-    def came(self, obj: Object) -> None:
-        """An object may be waited for that has bytes, or an error, now: answer those who do."""
-        core = self.core
-        for fetcher in self.fetches.pop(obj.id, ()):
-            self._unblock(fetcher)
-            core.reply(fetcher.peer, fetcher.request, core.objects.descriptor(fetcher.peer, obj))
-
-    def _block(self, fetcher: Fetcher) -> None:
-        """The task that waits gives its CPU back: somebody may need it to make the object."""
-        client = self.core.clients[fetcher.peer]
-        if client.worker is not None and client.worker.actor is None and not fetcher.blocked:
-            fetcher.blocked = True
-            self.core.scheduler.blocked(client.worker)
-
-    def _unblock(self, fetcher: Fetcher) -> None:
-        if fetcher.blocked:
-            worker = self.core.clients[fetcher.peer].worker
-            if worker is not None:
-                self.core.scheduler.unblocked(worker)
+    def _answer(self, obj: Object, peer: int, request: int) -> None:
+        lost = obj.kind == PENDING
+        value = m.Value(obj.id, m.LOST, b"") if lost else self.core.objects.descriptor(peer, obj)
+        self.core.reply(peer, request, value)
 
     # --- ends --------------------------------------------------------------------------------
 
     def withdraw(self, peer: int, request: int) -> None:
         """A client does not want any more what it fetches."""
         for oid, fetchers in self.fetches.items():
-            for fetcher in fetchers:
-                if fetcher.peer == peer and fetcher.request == request:
-                    self._unblock(fetcher)
-                    fetchers.remove(fetcher)
-                    if not fetchers:
-                        self._nobody_fetches(oid)
-                    self.core.reply(peer, request, None, "not wanted any more")
-                    return
+            if (peer, request) in fetchers:
+                fetchers.remove((peer, request))
+                if not fetchers:
+                    self._nobody_fetches(oid)
+                self.core.reply(peer, request, None, "not wanted any more")
+                return
 
     def forget(self, obj: Object) -> None:
         """An object has no value any more (it was dropped, or lost): its file goes, too."""
@@ -277,17 +246,8 @@ class Spilling:
             if write.oid == oid and not write.dropped:
                 write.dropped = True
                 self.writing -= write.segment.size
-
-    def dropped(self, obj: Object) -> None:
-        """An object with a value is gone from the table."""
-        self.forget(obj)
-        if obj.id in self.fetches:
-            text = "The object was dropped while it was read."
-            failure = self.core.failure("object_lost", text)
-            gone = m.Value(obj.id, m.FAILURE, failure, len(failure))
-            for fetcher in self.fetches.pop(obj.id):
-                self._unblock(fetcher)
-                self.core.reply(fetcher.peer, fetcher.request, gone)
+        for peer, request in self.fetches.pop(oid, ()):
+            self.core.reply(peer, request, m.Value(oid, m.LOST, b""))  # who asks again hears more
 
     def _nobody_fetches(self, oid: bytes) -> None:
         del self.fetches[oid]
@@ -297,6 +257,6 @@ class Spilling:
 
     def client_gone(self, peer: int) -> None:
         for oid, fetchers in list(self.fetches.items()):
-            fetchers[:] = [f for f in fetchers if f.peer != peer]
+            fetchers[:] = [fetcher for fetcher in fetchers if fetcher[0] != peer]
             if not fetchers:
                 self._nobody_fetches(oid)

@@ -420,7 +420,11 @@ class SimulatedClient:
                 return
             value = msgspec.msgpack.decode(reply.data, type=m.Value)
             assert value.kind != m.AWAY and value.oid == oid
-            self._arrived(value)
+            if value.kind != m.LOST:
+                self._arrived(value)
+            elif oid in self.values and (known := self.values[oid]) and known.kind == m.AWAY:
+                self.values[oid] = None
+                self.send(m.LostObject(oid, "", "it is made again"))
             self._return_segments()
 
         self._requests += 1

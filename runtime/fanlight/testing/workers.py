@@ -123,6 +123,15 @@ class SimulatedWorker(SimulatedClient):
         self._return_segments()
         return True
 
+    def _give_back(self, execute: m.Execute) -> None:
+        """A task whose argument is made again had not begun."""
+        if self.running.pop(execute.task, None) is not None and self.peer in self.node.clients:
+            self.cancelled.discard(execute.task)
+            self._release(execute.deps)
+            self.send(m.Returned([execute.task]))
+            self._return_segments()
+            self.start()
+
     def from_channel(self, *message: Any) -> None:
         if isinstance(message[0], str):
             self.callers.handle(message)
@@ -197,9 +206,12 @@ class SimulatedWorker(SimulatedClient):
                     looked = self.look(value.oid)
                 except Gone:  # it was killed while it waited
                     return
-                if looked.kind >= m.ERROR:
-                    error = error or "ObjectLostError"
                 self._release([looked])
+                if looked.kind == m.LOST and spec.kind == m.TASK:
+                    self._give_back(execute)
+                    return
+                if looked.kind not in (m.INLINE, m.STORED):
+                    error = error or "ObjectLostError"
         if not error and execute.task in self.cancelled:
             error = "TaskCancelledError"
         values: list[m.Value] = []
