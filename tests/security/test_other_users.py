@@ -37,12 +37,12 @@ _BUSY = """
             print("a line for the logs")
             return x
 
-    started(log_to_driver=True)
+    started(log_to_driver=True, object_store_memory=8_000_000)
     check()
     counter = Counter.remote()
     for i in range(50):  # from the second call on, over a channel
         assert fanlight.get(counter.add.remote(i)) == i
-    kept = fanlight.put(bytes(3_000_000))
+    kept = [fanlight.put(bytes(3_000_000)) for _ in range(6)]  # more than there is room for
     session = fanlight.session.current()
     import re
     while not any(re.fullmatch("a[0-9]+", n) for n in os.listdir(session.info["session_dir"])):
@@ -88,7 +88,8 @@ def test_nothing_is_open_to_others(
     places = [*(str(f.parent) for f in folders[:2]), *everything_below(*folders)]
     assert sum(Path(path).is_socket() for path in places) >= 2, "no actor's socket"
     assert str(runtime.connection) in places
-    assert any(runtime.segments in Path(path).parents for path in places), "no segment"
+    for folder in (runtime.segments, runtime.session / "spill"):
+        assert any(folder in Path(path).parents for path in places), f"nothing in {folder}"
     assert any(path.endswith(".out") for path in places), "no log"
     for path in places:
         facts = os.lstat(path)
