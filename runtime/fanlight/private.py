@@ -98,21 +98,40 @@ def _refusal(path: Path) -> str:
 
 
 def replaceable(folder: Path) -> str:
-    """Why others can rename what is in ``folder`` ("can be written by everybody"), "" if not."""
+    """Why others can rename what is in ``folder`` ("can be written by everybody"), "" if not.
+
+    That is no matter where there is nobody else: in containers, such directories are usual.
+    """
     try:
         facts = folder.stat()
     except OSError:
         return ""  # making something in it will say more
     sticky = bool(facts.st_mode & stat.S_ISVTX)
+    problem = ""
     if facts.st_uid not in (0, os.getuid()) and not (sticky and _unmapped(facts.st_uid)):
-        return f"belongs to another user (uid {facts.st_uid})"
-    if sticky:
-        return ""
-    if facts.st_mode & stat.S_IWOTH:
-        return "can be written by everybody, and has no sticky bit"
-    if facts.st_mode & stat.S_IWGRP and facts.st_gid not in (0, os.getgid()):
-        return f"can be written by a group (gid {facts.st_gid}), and has no sticky bit"
-    return ""
+        problem = f"belongs to another user (uid {facts.st_uid})"
+    elif not sticky and facts.st_mode & stat.S_IWOTH:
+        problem = "can be written by everybody, and has no sticky bit"
+    elif not sticky and facts.st_mode & stat.S_IWGRP and facts.st_gid not in (0, os.getgid()):
+        problem = f"can be written by a group (gid {facts.st_gid}), and has no sticky bit"
+    return "" if problem and _alone() else problem
+
+
+def _alone() -> bool:
+    """Whether all processes here are root's and ours; False if that cannot be seen."""
+    try:
+        pids = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return False
+    if "1" not in pids:  # those of others are hidden
+        return False
+    for pid in pids:
+        try:
+            if os.stat(f"/proc/{pid}").st_uid not in (0, os.getuid()):
+                return False
+        except OSError:
+            pass  # it has just ended
+    return True
 
 
 def _unmapped(uid: int) -> bool:

@@ -16,6 +16,7 @@ import fanlight
 from fanlight import config, private
 from fanlight.node import boot
 from tests import leaks
+from tests.faults.support import poll
 from tests.security.intruder import ROOT, STRANGER
 
 
@@ -122,6 +123,13 @@ def test_a_directory_of_ours_that_was_open_is_closed(tmp: Path) -> None:
     assert (victim / "precious").exists()
 
 
+@pytest.fixture
+def company(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are other users, as on most machines, and as in few containers."""
+    monkeypatch.setattr(private, "_alone", lambda: False)
+
+
+@pytest.mark.usefixtures("company")
 @pytest.mark.parametrize(
     ("mode", "owner", "text"),
     [
@@ -153,7 +161,7 @@ def test_a_temporary_directory_in_which_others_can_replace_ours(
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give a directory away")
-def test_a_group_that_may_write(tmp: Path) -> None:
+def test_a_group_that_may_write(tmp: Path, company: None) -> None:
     os.chown(tmp, 0, STRANGER)
     tmp.chmod(0o770)
     with pytest.raises(PermissionError, match="group"):
@@ -162,7 +170,7 @@ def test_a_group_that_may_write(tmp: Path) -> None:
     private.make(config.socket_dir())
 
 
-def test_spilled_objects_are_not_where_others_can_replace_them(tmp: Path) -> None:
+def test_spilled_objects_are_not_where_others_can_replace_them(tmp: Path, company: None) -> None:
     """They are unpickled when they come back."""
     folder = tmp / "spill"
     folder.mkdir()
@@ -180,6 +188,40 @@ def test_spilled_objects_are_not_where_others_can_replace_them(tmp: Path) -> Non
     finally:
         os.umask(old)
     assert [stat.S_IMODE(p.stat().st_mode) for p in (tmp / "a", tmp / "a" / "b")] == [0o700, 0o700]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can become another user")
+def test_nobody_else_is_there(tmp: Path) -> None:
+    """A directory for everybody is no danger in a container with one user."""
+    tmp.chmod(0o777)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(write)
+            os.setuid(STRANGER)
+            os.read(read, 1)
+        finally:
+            os._exit(0)
+    os.close(read)
+    uid = f"/proc/{pid}"
+    assert poll(lambda: os.stat(uid).st_uid == STRANGER)
+    try:
+        assert not private._alone()
+        assert private.replaceable(tmp)
+    finally:
+        os.close(write)
+        os.waitpid(pid, 0)
+    others = [p for p in os.listdir("/proc") if p.isdigit() and _uid(p) not in (0, None)]
+    assert private._alone() == (not others)
+    assert bool(private.replaceable(tmp)) == bool(others)
+
+
+def _uid(pid: str) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can make directories of others")
