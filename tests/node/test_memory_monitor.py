@@ -144,6 +144,19 @@ def test_looks_are_rare_when_far_and_frequent_when_near(machine: Machine) -> Non
     assert pauses[0] == 2.0 and pauses[-1] == memory_monitor.REFRESH
 
 
+def test_what_fills_fast_is_looked_at_sooner(machine: Machine) -> None:
+    """A small container is full in less than the usual time between two looks."""
+    monitor = machine.monitor()
+    pauses = []
+    for available in (360, 160, 100, 60, 60, 10):
+        machine.memory(total=400, available=available)
+        machine.now += 0.1
+        monitor.look([], [], [], 0)
+        pauses.append(round(monitor.next_look - machine.now, 3))
+    # 200 MB in 0.1 s, then 60, then 40; then it stands still; then it is over.
+    assert pauses == [0.25, 0.035, 0.067, 0.05, 0.25, 0.25]
+
+
 def test_looking_never_takes_much(machine: Machine) -> None:
     monitor = machine.monitor()
     machine.cost = 0.01

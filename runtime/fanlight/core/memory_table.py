@@ -39,17 +39,22 @@ def table(core: Core, x: MemorySample, victim: Worker | None) -> str:
         rows.append((0, 0, victim.pid, describe(core, victim) + "  <- ended"))
     rows.sort(key=lambda row: (-row[0], row[2]))
     lines = ["      own  resident      pid"]
-    lines += [
-        f"{o / 1e6:6.0f} MB {r / 1e6:6.0f} MB {p:8}  {what}" for o, r, p, what in rows[:_ROWS]
-    ]
+    for own, resident, pid, what in rows[:_ROWS]:
+        # What the kernel killed is gone before it can be measured.
+        sizes = (
+            f"{own / 1e6:6.0f} MB {resident / 1e6:6.0f} MB" if own else f"{'?':>6}    {'?':>6}   "
+        )
+        lines.append(f"{sizes} {pid:8}  {what}")
     others = rows[_ROWS:]
     if others:
         lines.append(_row(sum(row[0] for row in others), f"{len(others)} more processes"))
     lines.append(_row(x.store, f"object store: {len(core.objects.segments)} segments"))
-    lines.append(_row(rest, "Fanlight's node and zygote"))
+    if x.processes is not None:
+        lines.append(_row(rest, "Fanlight's node and zygote"))
     if x.scope != "this runtime":
         known = sum(row[0] for row in rows) + x.store + rest
-        lines.append(_row(max(0, x.used - known), f"everything else on {x.scope}"))
+        where = "in this container" if x.scope == "this container" else f"on {x.scope}"
+        lines.append(_row(max(0, x.used - known), f"everything else {where}"))
     return "\n".join(lines)
 
 

@@ -10,8 +10,9 @@ page (``smaps_rollup``) takes 0.1 ms and more, and is read only when the sum of 
 the threshold. The object store is counted by itself, once. What a task started counts as its own.
 
 Looks are as rare as they may be: memory cannot fill faster than some GB/s, so far from the threshold
-two seconds pass between two of them, near it ``refresh`` (0.25 s). They never take more than a
-thousandth of a core while far from it.
+two seconds pass between two of them, near it ``refresh`` (0.25 s), and less only while memory fills so
+fast that it would be over before the next one. They never take more than a thousandth of a core while
+far from it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ THRESHOLD = 0.95  # of memory
 REFRESH = 0.25  # seconds between two looks near the threshold
 _FAR = 2.0  # seconds between two looks at most
 _FILLS = 2 << 30  # bytes a second: no machine's tasks are expected to touch new pages faster
+_QUICK = 0.02  # seconds between two looks at least, while memory fills fast
 _SHARE_FAR, _SHARE_NEAR = 0.001, 0.02  # of a core that looking may take
 _LOW = 0.9  # of the threshold: a SIGKILL from nowhere may be the kernel's
 _LINUX = sys.platform.startswith("linux")
@@ -66,17 +68,22 @@ class MemoryMonitor:
         self._overcount = 0.0  # bytes per worker that the cheap figure has too much
         self._exact_at = -_FAR  # when that was found out
         self._low = False
+        self._last = 0.0, "", 0  # the last look: when, of what, bytes used
         self._kills = self._count_kills()
 
     # --- looking -----------------------------------------------------------------------------
 
-    def measure(self, core: Core, others: Iterable[int]) -> list[tuple[int, MemorySample]]:
-        """A sample, if it is time for one, as stimuli; called in every turn of the node's clock."""
-        if self._clock() < self.next_look:
+    def measure(
+        self, core: Core, others: Iterable[int], *, now: bool = False
+    ) -> list[tuple[int, MemorySample]]:
+        """A sample, if it is time for one, as stimuli; called in every turn of the node's clock, and
+        with ``now`` when the kernel has killed a process.
+        """
+        if self._clock() < self.next_look and not now:
             return []
         workers = [w.pid for w in core.workers.values() if w.pid]
         drivers = [c.pid for c in core.clients.values() if c.role == "driver"]
-        store, detail = core.objects.used, core.memory.detail
+        store, detail = core.objects.used, core.memory.detail or now
         sample = self.look(workers, others, drivers, store, detail=detail)
         return [(0, sample)] if sample is not None else []
 
@@ -100,9 +107,14 @@ class MemoryMonitor:
             sample = sample._replace(processes=trees)
         now = self._clock()
         self.spent += now - begun
-        far = min(_FAR, (sample.threshold - sample.used) / _FILLS)
-        pause = max(self.refresh, far)
+        left = sample.threshold - sample.used
+        pause = max(self.refresh, min(_FAR, left / _FILLS))
         share = _SHARE_FAR if pause > self.refresh else _SHARE_NEAR
+        at, scope, before = self._last
+        growth = (sample.used - before) / (now - at) if scope == sample.scope and now > at else 0.0
+        self._last = now, sample.scope, sample.used
+        if left > 0 and growth * pause > left:
+            pause, share = max(_QUICK, 0.5 * left / growth), _SHARE_NEAR
         self.next_look = now + max(pause, (now - begun) / share)
         return sample
 

@@ -187,6 +187,8 @@ class Node:
                     break
                 stimuli += got
         low = self.memory.why_killed(how for _, how, _ in dead)
+        if low:
+            stimuli += self.memory.measure(self.core, (os.getpid(), self.zygote_pid), now=True)
         stimuli += [
             (
                 0,

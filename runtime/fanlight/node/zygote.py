@@ -38,6 +38,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _END_SECONDS = 6.0  # for the zygote to end when it was told to
 _STDERR = 2
 _NO_MEMORY = b"MemoryError: the process could get no more memory, not even to report it\n"
+_KILL_FIRST = "500"  # the kernel's killer takes a worker, not the driver, if it comes to that
 _STOP_SECONDS = 0.2  # for a process to be seen stopped; it may sleep in the kernel
 
 
@@ -296,6 +297,8 @@ class _Zygote:
 
     def become_worker(self, number: int, worker_id: str, env: str, page: mmap.mmap) -> None:
         self.leave(os.path.join(self.boot.session_dir, "logs", f"worker-{number}.log"))
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_KILL_FIRST)
         from fanlight.worker import main
 
         main.run(self.boot, number, bytes.fromhex(worker_id), env, page)
