@@ -162,3 +162,15 @@ export function storeText(data: Data): string {
   const store = data.store[data.store.length - 1];
   return store ? `${bytes(store.used)} of ${bytes(store.capacity)}` : '';
 }
+
+/** "312 MB of 400 MB memory": of what is fullest, the machine, its container, a limit; '' unknown. */
+export function memoryText(data: Data): string {
+  const { memory_used: used, memory_limit: limit } = data.runtime;
+  return limit > 0 ? `${bytes(used)} of ${bytes(limit)} memory` : '';
+}
+
+/** The share of memory in use, as far as it is known; above 0.9 something may be ended soon. */
+export function memoryShare(data: Data): number | null {
+  const { memory_used: used, memory_limit: limit } = data.runtime;
+  return limit > 0 ? used / limit : null;
+}

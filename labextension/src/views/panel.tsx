@@ -1,7 +1,7 @@
 /** Puts the sections together. Each gets just the part of the state that it shows. */
 import { Component, useCallback, useState, useSyncExternalStore, type ReactNode } from 'react';
 import { count, plural } from '../format';
-import { storeText, totals } from '../model/selectors';
+import { memoryShare, memoryText, storeText, totals } from '../model/selectors';
 import type { Data, State } from '../model/state';
 import { Actors } from '../sections/actors';
 import { Errors, Running } from '../sections/errors';
@@ -134,8 +134,9 @@ function Body({ model, view, state, data }: BodyProps) {
         {part(
           'workers',
           'Workers',
-          count(data.workers.length),
-          <Workers workers={data.workers} onTask={onTask} />
+          [count(data.workers.length), memoryText(data)].filter(Boolean).join(' · '),
+          <Workers workers={data.workers} onTask={onTask} />,
+          (memoryShare(data) ?? 0) > 0.9
         )}
         {part(
           'running',

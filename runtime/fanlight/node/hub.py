@@ -22,6 +22,7 @@ from fanlight.observe.discover import ConnectionInfo
 
 _encode = msgspec.json.encode
 TASKS_PER_DELTA = 300
+_MIB = (1 << 20) - 1
 _SAMPLE_SECONDS = 1.0  # processes, GPUs
 
 
@@ -150,7 +151,7 @@ class Hub:
             total=core.resources(core.pool.total),
             available=core.resources(core.pool.available),
             drivers=drivers,
-            memory_used=sample.used if sample else 0,
+            memory_used=sample.used & ~_MIB if sample else 0,  # so that it seldom changes
             memory_limit=sample.limit if sample else 0,
             memory_scope=sample.scope if sample else "",
         )

@@ -20,7 +20,10 @@ export function runtime(id = 'r1'): RuntimeView {
     started: 100,
     total: { CPU: 2 },
     available: { CPU: 0 },
-    drivers: []
+    drivers: [],
+    memory_used: 0,
+    memory_limit: 0,
+    memory_scope: ''
   };
 }
 

@@ -1,5 +1,7 @@
 import { reduce } from '@fanlight/model/reducer';
 import {
+  memoryShare,
+  memoryText,
   progressRow,
   progressRows,
   runtimeOf,
@@ -116,4 +118,12 @@ test('how long a task ran', () => {
   expect(runtimeOf(task('a', 'PENDING_ARGS'), 100)).toBeNull();
   expect(runtimeOf(task('a', 'RUNNING', { started: 90 }), 100)).toBe(10);
   expect(runtimeOf(task('a', 'FINISHED', { started: 90, finished: 95 }), 100)).toBe(5);
+});
+
+test('memory is shown once it is known', () => {
+  const before = reduce(INITIAL, snapshot()).data!;
+  expect([memoryText(before), memoryShare(before)]).toEqual(['', null]);
+  const known = { ...runtime(), memory_used: 312e6, memory_limit: 400e6 };
+  const after = reduce(INITIAL, snapshot({ runtime: known })).data!;
+  expect([memoryText(after), memoryShare(after)]).toEqual(['312 MB of 400 MB memory', 0.78]);
 });
