@@ -335,10 +335,33 @@ def test_warm_segments_go_first() -> None:
     ref = driver.put(400)
     driver.drop(ref)
     assert node.core.objects.cached
-    sample(node, {node.runs("a"): 950})
-    assert not node.core.objects.cached and node.runs("a")
-    sample(node, {node.runs("a"): 950})
+    driver.deaf = True
+    sample(node, {node.runs("a"): 920})
+    assert node.core.objects.cached and node.runs("a")
+    driver.listen()
+    assert not node.core.objects.cached
+    sample(node, {node.runs("a"): 920})
     assert not node.busy()
+
+
+@pytest.mark.parametrize("used", [920, 1100])
+def test_objects_go_to_disk_before_a_process_ends(used: int) -> None:
+    """Unless there is no time for that."""
+    node = SimulatedNode(1, capacity=4000, spill=True)
+    driver = node.driver()
+    ref = driver.put(400)
+    driver.submit(task_spec("a"))
+    sample(node, {node.runs("a"): used})
+    if used == 1100:
+        assert not node.busy()
+        return
+    sample(node, {node.runs("a"): used})
+    assert node.core.spilling.writing or node.core.spilling.away
+    value = driver.values[ref]
+    assert value is not None and value.kind == m.AWAY
+    node.now += 2
+    sample(node, {node.runs("a"): used})
+    assert not node.busy(), "it was not enough"
 
 
 @pytest.mark.parametrize("low", ["", "memory was almost full"])

@@ -181,6 +181,23 @@ def test_what_a_task_started_counts(small: Callable[..., Any]) -> None:
     everything_works(fl)
 
 
+@line("OBJ.8")
+def test_objects_go_to_disk_before_a_task_ends(small: Callable[..., Any]) -> None:
+    fl = small(memory=400 * MB, object_store_memory=300 * MB)
+    refs = [fl.put(bytes([i]) * 20 * MB) for i in range(10)]
+
+    @fl.remote(max_retries=0)
+    def grow() -> int:
+        mine = []
+        for _ in range(15):
+            mine.append(fill(10 * MB))
+            time.sleep(0.1)
+        return len(mine)
+
+    assert fl.get(grow.remote(), timeout=60) == 15
+    assert [fl.get(ref)[0] for ref in refs] == list(range(10))
+
+
 def test_the_driver_sees_what_is_tried_again(driver: Callable[..., Driver]) -> None:
     """A notice names the task; the panel has it among the errors, with the table."""
     body = f"""

@@ -147,10 +147,13 @@ class Slept(NamedTuple):
     seconds: float  # below 0: the clock was set back
 
 
+OWN_LIMIT = "this runtime"
+
+
 class MemorySample(NamedTuple):
     """How full memory is, of what is fullest of the machine, the cgroups and the runtime's limit."""
 
-    scope: str  # for people: "this machine", "this container", "this runtime"
+    scope: str  # for people: "this machine", "this container", or OWN_LIMIT
     used: int
     limit: int
     threshold: int  # bytes, at which something has to end

@@ -2,15 +2,15 @@
 
 The shell measures (:mod:`fanlight.node.memory_monitor`) and sends a ``MemorySample`` every now and then.
 Over the threshold one process ends, and nothing more until it is gone and a new sample says that it
-was not enough. First goes what costs nothing: warm segments of the store, idle processes. Then, of
-what holds notable memory, the newest task that may be retried, the newest other task, the newest
+was not enough. First goes what loses nothing: warm segments of the store, objects that can be written
+to disk, idle processes. Then, of what holds notable memory, the newest task that may be retried, the newest other task, the newest
 actor that can be restarted, the newest other one. Never a driver. Notable is more than a fresh
 process has, a tenth of what the largest has, and a thousandth of all: ending less would not help.
 
 A task that was ended runs again, whatever became of ``max_retries`` so far (with 0, never). It waits for
 a delay that doubles from kill to kill, and then until as much is free as it had, or nothing else
-runs, or some time has passed. If it would have been too much even with nothing beside it, that counts:
-after more than ``max_retries`` such kills it fails. So does one that the kernel killed as often,
+runs, or some time has passed. If other processes held less than a tenth of all, it was too much by
+itself, and that counts: after more than ``max_retries`` such kills it fails. So does one that the kernel killed as often,
 since nobody knows how much it had. ``OutOfMemoryError`` tells who used what.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanlight.core.effects import KillWorker, MemorySample, WorkerExited
+from fanlight.core.effects import OWN_LIMIT, KillWorker, MemorySample, WorkerExited
 from fanlight.core.memory_table import table
 from fanlight.core.model import (
     FAILED,
@@ -40,6 +40,7 @@ CODE = "out_of_memory"
 KILL_SECONDS = 5.0  # for a process that was killed to be gone, before another is
 _DELAY, _LONGEST = 0.5, 60.0  # seconds before a task runs again, after the first kill and at most
 _PATIENCE = 30.0  # seconds beyond that it waits for room
+_WRITE_SECONDS = 1.0  # for the store to write objects to disk, before a process ends
 _TOLD_SECONDS = 10.0  # between two notices of one function
 _FRESH = 32 << 20  # bytes: a process that has taken nothing yet, libraries included, has less
 _IDLE, _RETRIABLE, _TASK, _RESTARTABLE, _ACTOR = range(5)
@@ -52,7 +53,7 @@ class Kill(msgspec.Struct):
     task: bytes  # what it ran, b"" for an actor's or an idle process
     time: float
     use: int  # bytes, 0 if not known
-    alone: bool  # it would have been too much without any other
+    alone: bool  # no other process had much
     how: str  # in one sentence
     text: str  # that sentence and the table
 
@@ -77,7 +78,7 @@ class Memory:
         self.kills: dict[int, Kill] = {}  # by worker's number, from the kill to the process's end
         self.records: dict[bytes, Record] = {}  # by task
         self.held: dict[bytes, Task] = {}  # tasks that wait for memory, oldest first
-        self._trimmed = False  # warm segments were asked for since memory ran low
+        self._trimmed = 0.0  # since when the store has given what it can, 0 if memory is not low
         self._helpless = False  # it was told that nothing of ours would help
         self._told: dict[int, float] = {}  # when a notice was sent last, by group
 
@@ -93,7 +94,7 @@ class Memory:
         self.sample = x
         self._sweep()
         if x.used < x.threshold:
-            self._trimmed = self._helpless = False
+            self._trimmed, self._helpless = 0.0, False
         elif not any(self._ends(kill) for kill in list(self.kills.values())):
             self._relieve(x)
         self.tick()
@@ -123,9 +124,7 @@ class Memory:
     # --- who goes ----------------------------------------------------------------------------
 
     def _relieve(self, x: MemorySample) -> None:
-        if self.core.objects.cached and not self._trimmed:
-            self._trimmed = True
-            self.core.room.trim()
+        if self._store_gives(x):
             return
         uses = x.processes or {}
         found = [w for w in self.core.workers.values() if uses.get(w.pid, (0, 0))[0]]
@@ -143,12 +142,30 @@ class Memory:
             self._nothing_helps(x)
             return
         rank, _, _, worker = min(ranked, key=lambda r: r[:3])
-        every = sum(own for pid, (own, _) in uses.items() if self._is_worker(pid))
-        alone = x.used - every + uses[worker.pid][0] >= x.threshold
+        others = [uses.get(w.pid, (0, 0))[0] for w in self.core.workers.values() if w is not worker]
+        alone = sum(max(0, own - _FRESH) for own in others) < x.limit // 10
         self._end(worker, rank, uses[worker.pid][0], alone, x)
 
-    def _is_worker(self, pid: int) -> bool:
-        return any(w.pid == pid for w in self.core.workers.values())
+    def _store_gives(self, x: MemorySample) -> bool:
+        """Whether the store gives room first: warm segments, and objects that can go to disk.
+
+        It has a second for that, unless memory may be full before.
+        """
+        room = self.core.room
+        if not self._trimmed:
+            self._trimmed = self.core.now
+            room.trim()
+        # Nobody but us enforces the runtime's own limit: to be over it for a moment is harmless.
+        most = x.limit * 11 // 10 if x.scope == OWN_LIMIT else (x.threshold + x.limit) // 2
+        if x.used >= most or not 0 <= self.core.now - self._trimmed < _WRITE_SECONDS:
+            return False
+        room.shed(2 * (x.used - x.threshold) + x.limit // 100 - room.coming())
+        return room.coming() > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether memory runs low: what was written to disk leaves it at once."""
+        return self.sample is not None and self.sample.used >= self.sample.threshold
 
     def _rank(self, worker: Worker) -> list[tuple[int, float]]:
         """Which class of victims it belongs to, and since when it runs what it runs; [] for none."""
@@ -324,6 +341,8 @@ class Memory:
             record.until += seconds
             record.latest += seconds
         self._told = {group: time + seconds for group, time in self._told.items()}
+        if self._trimmed:
+            self._trimmed += seconds
 
     def _release(self) -> None:
         core, x = self.core, self.sample

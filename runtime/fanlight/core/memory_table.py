@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanlight import ids
-from fanlight.core.effects import MemorySample
+from fanlight.core.effects import OWN_LIMIT, MemorySample
 from fanlight.core.model import Task, Worker
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def table(core: Core, x: MemorySample, victim: Worker | None) -> str:
     lines.append(_row(x.store, f"object store: {len(core.objects.segments)} segments"))
     if x.processes is not None:
         lines.append(_row(rest, "Fanlight's node and zygote"))
-    if x.scope != "this runtime":
+    if x.scope != OWN_LIMIT:
         known = sum(row[0] for row in rows) + x.store + rest
         where = "in this container" if x.scope == "this container" else f"on {x.scope}"
         lines.append(_row(max(0, x.used - known), f"everything else {where}"))

@@ -211,7 +211,7 @@ class Room:
     def _patient(self, since: float, seconds: float = PATIENCE) -> bool:
         return 0 <= self.core.now - since < seconds  # the clock may be set back
 
-    def _coming(self) -> int:
+    def coming(self) -> int:
         """Bytes that will be free soon, as far as we can tell."""
         now, segments = self.core.now, self.core.objects.segments
         coming = sum(s.size for s in self.warm.values() if s.asked_at and self._patient(s.asked_at))
@@ -223,7 +223,7 @@ class Room:
         return coming + self.core.spilling.writing
 
     def _comes(self) -> bool:
-        return self._coming() > 0
+        return self.coming() > 0
 
     def trim(self) -> None:
         """Ask for warm segments back. Their makers may be writing to one at this moment, so each
@@ -238,10 +238,14 @@ class Room:
 
     def _make_room(self) -> None:
         """Have as much freed as those in line want, and a little more."""
-        objects, spilling = self.core.objects, self.core.spilling
+        objects = self.core.objects
         self.trim()
         wanted = min(self.wanted + objects.capacity // _SLACK, objects.capacity)
-        lacking = objects.used + objects.reserved + wanted - objects.capacity - self._coming()
+        self.shed(objects.used + objects.reserved + wanted - objects.capacity - self.coming())
+
+    def shed(self, lacking: int) -> None:
+        """Free so many bytes by writing to disk what was used least recently, if that is possible."""
+        spilling = self.core.spilling
         if lacking <= 0:
             return
         asked: defaultdict[int, list[Segment]] = defaultdict(list)

@@ -114,7 +114,7 @@ class Spilling:
             self.trouble = ""
             self.files[write.oid] = write.file
             self.spilled += obj.size
-            if not segment.mapped and core.room.waiting:
+            if not segment.mapped and (core.room.waiting or core.memory.over):
                 self._leave(segment)
 
     def has_copy(self, obj: Object) -> bool:

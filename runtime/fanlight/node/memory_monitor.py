@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanlight import cgroups
-from fanlight.core.effects import MemorySample
+from fanlight.core.effects import OWN_LIMIT, MemorySample
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -128,7 +128,7 @@ class MemoryMonitor:
             found += [("this container", used, limit) for used, limit in groups]
         self._low = any(used >= _LOW * self.threshold * limit for _, used, limit in found)
         if self.limit:
-            found.append(("this runtime", self._runtime(workers, others, store), self.limit))
+            found.append((OWN_LIMIT, self._runtime(workers, others, store), self.limit))
         if not found:
             return None
         scope, used, limit = max(found, key=lambda x: x[1] / x[2])
