@@ -74,3 +74,39 @@ def test_a_low_soft_limit_is_raised(driver: Callable[..., Driver]) -> None:
     script = driver(body)
     script.up()
     assert script.hear("limits") == ["25"]  # user code keeps the limit that it was started with
+
+
+def test_more_arrays_than_descriptors(driver: Callable[..., Driver]) -> None:
+    """A mapping needs no open file: neither where objects are read, nor where they are written
+    into segments that were used before, nor in a worker."""
+    one = driver("""
+        import gc
+        import resource
+        import numpy
+
+        started()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+
+        @fanlight.remote
+        def hold(refs):
+            import os, resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+            arrays = fanlight.get(refs)
+            made = [fanlight.put(a + 1) for a in arrays]
+            return sum(int(fanlight.get(ref)[0]) for ref in made), len(os.listdir("/dev/fd"))
+
+        for _ in range(3):
+            refs = [fanlight.put(numpy.full(14_000, i)) for i in range(150)]
+            arrays = fanlight.get(refs)
+            assert [int(a[-1]) for a in arrays] == list(range(150))
+            total, descriptors = fanlight.get(hold.remote(refs))
+            assert total == sum(range(1, 151)) and descriptors < 40, descriptors
+            assert not arrays[0].flags.writeable
+            del arrays, refs
+            gc.collect()
+            time.sleep(0.3)
+        say("done")
+        """)
+    one.up()
+    one.hear("done")
+    assert one.wait() == 0, one.output()

@@ -11,7 +11,6 @@ can be caught, instead of a SIGBUS.
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import threading
 import weakref
@@ -23,12 +22,10 @@ from typing import Any
 
 from fanlight.errors import ObjectStoreFullError
 from fanlight.serialization import Serialized
-from fanlight.store import files
+from fanlight.store import files, mapping
 from fanlight.store.files import DISK
 
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
-_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
-_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
 
@@ -63,7 +60,7 @@ class SegmentWriter:
         self._count = itertools.count(1).__next__
         self._lock = threading.Lock()
         self._free: dict[str, int] = {}  # segments given back to us: name -> size
-        self._maps: dict[str, mmap.mmap] = {}  # of segments that were written a second time
+        self._maps: dict[str, mapping.Mapping] = {}  # of segments that were written a second time
         self._sizes: dict[str, int] = {}
         self.damaged: deque[str] = deque()  # given back to us, and deleted or cut by somebody else
 
@@ -72,7 +69,7 @@ class SegmentWriter:
         name = self._take(value.size)
         if name is not None:
             try:
-                value.write_into(memoryview(self._maps[name])[: value.size])
+                value.write_into(mapping.view(self._maps[name], mapping.WRITE)[: value.size])
             except BaseException:  # Ctrl-C: the node still counts it as ours to fill
                 with self._lock:
                     self._free[name] = self._sizes[name]
@@ -160,13 +157,14 @@ class SegmentWriter:
         if name not in self._maps:
             try:
                 fd = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
-            except OSError:
+                try:
+                    self._maps[name] = mapping.map_file(fd, mapping.WARM, mapping.WRITE, whole)
+                finally:
+                    os.close(fd)
+            except OSError:  # no descriptor or no mapping is to be had: it stays ready
+                with self._lock:
+                    self._free[name] = whole
                 return None
-            try:
-                flags = mmap.MAP_SHARED | _POPULATE
-                self._maps[name] = mmap.mmap(fd, whole, flags=flags)
-            finally:
-                os.close(fd)
         return name
 
     def recycle(self, names: list[str]) -> None:
@@ -211,8 +209,10 @@ class SegmentReader:
         self._disk = disk  # where segments are whose names begin with "@"
         self._got: dict[str, int] = {}  # descriptors not yet returned
         self._using: dict[str, int] = {}  # those that some object or task still needs
-        self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
-        self._own: dict[str, list[weakref.ref[mmap.mmap]]] = {}  # private mappings
+        self._maps: weakref.WeakValueDictionary[str, mapping.Mapping] = (
+            weakref.WeakValueDictionary()
+        )
+        self._own: dict[str, list[weakref.ref[mapping.Mapping]]] = {}  # private mappings
         self._mapping = threading.Lock()
         self._dead: deque[str] = deque()
         self.returned: deque[str] = deque()
@@ -274,22 +274,23 @@ class SegmentReader:
         with self._mapping:  # never two shared mappings of one segment: only one of them is watched
             mapped = self._maps.get(name)
             if mapped is None:
-                mapped = self._maps[name] = self._map(name, mmap.MAP_SHARED, mmap.PROT_READ, size)
-            return self._content(name, mapped)
+                mapped = self._maps[name] = self._map(name, mapping.SHARED, mapping.READ, size)
+            return self._content(name, mapped, mapping.READ)
 
     def own_view(self, name: str, size: int = 0) -> memoryview:
         """The segment's bytes, writable: pages that are written to are copied first, and are seen
         by nobody else. Each call gives a mapping of its own."""
-        mapped = self._map(name, _PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, size)
+        mapped = self._map(name, mapping.PRIVATE, mapping.WRITE, size)
         with self._mapping:
             self._own[name] = [*self._own.get(name, ()), weakref.ref(mapped)]
-        return self._content(name, mapped)
+        return self._content(name, mapped, mapping.WRITE)
 
     @staticmethod
-    def _content(name: str, mapped: mmap.mmap) -> memoryview:
-        return memoryview(mapped)[files.HEADER :] if name[0] == DISK else memoryview(mapped)
+    def _content(name: str, mapped: mapping.Mapping, protection: int) -> memoryview:
+        view = mapping.view(mapped, protection)
+        return view[files.HEADER :] if name[0] == DISK else view
 
-    def _map(self, name: str, flags: int, protection: int, size: int) -> mmap.mmap:
+    def _map(self, name: str, flags: int, protection: int, size: int) -> mapping.Mapping:
         on_disk = name[0] == DISK and self._disk is not None
         where = "on disk" if on_disk else "in shared memory"
         folder = self._disk if on_disk and self._disk is not None else self._folder
@@ -301,6 +302,6 @@ class SegmentReader:
             found = os.fstat(file.fileno()).st_size - (files.HEADER if on_disk else 0)
             if found < max(size, 1):
                 raise Unreadable(f"its file {where} has {max(found, 0)} of {size} bytes")
-            mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+            mapped = mapping.map_file(file.fileno(), flags, protection)
         weakref.finalize(mapped, self._dead.append, name).atexit = False
         return mapped
