@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from unittest import mock
 
 import msgspec
+import pytest
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import definitions, model
+from fanlight.core import definitions, model, recompute
 from fanlight.core.invariants import validate
+from fanlight.core.lineage import Past
+from fanlight.core.machine import Core
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode
@@ -314,6 +318,40 @@ def test_an_item_that_is_lost_while_its_generator_runs() -> None:
     assert stored(driver, first)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_the_only_item_is_lost_while_its_generator_runs(runs: int) -> None:
+    node = SimulatedNode()
+    driver = node.driver()
+    [end] = driver.submit(task_spec("g", returns=m.STREAMING, retries=runs))
+    first = ids.object_id(end[:24], 1)
+    for run in range(runs):
+        node.busy()[0].yields(300)
+        if run:
+            driver.unreadable(first, "it was deleted")
+        else:
+            node.lose(first)
+        node.busy()[0].finish()
+        assert driver.values[first] is None
+    node.busy()[0].yields(300)
+    node.busy()[0].finish()
+    assert stored(driver, first)
+    driver.drop(first, end)
+    assert not node.core.lineage.table and not node.core.objects.table
+
+
+def test_nobody_wants_an_item_any_more_that_was_lost_while_its_generator_runs() -> None:
+    node = SimulatedNode()
+    driver = node.driver()
+    [end] = driver.submit(task_spec("g", returns=m.STREAMING, retries=1))
+    node.busy()[0].yields(300)
+    first = ids.object_id(end[:24], 1)
+    node.lose(first)
+    driver.drop(first)
+    node.busy()[0].finish()
+    assert not node.busy() and not node.core.lineage.table
+    assert first not in node.core.objects.table
+
+
 def test_a_generator_that_yields_less_the_second_time() -> None:
     node = SimulatedNode()
     driver = node.driver()
@@ -401,3 +439,83 @@ def test_many_losses_are_told_of_in_few_sentences() -> None:
     assert driver.notices[1:] == ["f is run again for 19 more lost results."]
     node.advance(2.0)
     assert len(driver.notices) == 2
+
+
+# --- random graphs ---------------------------------------------------------------------------------
+
+
+class Graph:
+    """Tasks on each other's results, large and small, of which some are dropped and some are lost."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.node = SimulatedNode(2, pool_size=2, lineage_bytes=self.dice.choice([12_000, 1 << 20]))
+        self.driver = self.node.driver()
+        self.mine: list[bytes] = []
+
+    def some(self, most: int) -> list[bytes]:
+        count = min(len(self.mine), self.dice.randint(0, most))
+        return self.dice.sample(self.mine, count)
+
+    def submit(self) -> None:
+        spec = self.dice.choice([again, again, task_spec("pair", returns=2, retries=-1), once])
+        self.mine += self.driver.submit(spec, deps=self.some(2), pins=self.some(1))
+
+    def put(self) -> None:
+        size = self.dice.choice([8, 8, 300])
+        self.mine.append(self.driver.put(size, contained=self.some(2)))
+
+    def finish(self) -> None:
+        busy = self.node.busy()
+        if busy:
+            sizes = [self.dice.choice([8, 300, 300]) for _ in range(2)]
+            self.dice.choice(busy).finish(sizes=sizes)
+
+    def drop(self) -> None:
+        if len(self.mine) > 3:
+            self.driver.drop(self.mine.pop(self.dice.randrange(len(self.mine))))
+
+    def lose(self) -> None:
+        table = self.node.core.objects.table
+        stored = [oid for oid, obj in table.items() if obj.kind == m.STORED]
+        if stored:
+            self.node.lose(self.dice.choice(stored))
+
+    def crash(self) -> None:
+        if self.dice.random() < 0.2 and self.node.busy():
+            self.dice.choice(self.node.busy()).crash()
+
+    def cancel(self) -> None:
+        if self.dice.random() < 0.2 and self.mine:
+            self.driver.cancel(self.dice.choice(self.mine))
+
+
+once = task_spec("once")
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_random_graphs(first: int) -> None:
+    """The invariants hold after each step, and at the end everything has a value or an error."""
+    plans: list[int] = []
+    start = recompute.start
+
+    def counting(core: Core, runs: list[Past], oids: list[bytes], reason: str) -> None:
+        plans.append(len(runs))
+        start(core, runs, oids, reason)
+
+    with mock.patch.object(recompute, "start", counting):
+        for seed in range(first, first + 20):
+            graph = Graph(seed)
+            moves = [graph.submit, graph.put, *[graph.finish] * 4, *[graph.drop] * 3]
+            moves += [graph.lose, graph.lose, graph.crash, graph.cancel]
+            for _ in range(150):
+                graph.dice.choice(moves)()
+            node, driver = graph.node, graph.driver
+            node.settle()
+            assert all(driver.values[oid] is not None for oid in graph.mine)
+            driver.drop(*graph.mine)
+            node.settle()
+            assert not node.core.objects.table and not node.core.tasks.table
+            lineage = node.core.lineage
+            assert not (lineage.table or lineage.wanted or lineage.evicted or lineage.running)
+    assert max(plans) > 1 and len(plans) > 20, "it did not try much"

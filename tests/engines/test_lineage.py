@@ -15,6 +15,7 @@ import pytest
 
 from fanlight import session
 from fanlight.testing.losses import WAYS, lose
+from fanlight.testing.losses import segment as segment_of
 from tests.engines.support import line, needs, poll, raises_task_error
 
 N = 200_000  # bytes: such a result goes to shared memory
@@ -138,7 +139,7 @@ def test_small_arguments_are_remembered(rt, counted):
 
 @line("FLT.10")
 def test_arguments_of_tasks_are_waited_for(rt, make):
-    first = rt.remote(lambda x: x[0])
+    first = rt.remote(max_retries=0)(lambda x: x[0])  # it has not begun, and may yet
     ref = ready(rt, make.remote())
     lose(ref)
     assert rt.get(first.remote(ref)) == 2
@@ -405,6 +406,35 @@ def test_what_was_put(rt, make):
             ask()
     assert rt.wait([ref], timeout=20) == ([ref], [])
     assert rt.get(rt.put(1)) == 1, "nothing else is lost"
+
+
+@line("FLT.10")
+def test_refs_that_came_in_a_lost_value_stay_good(rt):
+    @rt.remote
+    def outer():
+        return rt.put(b"inner"), bytes(N)
+
+    ref = outer.remote()
+    inner = rt.get(ref)[0]
+    lose(ref)
+    again = rt.get(ref)[0]
+    assert rt.get([inner, again]) == [b"inner", b"inner"]
+
+
+@line("FLT.12", "OBJ.6")
+@needs("processes")
+def test_what_is_also_on_disk_is_not_lost(fresh):
+    fresh.init(num_cpus=1, object_store_memory=8_000_000)
+    rt = fresh.fanlight
+    refs = [rt.put(bytes([i]) * 3_000_000) for i in range(4)]
+    query = session.require_client().query
+    assert poll(lambda: query("store")["used"] <= 8_000_000)
+    for _ in range(3):
+        for i in range(4):
+            assert rt.get(refs[i]) == bytes([i]) * 3_000_000
+        # The last ones came back just now, and their files are still there.
+        assert segment_of(refs[3]).name[0] == "r"
+        lose(refs[3])
 
 
 @line("FLT.12")

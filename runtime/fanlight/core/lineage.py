@@ -85,8 +85,9 @@ class Lineage:
         if stream.large and recompute.limit_of(self.core, task.spec, task.actor):
             table = self.core.objects.table
             items = [table[oid] for oid in stream.large if oid in table]
-            # One that was lost meanwhile, or is another one by now, is not there to be made again.
-            self._keep(task, {x.id for x in items if x.kind == m.STORED and x.size > self.large})
+            # One that was lost meanwhile has no size; nor is one large that is an error by now.
+            good = (m.STORED, m.INLINE, m.AWAY)
+            self._keep(task, {x.id for x in items if x.kind in good and x.size > self.large})
 
     def _keep(self, task: Task, results: set[bytes]) -> None:
         past = self.table.get(task.id)
@@ -94,7 +95,8 @@ class Lineage:
             past.attempt = task.attempt
             past.results |= results
             return
-        if not results and task.id not in self.wanted:
+        again = task.stream is not None and task.stream.missing  # in a moment
+        if not results and task.id not in self.wanted and not again:
             return
         self._made += 1
         past = Past(
@@ -226,7 +228,7 @@ class Lineage:
             if past is not None:
                 self._settle(past)
         else:
-            recompute.start(core, runs, obj.id, reason)
+            recompute.start(core, runs, [obj.id], reason)
 
     def run_again(self, task: Task) -> None:
         """A generator has finished, and items of it were lost while it ran."""
@@ -237,23 +239,17 @@ class Lineage:
         for obj in known:
             if not (obj.holders or obj.pins):
                 objects.forget(obj.id)
-        if not missing:
-            return
         past = self.table.get(task.id)
+        if missing:
+            try:
+                runs = recompute.plan(self.core, missing[0])
+            except recompute.Refused as e:
+                obj = objects.table[missing[0]]
+                objects.fail(missing, recompute.failure(self.core, obj, "", e))
+            else:
+                recompute.start(self.core, runs, missing, "an item was lost while it ran")
         if past is not None:
-            past.results.difference_update(missing)
-        try:
-            runs = recompute.plan(self.core, missing[0])
-        except recompute.Refused as e:
-            obj = objects.table[missing[0]]
-            objects.fail(missing, recompute.failure(self.core, obj, "", e))
-            if past is not None:
-                self._settle(past)
-        else:
-            recompute.start(self.core, runs, missing[0], "an item was lost while it ran")
-            again = self.core.tasks.table.get(task.id)
-            if again is not None and again.stream is not None:
-                again.stream.missing.update(missing)
+            self._settle(past)
 
     def ended(self, task: Task) -> None:
         """A task leaves the table; called while any runs again."""
@@ -261,7 +257,9 @@ class Lineage:
             past = self.table.get(task.id)
             if past is not None:
                 past.attempt = task.attempt
-                self._settle(past)
+                again = task.stream is not None and task.stream.missing
+                if not (again and task.state == model.FINISHED):  # else see run_again
+                    self._settle(past)
 
     def given_back(self, task: Task) -> None:
         """A worker did not start a task: it waits again for arguments that were lost."""

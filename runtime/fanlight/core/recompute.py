@@ -167,8 +167,8 @@ def failure(core: Core, obj: Object, reason: str, refused: Refused) -> bytes:
 # --- their beginning -------------------------------------------------------------------------------
 
 
-def start(core: Core, runs: list[Past], oid: bytes, reason: str) -> None:
-    """Run tasks again, for the object ``oid``, which is pending."""
+def start(core: Core, runs: list[Past], oids: list[bytes], reason: str) -> None:
+    """Run tasks again, for objects of one of them, which are pending."""
     tasks: list[tuple[Past, Task]] = []
     for past in runs:
         client = _client(core, past)
@@ -178,7 +178,7 @@ def start(core: Core, runs: list[Past], oid: bytes, reason: str) -> None:
             core.now, bool(past.spec.spec.max_calls), attempt=past.attempt + 1,
         )  # fmt: skip
         core.tasks.table[task.id] = task
-        own = task.id == ids.task_of(oid)
+        own = task.id == ids.task_of(oids[0])
         core.lineage.running[task.id] = (
             f"its result was lost: {reason}" if own else "an argument of a lost object is gone, too"
         )
@@ -188,7 +188,7 @@ def start(core: Core, runs: list[Past], oid: bytes, reason: str) -> None:
             task.stream.again = task.stream.closed = True
             task.stream.delivered = past.delivered
             if own:
-                task.stream.missing.add(oid)
+                task.stream.missing.update(oids)
         tasks.append((past, task))
     for past, task in tasks:
         _provide(core, past)
