@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests import leaks
-from tests.faults.support import Driver, Runtime, alive, assert_gone, poll
+from tests.faults.support import DEADLINE, Driver, Runtime, alive, assert_gone, poll
 
 # A package whose build notes that it has begun, and goes on when there is a file "go".
 BACKEND = """
@@ -292,3 +292,24 @@ def test_two_drivers_have_an_environment_each(
     two.tell()
     two.wait()
     assert_gone(before, runtime)
+
+
+def test_a_hook_that_hangs(rt: Any) -> None:
+    """What waits for it fails when its time is up, and the process that hangs is ended."""
+
+    def hook() -> None:
+        import time
+
+        time.sleep(1000)
+
+    class Actor:
+        def pid(self) -> int:
+            return 1
+
+    env = {"worker_process_setup_hook": hook, "config": {"setup_timeout_seconds": 1}}
+    ref = rt.remote(lambda: 1).options(runtime_env=env).remote()
+    actor = rt.remote(Actor).options(runtime_env=env).remote()
+    for one in (ref, actor.pid.remote()):
+        with pytest.raises(rt.errors.RuntimeEnvSetupError, match="still entering it after 1 s"):
+            rt.get(one, timeout=DEADLINE)
+    assert rt.get(rt.remote(lambda: 1).remote(), timeout=DEADLINE) == 1

@@ -177,6 +177,21 @@ class Environments:
         for env in [e for e in self.preparing.values() if e.deadline and now > e.deadline]:
             self._stop(env)
             self._broke(env, f"It took longer than {env.message.timeout:g} s.")
+        if self.table:
+            for worker in [w for w in self.core.workers.values() if self._hangs(w)]:
+                seconds = self.table[worker.env].message.timeout
+                self.entered(
+                    worker,
+                    f"A worker (pid {worker.pid}) was still entering it after {seconds:g} s: perhaps "
+                    "its worker_process_setup_hook waits for something.",
+                )
+
+    def _hangs(self, worker: Worker) -> bool:
+        """Whether a process takes too long to enter its environment."""
+        if worker.entered or not worker.peer or worker.retiring or worker.state == model.W_DEAD:
+            return False
+        seconds = self.table[worker.env].message.timeout
+        return 0 < seconds < self.core.now - worker.since
 
     def slept(self, seconds: float) -> None:
         """That time does not count: preparations may go on for as much longer."""

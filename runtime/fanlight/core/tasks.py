@@ -382,6 +382,9 @@ class Tasks:
             return
         if not force or task.actor is not None:
             self.core.effects.out[worker.peer].append(m.CancelRunning(task.id, recursive))
+            if not worker.entered and task.actor is None:
+                # It enters its environment, for as long as a hook takes: nothing has begun.
+                self.core.scheduler.give_back(worker, [task.id])
         elif len(worker.queue) == 1:
             self.core.kill_worker(worker, "cancelled with force=True")
         else:

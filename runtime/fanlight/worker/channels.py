@@ -231,6 +231,10 @@ class Callers:
         else:
             self._queue.append(x)
 
+    def behind(self) -> set[bytes]:
+        """Calls that came by the node and wait for earlier ones on a channel."""
+        return {x.task for line in list(self._behind.values()) for x in list(line)}
+
     def begins(self, call: DirectCall) -> None:
         call.since = time.time()
         self._running[call.task] = call

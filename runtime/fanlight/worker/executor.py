@@ -264,7 +264,8 @@ class Executor:
         """Cancellations that crossed the report of their task: nothing of that id will come."""
         crossed = set(self.cancelled)
         if not self.queue:  # what was cancelled had come before its cancellation
-            self.cancelled -= crossed - self._active.keys()
+            waiting = self.callers.behind() if self.callers is not None else set()
+            self.cancelled -= crossed - self._active.keys() - waiting
 
     def restore_streams(self) -> None:
         """A task may have closed or replaced its streams: that is not for the next one."""
