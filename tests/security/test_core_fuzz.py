@@ -43,8 +43,11 @@ def honest_work(shell: Shell) -> None:
         if peer in shell.roles:
             shell.handle(shell.leave(peer))
     core.handle([(900, fx.Connected("driver", CLIENT, 1, {}))], shell.now)
-    for group in list(core.placement.table):  # detached ones, which nobody else will remove
+    # Detached groups and actors hold what they hold until somebody ends them.
+    for group in list(core.placement.table):
         shell.handle([(900, m.RemoveGroup(group))])
+    for actor in list(core.actors.table):
+        shell.handle([(900, m.KillActor(actor))])
     spec, task = task_spec("honest"), CLIENT + bytes(8)
     function = m.DefineFunction(spec.function, b"code")
     submit = m.Submit(task, 1, b"", [], [])

@@ -218,7 +218,9 @@ def test_the_token_is_shown_nowhere(rt: Any, capfd: pytest.CaptureFixture[str]) 
     info: ConnectionInfo = session.connection
     token = info.token
     assert len(token) >= 32
-    shown: list[str] = [repr(info), str(info), repr(hello(token)), f"{info}", repr([info])]
+    context = rt.init(ignore_reinit_error=True)
+    shown: list[str] = [repr(context), repr(vars(context)), repr(context.address_info)]
+    shown += [repr(info), str(info), repr(hello(token)), f"{info}", repr([info])]
     boot = BootConfig(
         "r", "n", token, b"", "s", "g", {}, 1, 1, [], "/", 3, {}, b"",
     )  # fmt: skip
