@@ -86,6 +86,7 @@ class Follower:
         self._status: dict[str, Any] = {}
         self._ended: dict[str, str] = {}  # runtime id -> why it ended
         self._failures = 0
+        self._broken: ConnectionInfo | None = None  # its connection ended, and it said nothing
 
     def handle(self, message: SocketMessage) -> None:
         """Take a message of the browser; called from the event loop."""
@@ -113,6 +114,7 @@ class Follower:
                 await self._tell_runtimes()
                 info = self._find()
                 if info is None:
+                    await self._tell_death()
                     await self._tell_status("none", reason=self._why_none())
                     await self._pause()
                 else:
@@ -140,6 +142,15 @@ class Follower:
         if target.kernel_id is not None:
             return "This kernel has not started Fanlight."
         return "No notebook is open."
+
+    async def _tell_death(self) -> None:
+        """A runtime whose connection broke is gone: it did not end in order."""
+        info, self._broken = self._broken, None
+        if info is None or not self._is_target(info):
+            return
+        reason = f"The runtime's node process (pid {info.pid}) died."
+        self._ended[info.runtime_id] = reason
+        await self._send(msgspec.json.encode({"type": "ended", "reason": reason}))
 
     async def _pause(self, timeout: float | None = None) -> None:
         """Wait until something happens: a message, a change of the runtimes, an event."""
@@ -184,6 +195,7 @@ class Follower:
                 payload = feed.next()
                 if self._status.get("state") != "live":
                     self._failures = 0
+                    self._broken = None
                     await self._tell_status("live", info.runtime_id)
                 await self._send(payload)
                 if payload.startswith(b'{"type":"ended"'):
@@ -193,6 +205,7 @@ class Follower:
             if feed.overflow:
                 return  # attach again at once: a snapshot replaces what was dropped
             if feed.closed:
+                self._broken = info
                 self._watcher.refresh()
                 await self._tell_status("lost", info.runtime_id, "The connection was lost.")
                 self._failures += 1

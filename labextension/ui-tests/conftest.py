@@ -45,10 +45,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Lab:
     """A running JupyterLab."""
 
-    def __init__(self, url: str, token: str, folder: Path) -> None:
+    def __init__(self, url: str, token: str, folder: Path, command: list[str], log: Path) -> None:
         self.url = url
         self.token = token
         self.folder = folder  # what it serves
+        self.env: dict[str, str] = {}  # its directories: for others that are to share them
+        self.log = log
+        self._command = command
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it, at first or after it was killed, and wait until it answers."""
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                self._command, cwd=self.folder, env=self.env, stdout=out, stderr=subprocess.STDOUT
+            )
+        _wait_for_server(self, self.process, self.log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def request(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(
@@ -136,22 +152,18 @@ def lab() -> Iterator[Lab]:
     if os.geteuid() == 0:
         command.append("--allow-root")
     log = home / "server.log"
-    server = Lab(f"http://127.0.0.1:{port}", token, folder)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=folder, env=_environment(home), stdout=out, stderr=subprocess.STDOUT
-        )
+    server = Lab(f"http://127.0.0.1:{port}", token, folder, command, log)
+    server.env = _environment(home)
     try:
-        _wait_for_server(server, process, log)
+        server.start()
         yield server
     finally:
         with contextlib.suppress(OSError):
             server.request("/api/shutdown", "POST")
         try:
-            process.wait(30)
+            server.process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            server.kill()
         text = log.read_text("utf-8", "replace")
         shutil.rmtree(home, ignore_errors=True)
     assert "Fanlight: serving a panel failed" not in text, text[-5000:]

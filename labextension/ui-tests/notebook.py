@@ -52,6 +52,51 @@ def run_all(page: Page) -> None:
     execute(page, "notebook:run-all-cells")
 
 
+def replace_last_cell(page: Page, source: str) -> None:
+    page.evaluate(
+        """source => {
+            const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+            cells.at(-1).sharedModel.setSource(source);
+        }""",
+        source,
+    )
+
+
+def run_last(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const { content } = window.jupyterapp.shell.currentWidget;
+            content.activeCellIndex = content.widgets.length - 1;
+        }"""
+    )
+    execute(page, "notebook:run-cell")
+
+
+def ended(page: Page, function: str) -> int:
+    """How many tasks of a function have ended, as the panel says."""
+    return int(row(page, function).get_attribute("data-ended") or 0)
+
+
+def expect_more(page: Page, function: str, than: int) -> None:
+    """Wait until more tasks of a function have ended."""
+    page.wait_for_function(
+        """([name, than]) => {
+            const row = document.querySelector(`.fl-Progress li[data-group='${name}']`);
+            return row !== null && Number(row.dataset.ended) > than;
+        }""",
+        arg=[function, than],
+        timeout=60_000,
+    )
+
+
+def dismiss(page: Page) -> None:
+    """Close what JupyterLab itself has to say, of a server that does not answer for instance."""
+    page.evaluate(
+        """() => document.querySelectorAll('.jp-Dialog .jp-Dialog-footer button:first-child')
+            .forEach(button => button.click())"""
+    )
+
+
 def scroll_to(page: Page, cell: str) -> None:
     """Show the cell with this id."""
     page.evaluate(

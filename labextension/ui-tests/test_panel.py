@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
@@ -310,3 +313,134 @@ def test_any_width(page: Page, lab: Any, width: int) -> None:
     )
     assert wide == []
     nb.shot(panel, SHOTS, f"9-width-{width}-light")
+
+
+def pid_of(page: Page) -> int:
+    """Of the node that the panel shows."""
+    title = page.locator(".fl-Chip").first.get_attribute("title") or ""
+    return int(title.rpartition("pid ")[2])
+
+
+def both_themes(page: Page, name: str) -> None:
+    for theme in ("Dark", "Light"):
+        nb.use_theme(page, f"JupyterLab {theme}")
+        nb.shot(page, SHOTS, f"{name}-{theme.lower()}")
+
+
+def test_the_kernel_is_killed(page: Page, lab: Any) -> None:
+    """Jupyter starts it again; the panel says that the runtime ended, and shows the next one."""
+    name = lab.write_notebook("killed.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    nb.expect_ended(page, "nap", 1)
+    node = psutil.Process(pid_of(page))
+    kernel = node.parent()
+    assert kernel is not None and "ipykernel" in " ".join(kernel.cmdline())
+    processes = [node, *node.children(recursive=True)]
+    kernel.kill()
+    nb.expect_state(page, "ended", timeout=60_000)
+    psutil.wait_procs(processes, timeout=30)
+    assert not [p for p in processes if p.is_running()]
+    notice = page.locator(".fl-Notice")
+    expect(notice).to_contain_text("The next runtime of this notebook shows up here")
+    nb.dismiss(page)
+    both_themes(page, "11-kernel-killed")
+    dialog = page.locator(".jp-Dialog button.jp-mod-accept")
+    nb.wait_for_kernel(page)
+    if dialog.count():
+        dialog.first.click()
+    nb.run_all(page)
+    nb.expect_state(page, "live", timeout=60_000)
+    nb.expect_ended(page, "nap", 1)
+    assert pid_of(page) != node.pid
+
+
+def test_the_node_dies(page: Page, lab: Any) -> None:
+    """The panel says so; the kernel's next call does, too, and `init` starts another."""
+    again = "try:\n    fanlight.get(nap.remote(0.05))\nexcept fanlight.errors.RuntimeLostError:\n"
+    again += "    fanlight.init(num_cpus=1)\n    fanlight.get([nap.remote(0.05)] * 2)"
+    name = lab.write_notebook("dies.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    nb.open_notebook(page, lab, name)
+    nb.show_panel(page)
+    nb.run_all(page)
+    nb.wait_until_ran(page)
+    nb.expect_ended(page, "nap", 1)
+    pid = pid_of(page)
+    psutil.Process(pid).kill()
+    nb.expect_state(page, "ended", timeout=60_000)
+    expect(page.locator(".fl-Notice")).to_contain_text(f"node process (pid {pid}) died")
+    nb.expect_ended(page, "nap", 1)  # what was last seen stays on view
+    both_themes(page, "12-node-died")
+    nb.replace_last_cell(page, again)
+    nb.run_last(page)
+    nb.expect_state(page, "live", timeout=60_000)
+    nb.wait_until_ran(page)
+    assert pid_of(page) != pid
+
+
+SCRIPT = """
+import time
+import fanlight
+
+@fanlight.remote
+def nap(seconds):
+    time.sleep(seconds)
+
+fanlight.init(num_cpus=1, name="script")
+refs = [nap.remote(0.1) for _ in range(5000)]
+print(fanlight.session.current().node_pid, flush=True)
+input()
+assert fanlight.get(fanlight.put(3)) == 3
+print("works", flush=True)
+"""
+
+
+def test_the_server_is_stopped_and_killed(page: Page, lab: Any) -> None:
+    """A script's runtime does not notice. The panel says what is wrong, and comes back by itself;
+    nothing is left of the connections that were cut."""
+    name = lab.write_notebook("server.ipynb", "1 + 1")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=lab.env) as script:
+        try:
+            assert script.stdin is not None and script.stdout is not None
+            node = psutil.Process(int(script.stdout.readline()))
+            nb.open_notebook(page, lab, name)
+            panel = nb.show_panel(page)
+            panel.get_by_role("button", name="Watch").first.click()
+            nb.expect_state(page, "live", timeout=60_000)
+            nb.expect_more(page, "nap", 0)
+            descriptors = node.num_fds()
+
+            lab.process.send_signal(signal.SIGSTOP)  # it sleeps, and the tasks go on
+            page.wait_for_timeout(2000)
+            lab.process.send_signal(signal.SIGCONT)
+            nb.expect_more(page, "nap", nb.ended(page, "nap") + 10)
+            nb.expect_state(page, "live")
+
+            for theme in ("Dark", "Light"):  # a theme comes from the server
+                nb.use_theme(page, f"JupyterLab {theme}")
+                lab.kill()
+                expect(page.locator(".fl-Notice-bad")).to_contain_text(
+                    "Trying again", timeout=60_000
+                )
+                nb.dismiss(page)
+                nb.shot(page, SHOTS, f"13-server-gone-{theme.lower()}")
+                seen = nb.ended(page, "nap")
+                lab.start()
+                nb.dismiss(page)
+                nb.expect_state(page, "live", timeout=60_000)
+                nb.expect_more(page, "nap", seen)
+            assert pid_of(page) == node.pid
+            nb.dismiss(page)
+            nb.shot(page, SHOTS, "14-server-back-light")
+            assert node.num_fds() <= descriptors
+            script.stdin.write(b"\n")
+            script.stdin.close()
+            assert script.stdout.read().strip() == b"works"
+        finally:
+            script.kill()
+            if lab.process.poll() is not None:
+                lab.start()  # for the other tests

@@ -3,6 +3,7 @@ moments and from odd places."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -248,70 +249,81 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("place", ELSEWHERE)
-def test_shutdown_from(driver: Callable[..., Driver], before: leaks.Snapshot, place: str) -> None:
-    one = driver(
-        """
-        import threading
-
-        @fanlight.remote(num_cpus=0)
-        def sleeper():
-            note("sleeps")
-            time.sleep(600)
-
-        @fanlight.remote(num_cpus=0)
-        def talker():
-            print("said")
-            time.sleep(600)
-
-        def sleeping():
-            while not os.path.exists(os.path.join(FOLDER, "sleeps")):
-                time.sleep(0.005)
-
-        def blocked():
-            try:
-                fanlight.get(sleeper.remote())
-            except fanlight.errors.RuntimeLostError as e:
-                assert "was shut down" in str(e), e
-                say("woken")
-
-        def busy():  # another thread starts a runtime
-            if fanlight.session._lock.acquire(blocking=False):
-                fanlight.session._lock.release()
-                return False
-            return True
-
-        started(log_to_driver=True)
-        check()
-        fds = len(os.listdir("/proc/self/fd"))
-        PLACE
-        assert not fanlight.is_initialized()
-        say("over")
-        sys.stdin.readline()
-        started()
-        check()
-        say("works", len(os.listdir("/proc/self/fd")) - fds)
-        """.replace("{}", "")
-        .replace("        PLACE", ELSEWHERE[place])
-        .replace("{{", "{")
-        .replace("}}", "}")
+@pytest.fixture
+def shutdowns(driver: Callable[..., Driver]) -> Driver:
+    """A driver that ends one runtime after the other, each from another place."""
+    places = "".join(
+        f"def place{i}():\n{textwrap.dedent(body)}".replace("\n", "\n    ").rstrip() + "\n"
+        for i, body in enumerate(ELSEWHERE.values())
     )
-    runtime = one.up()
-    runtimes = [runtime]
-    if "while init runs" in place:
-        runtimes.append(one.up())
-    if any(x in ELSEWHERE[place] for x in ("blocked()", '"woken"')):
-        one.hear("woken", PATIENCE)
-    one.hear("over")
-    # Nothing of it is there, though the driver lives.
-    assert poll(lambda: not any(r.left() for r in runtimes), PATIENCE), [r.left() for r in runtimes]
-    one.tell()
-    runtimes.append(one.up())
-    (more,) = one.hear("works")
-    assert int(more) <= 0, f"{more} more descriptors"
+    return driver(
+        """
+import threading
+
+@fanlight.remote(num_cpus=0)
+def sleeper():
+    note("sleeps")
+    time.sleep(600)
+
+@fanlight.remote(num_cpus=0)
+def talker():
+    print("said")
+    time.sleep(600)
+
+def sleeping():
+    while not os.path.exists(os.path.join(FOLDER, "sleeps")):
+        time.sleep(0.005)
+
+def blocked():
+    try:
+        fanlight.get(sleeper.remote())
+    except fanlight.errors.RuntimeLostError as e:
+        assert "was shut down" in str(e), e
+        say("woken")
+
+def busy():  # another thread starts a runtime
+    if fanlight.session._lock.acquire(blocking=False):
+        fanlight.session._lock.release()
+        return False
+    return True
+
+"""
+        + places
+        + """
+fds = 0
+for line in sys.stdin:
+    started(log_to_driver=True)
+    check()
+    fds = fds or len(os.listdir("/proc/self/fd"))
+    more = len(os.listdir("/proc/self/fd")) - fds
+    globals()[f"place{line.strip()}"]()
+    assert not fanlight.is_initialized()
+    fanlight.session._listeners.clear()
+    say("over", more)
+"""
+    )
+
+
+def test_shutdown_from_anywhere(shutdowns: Driver, before: leaks.Snapshot) -> None:
+    """Nothing of the runtime is there afterwards, though the driver lives, and the next one works."""
+    one = shutdowns
+    for number, (place, body) in enumerate(ELSEWHERE.items()):
+        (one.folder / "sleeps").unlink(missing_ok=True)
+        one.tell(str(number))
+        runtimes = [one.up()]
+        if "while init runs" in place:
+            runtimes.append(one.up())
+        if any(x in body for x in ("blocked()", '"woken"')):
+            one.hear("woken", PATIENCE)
+        (more,) = one.hear("over")
+        assert int(more) <= 0, f"{more} more descriptors before: {place}"
+        left = [x for r in runtimes for x in r.left()]
+        assert poll(lambda r=runtimes: not any(x.left() for x in r), PATIENCE), (place, left)
+    assert one.process.stdin is not None
+    one.process.stdin.close()
     assert one.wait() == 0, one.output()
     assert "Traceback" not in one.output(), one.output()
-    assert_gone(before, *runtimes)
+    assert_gone(before)
 
 
 FORKED = [

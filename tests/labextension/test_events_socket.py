@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -107,6 +108,43 @@ async def test_lost_runtime_is_called_lost_and_found_again(
         async with FakeNode(simulation("one")):  # writes its own socket's path into the file
             await browser.until("status", state="live")
             await browser.until("snapshot")
+
+
+@pytest.mark.parametrize("target", ["kernel_id", "runtime_id"])
+async def test_a_runtime_that_died_is_not_called_ended_in_order(
+    open_browser: OpenBrowser, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr(follow, "RETRY", (0.02,))
+    browser = await open_browser()
+    await browser.say(type="follow", **{target: "one"})
+    node = FakeNode(simulation("one"), kernel_ids=["one"])
+    async with node:
+        await browser.until("snapshot")
+        await node.vanish()
+        await browser.until("status", state="lost")
+        discover.remove("one")  # as its zygote, or the next `init`, does
+        assert "died" in (await browser.until("ended"))["reason"]
+        await browser.until("status", state="none")
+        async with FakeNode(simulation("two"), kernel_ids=["one"]):
+            if target == "kernel_id":
+                assert (await browser.until("snapshot"))["runtime"]["id"] == "two"
+
+
+async def test_a_runtime_that_dies_again_and_again_costs_no_descriptors(
+    open_browser: OpenBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that is there and does not answer."""
+    monkeypatch.setattr(follow, "RETRY", (0.01,))
+    browser = await open_browser()
+    await browser.say(type="follow", kernel_id="k")
+    counts = []
+    for _ in range(8):
+        async with FakeNode(simulation("one"), kernel_ids=["k"]) as node:
+            await browser.until("snapshot")
+            await node.vanish()
+            await browser.until("status", state="lost")
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[-1] <= counts[1], counts
 
 
 async def test_pause_costs_nothing(open_browser: OpenBrowser, jp_serverapp: Any) -> None:
