@@ -219,6 +219,83 @@ def _node() -> Iterator[Cell]:
     yield _NODE_STOPPED.cell(NODE, "SIGSTOP", stopped)
 
 
+# --- the driver, or kernel -----------------------------------------------------------------------
+
+DRIVER = "driver, or kernel"
+_GONE = Row(
+    'what Python or Jupyter says; the panel: "its last driver ended". The next `init` works at once',
+    "nothing: who would want it is gone",
+    "its tasks, actors and values; nothing of other drivers of the runtime",
+    "the runtime, with all its processes and files, if it was the last driver",
+)
+_GOES_ON = Row("nothing of the fault", "nothing", "nothing", "nothing is left of it")
+
+
+def _driver() -> Iterator[Cell]:
+    ends = "faults/test_driver_ends.py::test_driver_ends"
+    for fault in ("exception", "sys.exit", "os._exit", "segfault", "abort", "recursion"):
+        yield _GONE.cell(DRIVER, fault, ends)
+    for fault in ("out of memory", "SIGTERM", "SIGHUP", "os.execv"):
+        yield _GONE.cell(DRIVER, fault, ends)
+    yield _GONE.cell(DRIVER, "SIGKILL", "faults/test_kills.py::test_kill")
+    yield _GONE.cell(DRIVER, "SIGKILL in `init`", "faults/test_kills.py::test_kill_during_init")
+    yield _GONE.cell(
+        DRIVER, "becomes a daemon", "faults/test_kernel.py::test_a_driver_that_becomes_a_daemon"
+    )
+    suspend = "faults/test_suspend.py"
+    yield Row(
+        "everything goes on after SIGCONT; no time-out of the runtime counts the pause",
+        "nothing", "nothing", "nothing needs to be",
+    ).cell(DRIVER, "SIGSTOP of it, or of all (sleep)", f"{suspend}::test_everything_stands_still_for_a_while")  # fmt: skip
+    yield _GOES_ON.cell(DRIVER, "clock set", f"{suspend}::test_the_clock_jumps")
+    yield Row(
+        "`KeyboardInterrupt`, and the next call works; in `init` and `shutdown` when nothing is half done",
+        "nothing", "the call that was cut; tasks go on, as in Ray", "what the cut call had made",
+    ).cell(DRIVER, "Ctrl-C at any moment", "faults/test_interrupts.py::test_a_call_interrupted_at_any_moment")  # fmt: skip
+    yield Row(
+        "waiting calls raise `RuntimeLostError`: \"the runtime was shut down\"",
+        "nothing", "what was not got", "all, when `shutdown` returns",
+    ).cell(DRIVER, "shutdown() from anywhere", "faults/test_kernel.py::test_shutdown_from_anywhere")  # fmt: skip
+    yield Row(
+        "in the child `RuntimeNotStartedError`: it is a fork, and may have a runtime of its own",
+        "nothing", "nothing", "nothing of the parent's, when the child ends",
+    ).cell(DRIVER, "fork, multiprocessing", "faults/test_kernel.py::test_a_fork_of_the_driver_does_not_touch_its_runtime")  # fmt: skip
+    streams = "faults/test_kernel.py::test_a_driver_without_standard_streams"
+    yield _GOES_ON.cell(DRIVER, "closed stdin, stdout, stderr", streams)
+
+
+# --- observers, and the Jupyter server -----------------------------------------------------------
+
+OBSERVER = "observer"
+SERVER = "Jupyter server"
+_UNNOTICED = Row(
+    "nothing: the runtime is as quick as before", "nothing", "nothing",
+    "its connection and what waited for it (4 MB at most)",
+)  # fmt: skip
+_PANEL = Row(
+    "the panel: \"server unreachable\", with what it last knew; it comes back by itself",
+    "nothing", "nothing: runtimes go on, but kernels that Jupyter ends take theirs along",
+    "its connections to the runtimes",
+)  # fmt: skip
+
+
+def _watchers() -> Iterator[Cell]:
+    observers, sockets = "faults/test_observers.py", "faults/test_socket.py"
+    for fault in ("SIGKILL", "SIGSTOP", "exception, sys.exit, os._exit, segfault"):
+        yield _UNNOTICED.cell(OBSERVER, fault, f"{observers}::test_a_process_of_observers")
+    nonsense = f"{observers}::test_observers_that_talk_nonsense_or_say_goodbye_badly"
+    yield _UNNOTICED.cell(OBSERVER, "garbage", nonsense)
+    slow = f"{sockets}::test_an_observer_that_never_reads_is_dropped"
+    yield _UNNOTICED.cell(OBSERVER, "never reads", slow)
+    yield _UNNOTICED.cell(OBSERVER, "fifty of them", f"{observers}::test_fifty_observers")
+    for fault in ("SIGKILL", "SIGSTOP", "exit or restart"):
+        yield _PANEL.cell(SERVER, fault, f"{observers}::test_a_process_of_observers")
+    yield Row(
+        "the panel: \"The runtime's node process (pid …) died\", and the next runtime when there is one",
+        "nothing", "nothing of the server's", "its connection",
+    ).cell(SERVER, "a runtime dies while it is watched", "labextension/test_events_socket.py::test_a_runtime_that_died_is_not_called_ended_in_order")  # fmt: skip
+
+
 CELLS: list[Cell] = [
     *_code(TASK, _HERE + "test_task", _TASK_DIED, "WorkerCrashedError"),
     _STOPPED_TASK.cell(TASK, "SIGSTOP", _HERE + "test_a_stopped_task"),
@@ -236,6 +313,8 @@ CELLS: list[Cell] = [
     *_idle(),
     *_zygote(),
     *_node(),
+    *_driver(),
+    *_watchers(),
 ]
 
 

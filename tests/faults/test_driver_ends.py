@@ -24,6 +24,12 @@ ENDS = {
     "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP)", -signal.SIGHUP),
     "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
     "abort": ("os.abort()", -signal.SIGABRT),
+    "segfault": ("import ctypes; ctypes.string_at(0)", -signal.SIGSEGV),
+    "recursion": ("def deep(): deep()\n        deep()", 1),
+    "out of memory": (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30,) * 2); bytearray(1 << 33)",
+        1,
+    ),
     "exec": ("os.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(5)'])", 5),
 }
 

@@ -17,7 +17,9 @@ def test_every_cell_has_a_test() -> None:
     for name in {cell.test for cell in matrix.CELLS}:
         file, _, function = name.partition("::")
         tree = ast.parse((matrix.ROOT / "tests" / file).read_text())
-        assert function in {x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)}, name
+        assert function in {
+            x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)
+        }, name
 
 
 def test_no_cell_is_there_twice() -> None:
