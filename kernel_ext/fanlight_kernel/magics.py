@@ -244,9 +244,11 @@ class FanlightMagics(Magics):
 
     def _stop(self, rest: str) -> None:
         import fanlight
+        from fanlight import session
 
         if not fanlight.is_initialized():
-            print("No runtime is running.")
+            print(session.why_gone() or "No runtime is running.")
+            fanlight.shutdown()  # of what a dead one left
             return
         self.extension.puts.clear()
         fanlight.shutdown()
@@ -258,11 +260,14 @@ class FanlightMagics(Magics):
 
         current = session.current()
         if current is None:
-            text = "No runtime is running. It starts with the first task, or with %fanlight start."
+            text = session.why_gone() or (
+                "No runtime is running. It starts with the first task, or with %fanlight start."
+            )
+            style = f"{render.FONT};color:{render.MUTED}"
             display(
                 {
                     "text/plain": text,
-                    "text/html": f'<div style="{render.FONT};color:{render.MUTED}">{text}</div>',
+                    "text/html": f'<div style="{style}">{escape(text)}</div>',
                 },
                 raw=True,
             )

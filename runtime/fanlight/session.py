@@ -198,6 +198,17 @@ def why_address(address: str) -> str:
     )
 
 
+def why_gone() -> str:
+    """What happened to the runtime if it ended without having been asked by this process, else "".
+
+    ``init`` or ``shutdown`` clears that.
+    """
+    lost = _current
+    if lost is None or current() is not None:
+        return ""
+    return errors.lost_text(lost.client.link.lost)
+
+
 def _raise_if_gone() -> None:
     """There is no session: raises if that is nothing that this process has asked for."""
     lost = _current

@@ -241,3 +241,17 @@ def test_refs_have_rich_reprs(kernel: KernelClient) -> None:
     bundle = kernel.run("fanlight.get(block)\nblock").of("execute_result")[0]["content"]["data"]
     assert "ready" in bundle["text/plain"]
     assert "100" in bundle["text/html"]
+
+
+def test_a_runtime_that_died_under_the_notebook(kernel: KernelClient) -> None:
+    """The next cell says how, and so does ``%fanlight``; ``init`` works at once."""
+    kernel.run("import os, signal")
+    kernel.run("pid = fanlight.session.current().node_pid\nos.kill(pid, signal.SIGKILL)")
+    kernel.run("import time\nwhile fanlight.is_initialized():\n    time.sleep(0.01)")
+    failed = kernel.run("fanlight.get(fanlight.put(1))", fails=True)
+    assert failed.reply is not None
+    said = failed.reply["content"]
+    assert said["ename"] == "RuntimeLostError" and "killed by SIGKILL" in said["evalue"]
+    assert "killed by SIGKILL" in str(kernel.run("%fanlight").messages)
+    kernel.run("fanlight.init(num_cpus=2, num_gpus=0)")
+    assert kernel.run("fanlight.get(fanlight.put('ok'))").result() == "'ok'"
