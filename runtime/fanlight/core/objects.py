@@ -24,6 +24,7 @@ class Objects:
         self.table: dict[bytes, Object] = {}
         self.segments: dict[str, Segment] = {}
         self.capacity = capacity
+        self._large = core.config.large
         self.used = 0  # bytes of segments, cached ones included
         self.cached = 0  # bytes of segments that hold no object
         self.peak = 0  # most bytes that objects used since an observer last looked
@@ -66,10 +67,11 @@ class Objects:
         kind = value.kind
         if self.declared:
             self.declared.pop(oid, None)
-        if kind == STORED:
-            self._adopt_segment(value, maker)
-        elif kind < 0:
-            raise ProtocolViolation("a value that is none")
+        if kind:  # not INLINE
+            if kind == STORED:
+                self._adopt_segment(value, maker)
+            elif kind < 0:
+                raise ProtocolViolation("a value that is none")
         if obj is None or obj.kind != PENDING:
             # Nobody wants it any more, or a lost task finished twice.
             if kind == STORED:
@@ -285,14 +287,16 @@ class Objects:
         if self.sites:
             self.sites.pop(obj.id, None)
         kind = obj.kind
-        if kind == STORED or kind < 0:
+        if not kind:  # INLINE, the usual case
+            self.inline -= len(obj.data)
+        elif kind == STORED or kind < 0:
             if kind != PENDING:
                 self.core.spilling.forget(obj)
             if kind == STORED:
                 self._release_segment(obj.data.decode())
         else:
             self.inline -= len(obj.data)
-        if obj.size > self.core.lineage.large:
+        if obj.size > self._large:
             self.core.lineage.freed(obj)
         if obj.contained:
             self.unpin(obj.contained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,7 @@ _SMOOTHING = 0.25  # weight of the newest duration in a function's moving averag
 _DEPS_KEPT = 100  # arguments of a finished task that are remembered
 _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the next
 _object_id = ids.object_id
+_size_of = operator.attrgetter("size")
 _FIRST = ids.FIRST
 _CLIENT = ids.CLIENT_LEN
 
@@ -234,11 +236,8 @@ class Tasks:
         core = self.core
         objects = core.objects
         if message.ok:
-            large = self._large
-            for value in message.values:
-                if value.size > large:
-                    core.lineage.keep(task, message.values)
-                    break
+            if max(map(_size_of, message.values), default=0) > self._large:
+                core.lineage.keep(task, message.values)
             if task.stream is not None:
                 if core.streams.fell_short(task):
                     objects.discard(message.values, peer)
