@@ -38,6 +38,7 @@ class Day:
         self.random = self.load.random
         self.sampler = soak.Sampler(session.node_pid, self.info, watch)
         self.count = 0
+        self.bursts = (30, 100, 400)  # tasks
         sizes = soak.sizes
 
         @rt.remote(num_cpus=0)
@@ -80,6 +81,7 @@ class Day:
                 self.keeper = keeper
 
             def work(self, x: Any) -> int:
+                print("it helps")  # so that there is a log of it, which is kept for a while
                 return sum(rt.get([self.keeper.add.remote(i) for i in range(10)])) + len(x)
 
         self.Keeper, self.Helper = Keeper, Helper
@@ -102,7 +104,7 @@ class Day:
 
     def hour(self) -> None:
         rt, random = self.rt, self.random
-        self.load.run(random.choice((30, 100, 400)))
+        self.load.run(random.choice(self.bursts))
         self.cells()
         helpers = [self.Helper.remote(self.keeper) for _ in range(random.randrange(4))]
         refs = [helper.work.remote([1]) for helper in helpers for _ in range(5)]
@@ -130,13 +132,17 @@ def soaked(rt: Any, tmp_path: Path, watch: Path, seconds: float, warm: tuple[int
     seed = longrun.seed()
     print(f"FANLIGHT_SEED={seed}", flush=True)
     day = Day(rt, seed, tmp_path, watch)
+    if seconds < 120:
+        day.bursts = (10, 30, 60)
     flapper = chaos.Flapper(seed, day.info, pause=0.3)
     flapper.start()
     try:
         day.warm_up(*warm)
         begin = shown = time.monotonic()
         step = seconds / 100
-        while time.monotonic() - begin < seconds:
+        samples = 0
+        while time.monotonic() - begin < seconds or samples < 24:  # on a slow machine it is longer
+            samples += 1
             end = time.monotonic() + step
             while time.monotonic() < end:
                 day.hour()
