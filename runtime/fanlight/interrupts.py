@@ -9,6 +9,7 @@ While a runtime is started or ended, it is held back: see :func:`held`.
 
 from __future__ import annotations
 
+import _signal  # what signal wraps in enums, at a cost
 import contextlib
 import signal
 import sys
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_SIGINT = int(signal.SIGINT)
 _INSIST = 3  # Ctrl-C is held back that often
 _AGAIN = 0.01  # seconds until the interrupt is repeated: the finalizer is over by then
 
@@ -121,18 +123,19 @@ class _Hold:
 
     def _take(self) -> None:
         global _hold
-        handler = signal.getsignal(signal.SIGINT)
-        main = threading.current_thread() is threading.main_thread()
-        if _hold is None and main and callable(handler):  # else it is ignored, or not Python's
+        if _hold is not None or threading.get_ident() != threading.main_thread().ident:
+            return
+        handler = _signal.getsignal(_SIGINT)
+        if callable(handler):  # else it is ignored, or not Python's
             self._handler = handler
-            signal.signal(signal.SIGINT, self._note)
+            _signal.signal(_SIGINT, self._note)
             _hold = self
 
     def _give(self) -> None:
         """Ctrl-C strikes from now on; also one that came meanwhile."""
         handler, self._handler = self._handler, None
-        if signal.getsignal(signal.SIGINT) == self._note:
-            signal.signal(signal.SIGINT, handler)
+        if _signal.getsignal(_SIGINT) == self._note:
+            _signal.signal(_SIGINT, handler)
         if self.noted:
             self.noted = 0
             handler(signal.SIGINT, None)

@@ -429,7 +429,7 @@ def test_a_driver_that_becomes_a_daemon(
     assert_gone(before, runtime, again)
 
 
-@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+@pytest.mark.parametrize("closed", ["2", "0 1 2"])
 def test_a_driver_without_standard_streams(
     driver: Callable[..., Driver], before: leaks.Snapshot, closed: str
 ) -> None:
