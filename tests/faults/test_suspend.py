@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -94,11 +95,13 @@ def test_everything_stands_still_for_a_while(
         stopped = processes(one, runtime)
         chance.shuffle(stopped)
         for process in stopped:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one may just have been retired
+                process.suspend()
         poll(lambda: False, 0.2)  # that long it sleeps
         chance.shuffle(stopped)
         for process in stopped:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
             if chance.random() < 0.3:
                 poll(lambda: False, 0.05)
         (one.folder / f"woke{number}").touch()
