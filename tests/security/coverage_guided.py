@@ -9,6 +9,7 @@ exception but those that refuse, on an input that takes ten seconds, and beyond 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -115,18 +116,21 @@ def corpus(folder: Path) -> None:
         (folder / f"{number}-core").write_bytes(b"\2" + frames)
 
 
-def main(seconds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="flt-fuzz-") as name:
-        corpus(Path(name))
-        options = [
-            f"-max_total_time={seconds}",
-            "-timeout=10",
-            "-rss_limit_mb=2048",
-            "-max_len=4096",
-        ]
-        atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={name}/", name], one)
-        atheris.Fuzz()
+def fuzz(seconds: str, folder: str) -> None:
+    """Does not return: libFuzzer ends the process."""
+    options = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096"]
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", folder], one)
+    atheris.Fuzz()
+
+
+def main(seconds: str = "60") -> int:
+    with tempfile.TemporaryDirectory(prefix="flt-fuzz-") as folder:
+        corpus(Path(folder))
+        command = [sys.executable, "-m", "tests.security.coverage_guided", seconds, folder]
+        return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    if len(sys.argv) > 2:
+        fuzz(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))
