@@ -493,7 +493,9 @@ class Graph:
 once = task_spec("once")
 
 
-@pytest.mark.parametrize("first", range(0, 60, 20))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(20, 400, 20))]
+)
 def test_random_graphs(first: int) -> None:
     """The invariants hold after each step, and at the end everything has a value or an error."""
     plans: list[int] = []

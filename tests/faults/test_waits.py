@@ -31,6 +31,11 @@ N = 200_000  # bytes: such a value goes to shared memory
 SECONDS = 60.0  # a safety net; about one is usual
 
 
+def long(value: Any) -> Any:
+    """A row that only `make test-long` looks at."""
+    return pytest.param(value, marks=pytest.mark.long)
+
+
 @fanlight.remote(num_cpus=0, max_retries=0)
 def identity(value: Any) -> Any:
     return value
@@ -218,7 +223,7 @@ def test_an_owner_that_died(rt: Any, waiters: Waiters) -> None:
     waiters.check(rt.exceptions.OwnerDiedError)
 
 
-@pytest.mark.parametrize("how", ["killed", "crashed"])
+@pytest.mark.parametrize("how", ["killed", long("crashed")])
 def test_an_actor_that_died(rt: Any, waiters: Waiters, how: str) -> None:
     actor = Asks.remote()
     pid = _pid(actor)
@@ -239,7 +244,7 @@ def test_an_actor_that_died(rt: Any, waiters: Waiters, how: str) -> None:
     waiters.check(rt.exceptions.ActorDiedError)
 
 
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("force", [False, long(True)])
 def test_a_cancelled_task(rt: Any, waiters: Waiters, force: bool) -> None:
     ref = forever.remote()
     waiters.says = "cancelled"
@@ -251,7 +256,7 @@ def test_a_cancelled_task(rt: Any, waiters: Waiters, force: bool) -> None:
     waiters.check(rt.exceptions.TaskCancelledError, rt.exceptions.WorkerCrashedError)
 
 
-@pytest.mark.parametrize("how", ["cancelled", "crashed"])
+@pytest.mark.parametrize("how", [long("cancelled"), "crashed"])
 def test_a_generator(rt: Any, waiters: Waiters, how: str) -> None:
     @rt.remote(num_cpus=0, max_retries=0)
     def numbered() -> Any:
