@@ -97,7 +97,7 @@ NAMES = ("", "", "a", "b")
 
 @action(12)
 def submit(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         spec = draw.one(SPECS)
         deps = draw.some(world.refs(client), 3)
         client.submit(spec, deps, draw.some(world.inside(client), 2))
@@ -106,7 +106,7 @@ def submit(world: World, draw: Draw) -> None:
 @action(3)
 def submit_many(world: World, draw: Draw) -> None:
     """Many of one kind; when one of them was quick, the others are handed out ahead."""
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         spec, quick = draw.one(SPECS), draw.below(2)
         for _ in range(2 + draw.below(8)):
             client.submit(spec)
@@ -116,14 +116,14 @@ def submit_many(world: World, draw: Draw) -> None:
 
 @action(2)
 def cancel(world: World, draw: Draw) -> None:
-    if (client := _submitter(world, draw)) and (refs := world.refs(client)):
+    if (client := submitter(world, draw)) and (refs := world.refs(client)):
         client.cancel(draw.one(refs), draw.below(2) == 1, draw.below(2) == 0)
 
 
 @action(1)
 def cancel_somebodys(world: World, draw: Draw) -> None:
     """Anybody may cancel anything, whatever its state."""
-    if (client := _submitter(world, draw)) and (tasks := list(world.core.tasks.table)):
+    if (client := submitter(world, draw)) and (tasks := list(world.core.tasks.table)):
         client.send(m.Cancel(draw.one(tasks), draw.below(2) == 1, draw.below(2) == 0))
 
 
@@ -184,7 +184,7 @@ def give_back_too_late(world: World, draw: Draw) -> None:
 @action(2)
 def generate(world: World, draw: Draw) -> None:
     """A generator that needs no CPU: one of them is likely to run."""
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         few, retries = draw.below(2), (0, 1, -1)[draw.below(3)]
         spec = task_spec(
             "generator", cpus=0, returns=m.STREAMING, retries=retries, backpressure=2 * few
@@ -220,7 +220,7 @@ def take_items(world: World, draw: Draw) -> None:
 
 @action(3)
 def create_actor(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         name = draw.one(NAMES)
         try:
             client.create_actor(
@@ -239,7 +239,7 @@ def create_actor(world: World, draw: Draw) -> None:
 
 @action(8)
 def call(world: World, draw: Draw) -> None:
-    if (client := _submitter(world, draw)) and (actors := world.handles(client)):
+    if (client := submitter(world, draw)) and (actors := world.handles(client)):
         actor, spec = draw.one(actors), draw.one(METHOD_SPECS)
         for _ in range(1 + draw.below(3)):
             client.submit(spec, draw.some(world.refs(client), 2), actor=actor)
@@ -248,7 +248,7 @@ def call(world: World, draw: Draw) -> None:
 @action(3)
 def open_channel(world: World, draw: Draw) -> None:
     """Some use of one actor, as programs do it: calls go straight to it after a while."""
-    if not (client := _submitter(world, draw)):
+    if not (client := submitter(world, draw)):
         return
     spec = METHOD_SPECS[0]
     actors = world.handles(client)
@@ -278,7 +278,7 @@ def report_calls(world: World, draw: Draw) -> None:
 
 @action(1)
 def kill(world: World, draw: Draw) -> None:
-    if (client := _submitter(world, draw)) and (actors := world.handles(client)):
+    if (client := submitter(world, draw)) and (actors := world.handles(client)):
         client.send(m.KillActor(draw.one(actors), draw.below(2) == 1))
 
 
@@ -295,13 +295,13 @@ def exit_actor(world: World, draw: Draw) -> None:
 
 @action(5)
 def put(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         client.put(draw.one(SIZES), draw.some(world.inside(client), 2))
 
 
 @action(8)
 def drop(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         some = draw.some(list(client.values), 4)
         client.drop(*dict.fromkeys(some))
 
@@ -309,7 +309,7 @@ def drop(world: World, draw: Draw) -> None:
 @action(2)
 def drop_most(world: World, draw: Draw) -> None:
     """A cell ends: its variables go. It keeps histories from growing without end."""
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         held = list(client.values)
         client.drop(*held[: len(held) - draw.below(4)])
 
@@ -317,7 +317,7 @@ def drop_most(world: World, draw: Draw) -> None:
 @action(4)
 def hand_over(world: World, draw: Draw) -> None:
     """A ref travels by hand from one client to another, which asks for its value."""
-    client, giver = _submitter(world, draw), _submitter(world, draw)
+    client, giver = submitter(world, draw), submitter(world, draw)
     if client and giver and (held := list(giver.values)):
         oid = draw.one(held)
         giver.channels.publish([oid])
@@ -331,7 +331,7 @@ def hand_over(world: World, draw: Draw) -> None:
 
 @action(1)
 def note_sites(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         client.send(m.CallSite(draw.some(world.refs(client), 3), "cell 1, line 2"))
 
 
@@ -340,7 +340,7 @@ def note_sites(world: World, draw: Draw) -> None:
 
 @action(1)
 def create_group(world: World, draw: Draw) -> None:
-    if len(world.groups()) > 3 or not (client := _submitter(world, draw)):
+    if len(world.groups()) > 3 or not (client := submitter(world, draw)):
         return
     name = draw.one(("", "g"))
     strategy = ("PACK", "PACK", "PACK", "STRICT_SPREAD")[draw.below(4)]
@@ -353,7 +353,7 @@ def create_group(world: World, draw: Draw) -> None:
 
 @action(2)
 def submit_inside(world: World, draw: Draw) -> None:
-    if (groups := list(world.core.placement.table)) and (client := _submitter(world, draw)):
+    if (groups := list(world.core.placement.table)) and (client := submitter(world, draw)):
         where = m.Where(draw.one(groups), (-1, -1, 0, 1)[draw.below(4)])
         spec = msgspec.structs.replace(draw.one(SPECS), where=where)
         for _ in range(1 + draw.below(4)):
@@ -362,7 +362,7 @@ def submit_inside(world: World, draw: Draw) -> None:
 
 @action(1)
 def create_actor_inside(world: World, draw: Draw) -> None:
-    if (groups := list(world.core.placement.table)) and (client := _submitter(world, draw)):
+    if (groups := list(world.core.placement.table)) and (client := submitter(world, draw)):
         where = m.Where(draw.one(groups))
         spec = msgspec.structs.replace(draw.one(ACTOR_SPECS), where=where)
         client.create_actor(spec, max_restarts=draw.below(2))
@@ -370,13 +370,13 @@ def create_actor_inside(world: World, draw: Draw) -> None:
 
 @action(1)
 def group_ready(world: World, draw: Draw) -> None:
-    if (groups := list(world.core.placement.table)) and (client := _submitter(world, draw)):
+    if (groups := list(world.core.placement.table)) and (client := submitter(world, draw)):
         client.group_ready(draw.one(groups))
 
 
 @action(1)
 def remove_group(world: World, draw: Draw) -> None:
-    if (groups := list(world.core.placement.table)) and (client := _submitter(world, draw)):
+    if (groups := list(world.core.placement.table)) and (client := submitter(world, draw)):
         client.remove_group(draw.one(groups))
 
 
@@ -385,25 +385,26 @@ def remove_group(world: World, draw: Draw) -> None:
 
 @action(1)
 def forget_specs(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         client.forget_specs()
 
 
 @action(1)
 def prepare_ahead(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         client.environment(draw.one(("pip a", "pip c")), eager=True)
 
 
 @action(1)
 def measure(world: World, draw: Draw) -> None:
-    if client := _submitter(world, draw):
+    if client := submitter(world, draw):
         kind = draw.below(3)
         bounds, counts = ([1.0, 2.0], [0, 1, 2]) if kind == m.HISTOGRAM else ([], [])
         name, tag = draw.one("ab"), draw.one("xy")
         client.send(m.Metrics([m.MetricChange(name, kind, "", {"tag": tag}, 1.0, bounds, counts)]))
 
 
-def _submitter(world: World, draw: Draw) -> SimulatedClient | None:
+def submitter(world: World, draw: Draw) -> SimulatedClient | None:
+    """Somebody who may submit."""
     clients = world.submitters()
     return draw.one(clients) if clients else None

@@ -181,10 +181,13 @@ class SimulatedClient:
         """Send a request and read until its answer."""
         self.send(message)
         self.node.flush()
+        hurried = 0
         while message.request not in self.replies:
             if self.inbox:
                 self.handle(self.inbox.popleft())
             elif self.peer in self.node.clients:
+                hurried += 1
+                assert hurried < 500, f"never answered: {message}"
                 self.node.disk.hurry()
             else:
                 raise Gone

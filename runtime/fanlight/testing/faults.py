@@ -129,28 +129,6 @@ def sleep(world: World, draw: Draw) -> None:
 
 
 @action(1)
-def lose(world: World, draw: Draw) -> None:
-    """The bytes of an object are gone."""
-    table = world.core.objects.table
-    stored = [oid for oid, obj in table.items() if obj.kind == m.STORED]
-    if stored := [oid for oid in stored if table[oid].data.decode() in world.files]:
-        world.lose(draw.one(stored))
-
-
-@action(2)
-def memory(world: World, draw: Draw) -> None:
-    """The memory monitor looks, and may find too much in use."""
-    used, store = (0, 500, 950, 1500)[draw.below(4)], draw.below(300)
-    world.memory(used, *draw.some((0, 1, 30, 300, 800), 12), store=store)
-
-
-@action(1)
-def memory_is_low(world: World, draw: Draw) -> None:
-    """What is killed from now on may have been, by the system; or not any more."""
-    world.low = "memory was almost full" if draw.below(2) else ""
-
-
-@action(1)
 def observe(world: World, draw: Draw) -> None:
     core = world.core
     core.watched = not draw.once_in(4)

@@ -251,6 +251,10 @@ _FROM_CLIENT: tuple[_Maker, ...] = (
     lambda p: m.Yield(p.task(), [], p.draw.below(2) == 1),
     lambda p: m.Consumed(p.task(), p.draw.below(9) - 2, p.draw.below(2) == 1),
     lambda p: m.Listening("nowhere"),
+    lambda p: m.Fetch(p.draw.below(3), p.oid()),
+    lambda p: m.Withdraw(p.draw.below(4)),
+    lambda p: m.GaveUp(p.draw.below(4)),
+    lambda p: m.LostObject(p.draw.one((p.oid(), b"")), p.segment(), p.text(), p.draw.below(2) == 1),
     lambda p: m.Deliver(p.spec(), [p.value(ids.object_id(p.fresh(), 0))]),
     _calls,
 )

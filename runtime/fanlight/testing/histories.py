@@ -25,7 +25,7 @@ from unittest import mock
 
 from fanlight.core import definitions, machine
 from fanlight.core.invariants import validate
-from fanlight.testing import faults, garbage  # noqa: F401  (they add their actions)
+from fanlight.testing import faults, garbage, trouble  # noqa: F401  (they add their actions)
 from fanlight.testing.actions import ACTIONS
 from fanlight.testing.clients import Gone, StoreFull
 from fanlight.testing.world import Draw, World, everybody_leaves, finish_everything
@@ -85,6 +85,7 @@ def plan(seed: int, length: int = LENGTH) -> list[tuple[str, int]]:
 def world_of(seed: int, every: int) -> World:
     """The machine that a seed's history happens on."""
     chance = random.Random(-seed - 1)
+    spill = chance.random() < 0.5
     return World(
         every,
         chance.choice((1, 2, 2, 4)),
@@ -93,7 +94,8 @@ def world_of(seed: int, every: int) -> World:
         prompt=chance.random() < 0.5,
         max_processes=chance.choice((0, 0, 0, 1, 3)),
         lineage_bytes=8000,  # of a few tasks
-        capacity=chance.choice((2000, 4000, 1 << 20)),
+        spill=spill,
+        capacity=chance.choice((1600, 2000, 4000) if spill else (2000, 4000, 1 << 20)),
         pool_size=chance.choice((1, 2, 4)),
         persistent=True,
         labels=chance.choice(({}, {"zone": "here"})),
