@@ -50,11 +50,15 @@ def test_every_action_happens_often() -> None:
 
 
 def test_a_history_is_repeated_by_its_seed_and_actions() -> None:
-    actions = histories.plan(9)
-    first, second = histories.replay(9, actions, 1000), histories.replay(9, actions, 1000)
-    assert len(first.effects) > 50
-    for one, other in zip(first.effects, second.effects, strict=True):
-        assert one.out == other.out and one.actions == other.actions
+    steps = 0
+    for seed in range(8):
+        actions = histories.plan(seed, 200)
+        first, second = (histories.replay(seed, actions, 1000) for _ in range(2))
+        assert len(first.effects) == len(second.effects)
+        for one, other in zip(first.effects, second.effects, strict=True):
+            assert one.out == other.out and one.actions == other.actions
+        steps += first.steps
+    assert steps > 500
 
 
 BROKEN = {

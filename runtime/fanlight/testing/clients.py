@@ -183,14 +183,16 @@ class SimulatedClient:
         self.node.flush()
         hurried = 0
         while message.request not in self.replies:
+            if self.peer not in self.node.clients:
+                raise Gone
             if self.inbox:
                 self.handle(self.inbox.popleft())
-            elif self.peer in self.node.clients:
+            else:
                 hurried += 1
                 assert hurried < 500, f"never answered: {message}"
                 self.node.disk.hurry()
-            else:
-                raise Gone
+        if self.peer not in self.node.clients:
+            raise Gone
         return self.replies.pop(message.request)
 
     def query(self, what: str, **args: Any) -> Any:

@@ -294,13 +294,14 @@ def finish_everything(node: SimulatedNode) -> None:
             remove_pending_groups(node)
             node.settle()
             continue
+        crowded = any(map(core.processes.why, stuck))  # there may be no more processes
+        assert crowded or core.scheduler.patience.kept is None, "kept, and nothing runs"
         for task in stuck:
             spec = task.spec.spec
             could = core.scheduler.pool_for(
                 task, task.spec.where, spec.resources, spec.placement_cpu
             )
             assert not could or core.processes.why(task), node.waiting()
-            assert core.scheduler.patience.kept is None, "kept, and nothing runs"
         if stuck[0].actor is not None:
             node.post([(0, m.KillActor(stuck[0].actor.id))])
         else:
