@@ -237,7 +237,7 @@ class Memory:
         )
         begun = x.begun or (worker.queue[0].id if worker.queue else b"")
         task = b"" if worker.actor is not None else begun
-        text = f"{how}.\n{table(self.core, self.sample, worker) if self.sample else ''}"
+        text = f"{how}.\n{table(self.core, self.sample, worker)}" if self.sample else f"{how}."
         kill = Kill(worker.number, task, self.core.now, 0, True, how, text)
         self.kills[worker.number] = kill
         return kill
