@@ -109,7 +109,7 @@ def init(
         object_store_memory: bytes of shared memory for objects; what does not fit goes to disk.
             Default: 30 % of the memory that this process may use, and no more than tmpfs has.
         object_spilling_directory: where objects go that do not fit into memory. Default: the
-            session's directory, which is in the system's directory of temporary files.
+            session's directory, among the system's temporary files; /var/tmp if those are in memory.
         memory: bytes that the runtime's processes and objects may use together; above 95 % of it
             the newest task ends first and is tried again. Default: no limit but the machine's.
         max_processes: processes that may run tasks and actors. Default: no limit.

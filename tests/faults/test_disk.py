@@ -180,7 +180,8 @@ def test_shared_memory_is_deleted_and_what_is_on_disk_stays(rt: Any) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB; who may not mount one has none."""
+    """A disk of 24 MB; who may not mount one has none. It is asked for before the runtime, which
+    ends first."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(disk)]
@@ -192,7 +193,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("limit", ["0.95", "1.0"])
 def test_a_full_disk(
-    start: Callable[..., Any], small_disk: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, start: Callable[..., Any], limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the limit, and (without one) when the file system says so."""
     monkeypatch.setenv("FANLIGHT_local_fs_capacity_threshold", limit)

@@ -92,6 +92,15 @@ def test_large_pieces_are_written_in_parts(store: Store, monkeypatch: pytest.Mon
     assert np.array_equal(back, value)
 
 
+def test_segments_that_are_gone_are_forgotten(store: Store) -> None:
+    kept = store.write(array(0.2))
+    for _ in range(500):
+        os.unlink(store.folder / store.write(array(0.11)))
+    assert len(store.writer._sizes) <= 400
+    store.writer.recycle([kept])
+    assert store.write(array(0.2)) == kept
+
+
 def test_names_are_never_used_twice(store: Store) -> None:
     names = [store.write(array(0.2)) for _ in range(5)]
     store.writer.recycle(names[:1])

@@ -20,7 +20,8 @@ import msgspec
 
 from fanlight import config, ids
 from fanlight.limits import Limits
-from fanlight.node.boot import BootConfig, choose_dirs, choose_spill_dir, remove_dirs
+from fanlight.node import spill_dirs
+from fanlight.node.boot import BootConfig, choose_dirs, remove_dirs
 
 
 class NodeProcess:
@@ -72,7 +73,7 @@ def launch(
     """Start a node process; does not wait for it. Raises OSError, PermissionError."""
     runtime_id = secrets.token_hex(8)
     session_dir, segment_dir = choose_dirs(runtime_id, temp_dir)
-    spill_path = choose_spill_dir(runtime_id, session_dir, spill_dir)
+    spill_path = spill_dirs.choose(runtime_id, session_dir, spill_dir)
     ours, theirs = map(_above_standard, socket.socketpair())
     cpus = resources.get("CPU", 0) // config.UNITS
     boot = BootConfig(

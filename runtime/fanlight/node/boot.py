@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from fanlight import config, interrupts, private
+from fanlight.node import spill_dirs
 
-_SPILL_NOTE = "spill-dir"  # a file in the session's directory that names another one
 _SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes
 
 
@@ -104,10 +104,7 @@ def make_dirs(boot: BootConfig) -> None:
             new.symlink_to(session_dir.name)
             new.rename(session_dir.with_name(_LATEST))
     (session_dir / "logs").mkdir(mode=0o700)
-    spill_dir = Path(boot.spill_dir)
-    if spill_dir.parent != session_dir:  # first the note: who clears up finds it there
-        (session_dir / _SPILL_NOTE).write_text(boot.spill_dir)
-    spill_dir.mkdir(mode=0o700)
+    boot.lock_fds += spill_dirs.make(Path(boot.spill_dir), session_dir)
 
 
 def restore_segments(boot: BootConfig) -> None:
@@ -167,39 +164,8 @@ def remove_dirs(session_dir: str | Path, segment_dir: str | Path) -> None:
 
 def _remove_session(session_dir: Path) -> None:
     """Delete a session's directory, and before it the one of spilled objects that lies elsewhere."""
-    with contextlib.suppress(OSError, ValueError):
-        elsewhere = Path((session_dir / _SPILL_NOTE).read_text())
-        if elsewhere.name == spill_name(session_dir.name):
-            shutil.rmtree(elsewhere, ignore_errors=True)
+    spill_dirs.remove(session_dir)
     shutil.rmtree(session_dir, ignore_errors=True)
-
-
-def spill_name(runtime_id: str) -> str:
-    """What a runtime's directory is called in one that the user chose for spilled objects."""
-    return f"fanlight-{runtime_id}"
-
-
-def choose_spill_dir(runtime_id: str, session_dir: Path, wanted: str | None) -> Path:
-    """Where a new runtime's objects go that do not fit into memory; called by the driver.
-
-    Raises ValueError for a directory that cannot be used.
-    """
-    if wanted is None:
-        return session_dir / "spill"
-    folder = Path(wanted).expanduser().absolute()
-    try:
-        private.make_parents(folder / "x")
-    except OSError as e:
-        raise ValueError(
-            f"object_spilling_directory={wanted!r} cannot be made: {e.strerror}."
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"object_spilling_directory={wanted!r} cannot be written to.")
-    if problem := private.replaceable(folder):  # then our files could become somebody else's
-        raise ValueError(
-            f"object_spilling_directory={wanted!r} {problem}: others could replace what is in it."
-        )
-    return folder / spill_name(runtime_id)
 
 
 def sweep(sessions: Path, segments: Path) -> None:

@@ -25,6 +25,7 @@ from fanlight.serialization import Serialized
 from fanlight.store import files, mapping
 from fanlight.store.files import DISK
 
+_MANY = 200
 _SLACK = 1.25  # a warm segment is taken for an object of at least 1/1.25 its size
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _CHUNK = 1 << 30  # one write call moves at most about 2 GiB
@@ -62,6 +63,7 @@ class SegmentWriter:
         self._free: dict[str, int] = {}  # segments given back to us: name -> size
         self._maps: dict[str, mapping.Mapping] = {}  # of segments that were written a second time
         self._sizes: dict[str, int] = {}
+        self._most = _MANY  # of them, before those are forgotten that are gone
         self.damaged: deque[str] = deque()  # given back to us, and deleted or cut by somebody else
 
     def write(self, value: Serialized) -> str:
@@ -97,7 +99,11 @@ class SegmentWriter:
                     f"{e.strerror}."
                 ) from None
             raise
-        self._sizes[name] = value.size
+        with self._lock:
+            if len(self._sizes) >= self._most:  # the node does not tell of all that it deletes
+                known = {n: s for n, s in self._sizes.items() if (self._folder / n).exists()}
+                self._sizes, self._most = known, 2 * len(known) + _MANY
+            self._sizes[name] = value.size
         return name
 
     def _write_to_disk(self, value: Serialized, folder: Path) -> str:
