@@ -66,7 +66,7 @@ def _ours(runtime: Runtime) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 12))]
 )
 def test_everything_stands_still_for_a_while(
     driver: Callable[..., Driver], before: leaks.Snapshot, seed: int
@@ -75,7 +75,7 @@ def test_everything_stands_still_for_a_while(
     one = driver(
         WORK
         + """
-    for round in range(6):
+    for round in range(3):
         say("round")
         line = sys.stdin.readline()
         while True:
@@ -88,7 +88,7 @@ def test_everything_stands_still_for_a_while(
     )
     runtime = one.up()
     chance = random.Random(seed)
-    for number in range(6):
+    for number in range(3):
         one.hear("round")
         one.tell()
         poll(lambda: False, chance.random() * 0.15)  # the moment, not a wait
