@@ -378,3 +378,21 @@ def test_what_can_never_run_does_not_end_leases() -> None:
         behind.append(len(node.busy()[0].queue))
     assert min(behind[5:200]) > 0
     assert fairness.KEPT_SECONDS and node.core.scheduler.patience.kept is None
+
+
+def test_nothing_is_kept_for_a_whole_gpu_while_there_are_only_halves() -> None:
+    """Actors that stay hold a half of each of two GPUs: the other halves are no whole one."""
+    node = SimulatedNode(4, 2)
+    driver = node.driver()
+    first = driver.create_actor(actor_spec("A", gpus=0.5))
+    for name in "BC":
+        driver.create_actor(actor_spec(name, gpus=0.5))
+    node.settle()
+    driver.send(m.KillActor(first))
+    node.settle()
+    assert node.core.pool.devices == [5000, 5000]
+    driver.submit(task_spec("whole", gpus=1))
+    for _ in range(30):
+        driver.submit(task_spec("half", gpus=0.5))
+        node.runs("half").finish()
+        assert node.core.scheduler.patience.kept is None

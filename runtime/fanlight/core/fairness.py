@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from fanlight.config import UNITS
 from fanlight.core.model import W_BUSY, W_DEAD
+from fanlight.core.placement import PlacementGroup
+from fanlight.core.resources import devices_for
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
     from fanlight.core.model import Task
-    from fanlight.core.placement import PlacementGroup
     from fanlight.core.resources import Pool
 
     # A shape of tasks (whichever of its queues is next), an actor's constructor, or a group.
@@ -146,9 +148,14 @@ class Patience:
 
     def _comes_together(self, wait: Wait) -> bool:
         """Whether it would fit if all tasks that run, and do not wait themselves, ended."""
-        free = dict(wait.pool.available)
+        free, devices = dict(wait.pool.available), list(wait.pool.devices)
         for worker in self.core.workers.values():
             if worker.pool is wait.pool and worker.state in (W_BUSY, W_DEAD):
                 for name, amount in worker.held.items():
                     free[name] += amount
+                for i in worker.gpus or ():
+                    devices[i] += min(worker.held["GPU"], UNITS)
+        gpu = wait.demand.get("GPU", 0)
+        if gpu and not isinstance(wait.who, PlacementGroup) and devices_for(devices, gpu) is None:
+            return False  # halves of two are no whole one
         return all(free.get(name, 0) >= amount for name, amount in wait.demand.items())

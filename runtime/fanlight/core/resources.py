@@ -59,16 +59,7 @@ class Pool:
             if available.get(name, 0) < amount:
                 return False
         gpu = demand.get("GPU", 0)
-        return not gpu or self._devices_for(gpu) is not None
-
-    def _devices_for(self, gpu: int) -> list[int] | None:
-        if gpu >= UNITS:
-            free = [i for i, part in enumerate(self.devices) if part == UNITS]
-            count = gpu // UNITS
-            return free[:count] if len(free) >= count else None
-        # The fullest device that still has room, so that whole ones stay whole.
-        best = min(((part, i) for i, part in enumerate(self.devices) if part >= gpu), default=None)
-        return None if best is None else [best[1]]
+        return not gpu or devices_for(self.devices, gpu) is not None
 
     def take(self, demand: dict[str, int]) -> list[int] | None:
         """Take what fits; returns the GPUs, None when none were asked for."""
@@ -78,7 +69,7 @@ class Pool:
         gpu = demand.get("GPU", 0)
         if not gpu:
             return None
-        devices = self._devices_for(gpu) or []
+        devices = devices_for(self.devices, gpu) or []
         for i in devices:
             self.devices[i] -= min(gpu, UNITS)
         return devices
@@ -106,3 +97,18 @@ class Pool:
             for name, amount in demand.items()
             if self.available.get(name, 0) < amount
         }
+
+
+def devices_for(devices: list[int], gpu: int) -> list[int] | None:
+    """Which devices to take ``gpu`` from, of which so much is free; None if there are none.
+
+    >>> devices_for([5000, 5000], 10000), devices_for([10000, 5000], 5000)
+    (None, [1])
+    """
+    if gpu >= UNITS:
+        free = [i for i, part in enumerate(devices) if part == UNITS]
+        count = gpu // UNITS
+        return free[:count] if len(free) >= count else None
+    # The fullest device that still has room, so that whole ones stay whole.
+    best = min(((part, i) for i, part in enumerate(devices) if part >= gpu), default=None)
+    return None if best is None else [best[1]]
