@@ -54,6 +54,13 @@ class _Check(PlaceChecks):
         validate_spilling(self.core)
         self.channels()
         self.metrics()
+        self.stopped()
+
+    def stopped(self) -> None:
+        """What is noted of stopped processes is of processes that there are."""
+        stopped = self.core.stopped
+        assert stopped.table.keys() <= self.core.workers.keys()
+        assert stopped.table.keys() == stopped._since.keys() >= stopped._told
 
     # --- channels ----------------------------------------------------------------------------
 
