@@ -94,9 +94,13 @@ def rt(runtime: Runtime) -> Iterator[Any]:
     runtime.assert_tidy(objects)
 
 
-def cells(test: str) -> Any:
-    found = matrix.cells(f"faults/test_matrix.py::{test}")
-    return pytest.mark.parametrize("cell", found, ids=[cell.fault for cell in found])
+def cells(test: str, long: Callable[[matrix.Cell], bool] = lambda cell: False) -> Any:
+    """The cells of a test; those that are ``long`` run in test-long only."""
+    params = [
+        pytest.param(cell, id=cell.fault, marks=pytest.mark.long if long(cell) else ())
+        for cell in matrix.cells(f"faults/test_matrix.py::{test}")
+    ]
+    return pytest.mark.parametrize("cell", params)
 
 
 def harm(fault: str, log: str) -> Any:
@@ -139,7 +143,7 @@ def test_task(rt: Any, runtime: Runtime, tmp_path: Path, cell: matrix.Cell) -> N
     runtime.assert_prints()
 
 
-@cells("test_generator")
+@cells("test_generator", long=lambda cell: not cell.error and cell.fault != "fork")
 def test_generator(rt: Any, tmp_path: Path, cell: matrix.Cell) -> None:
     log = tmp_path / "attempts"
 
@@ -240,11 +244,20 @@ def test_actor(rt: Any, tmp_path: Path, cell: matrix.Cell, flavour: str) -> None
         assert rt.get([*behind, actor.call.remote(9)], timeout=DEADLINE) == [0, 1, 2, 9]
 
 
+two_flavours = pytest.mark.parametrize(
+    "flavour",
+    [
+        pytest.param(x, marks=() if x in ("channel", "async") else pytest.mark.long)
+        for x in FLAVOURS
+    ],
+)
+
+
 def made(rt: Any, cls: type, options: dict[str, Any]) -> Any:
     return rt.remote(**options)(cls) if options else rt.remote(cls)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@two_flavours
 def test_an_actor_that_restarts(rt: Any, tmp_path: Path, flavour: str) -> None:
     """What waited behind the deadly call runs in its next process, when it may be sent again."""
     cls, options = FLAVOURS[flavour]
@@ -326,7 +339,7 @@ def test_a_stopped_task_goes_on(rt: Any, runtime: Runtime, tmp_path: Path) -> No
     assert poll(lambda: any("goes on" in text for text in runtime.notices))
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@two_flavours
 def test_a_stopped_actor(rt: Any, runtime: Runtime, flavour: str) -> None:
     """It is told; continued, it goes on; stopped, it can be killed."""
     cls, options = FLAVOURS[flavour]
