@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,8 @@ DIFFER = ("exception", "sys.exit", "SIGKILL", "unpicklable result", "fork, the c
 def test_actor(rt: Any, tmp_path: Path, cell: matrix.Cell, flavour: str) -> None:
     """A call does it while others wait behind it: in one that goes on, they are answered."""
     cls, options = FLAVOURS[flavour]
+    if cell.fault == "recursion in C" and flavour in ("async", "threaded"):
+        cell = replace(cell, says=("SIGSEGV",))  # no stack is left for a dump but the main thread's
     log, gate = tmp_path / "attempts", str(tmp_path / "gate")
     actor = made(rt, cls, options).remote()
     rt.get([actor.call.remote(0) for _ in range(2)])  # the second one asked for a channel
