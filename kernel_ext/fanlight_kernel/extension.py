@@ -155,7 +155,11 @@ class Extension:
 
         if session.current() is None:
             return 0
-        count = session.cancel_origin(cell.origin, force=force)
+        count = 0
+        try:
+            count = session.cancel_origin(cell.origin, force=force)
+        except fanlight.errors.FanlightError as error:  # the node is dead, or stopped
+            self.router.write(cell, "stderr", f"Its tasks were not cancelled. {error}\n")
         for ref in refs or ():
             try:
                 fanlight.cancel(ref, force=force)

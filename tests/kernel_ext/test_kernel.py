@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import psutil
@@ -205,6 +207,21 @@ def test_interrupting_a_plain_cell_cancels_its_work(kernel: KernelClient) -> Non
     assert "KeyboardInterrupt" in running.traceback()
     kernel.until(lambda: "Cancelled 4 tasks" in running.text("stderr"))
     assert kernel.run("%%remote\nafter = 3\nafter").result() == "3"
+
+
+def test_an_interrupt_ends_the_cell_though_the_node_is_stopped(kernel: KernelClient) -> None:
+    node = kernel.run("fanlight.session.current().node_pid").result()
+    os.kill(int(node), signal.SIGSTOP)
+    try:
+        running = kernel.start("fanlight.get(fanlight.remote(lambda: 1).remote())")
+        kernel.until(lambda: "is stopped" in running.text("stderr"))
+        kernel.interrupt()
+        running.wait(20)
+        assert "KeyboardInterrupt" in running.traceback()
+        kernel.until(lambda: "not cancelled" in running.text("stderr"))
+    finally:
+        os.kill(int(node), signal.SIGCONT)
+    assert kernel.run("%%remote\nafter = 4\nafter").result() == "4"
 
 
 def test_a_time_limit_cancels(kernel: KernelClient) -> None:

@@ -454,10 +454,10 @@ class Client:
             raise errors.GetTimeoutError(f"The runtime did not answer within {seconds} s.")
         return reply
 
-    def query(self, what: str, **args: Any) -> Any:
+    def query(self, what: str, _seconds: float | None = None, /, **args: Any) -> Any:
         """Ask the node. Raises LookupError with the node's sentence when it has no answer."""
         request = self.next_request()
-        reply = self.ask(request, m.Query(request, what, args))
+        reply = self.ask(request, m.Query(request, what, args), _seconds)
         if reply.error:
             raise LookupError(reply.error)
         return _unpack(reply.data)

@@ -20,6 +20,7 @@ from fanlight.generators import ObjectRefGenerator
 from fanlight.ids import handle_oid
 from fanlight.refs import ObjectRef
 
+_ANSWER_SECONDS = 2.0  # that a node which is alive needs at most
 _NO_ARGS: tuple[bytes, list[bytes], list[bytes]] = (b"", [], [])
 FUNCTION_LIMIT = 95 << 20
 FUNCTION_WARN = 10 << 20
@@ -334,8 +335,12 @@ class NativeEngine:
         self.client.link.send([m.KillActor(actor_id, no_restart)])
 
     def cancel_origin(self, origin: str, force: bool) -> int:
-        """Cancel all unfinished tasks of one cell; returns how many there were."""
-        tasks = self.client.query("tasks_of_origin", origin=origin)
+        """Cancel all unfinished tasks of one cell; returns how many there were.
+
+        Called when a cell was interrupted, so it does not wait for ever in its turn: raises
+        GetTimeoutError if the node does not answer.
+        """
+        tasks = self.client.query("tasks_of_origin", _ANSWER_SECONDS, origin=origin)
         if self.client.channels is not None:
             ours = self.client.channels.of_origin(origin)
             for task in ours:
