@@ -14,7 +14,7 @@ import pytest
 
 import fanlight
 from fanlight import config, private
-from fanlight.node import boot
+from fanlight.node import boot, spill_dirs
 from tests import leaks
 from tests.faults.support import poll
 from tests.security.intruder import ROOT, STRANGER
@@ -176,15 +176,12 @@ def test_spilled_objects_are_not_where_others_can_replace_them(tmp: Path, compan
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.raises(ValueError, match="no sticky bit"):
-        boot.choose_spill_dir("id", tmp, str(folder))
+        spill_dirs.choose("id", tmp, str(folder))
     folder.chmod(0o1777)
-    assert boot.choose_spill_dir("id", tmp, str(folder)) == folder / "fanlight-id"
+    assert spill_dirs.choose("id", tmp, str(folder)) == folder / "fanlight-id"
     old = os.umask(0)
     try:
-        assert (
-            boot.choose_spill_dir("id", tmp, str(tmp / "a" / "b"))
-            == tmp / "a" / "b" / "fanlight-id"
-        )
+        assert spill_dirs.choose("id", tmp, str(tmp / "a" / "b")) == tmp / "a" / "b" / "fanlight-id"
     finally:
         os.umask(old)
     assert [stat.S_IMODE(p.stat().st_mode) for p in (tmp / "a", tmp / "a" / "b")] == [0o700, 0o700]
@@ -229,10 +226,10 @@ def test_sweeping_leaves_alone_what_others_have_put_into_ours(tmp: Path) -> None
     """A session that somebody planted says where its spilled objects are: that is not believed."""
     place = config.socket_dir()
     place.mkdir()
-    victim = tmp / boot.spill_name("planted")
+    victim = tmp / spill_dirs._name("planted")
     victim.mkdir()
     (place / "planted").mkdir()
-    (place / "planted" / boot._SPILL_NOTE).write_text(str(victim))
+    (place / "planted" / spill_dirs._NOTE).write_text(str(victim))
     os.chown(place / "planted", STRANGER, STRANGER)
     boot.sweep(place, tmp / "segments")
     assert victim.exists()

@@ -39,13 +39,17 @@ def choose(runtime_id: str, session_dir: Path, wanted: str | None) -> Path:
     else:
         place = Path(wanted).expanduser().absolute()
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            private.make_parents(place / "x")
         except OSError as e:
             raise ValueError(
                 f"object_spilling_directory={wanted!r} cannot be made: {e.strerror}."
             ) from None
         if not os.access(place, os.W_OK | os.X_OK):
             raise ValueError(f"object_spilling_directory={wanted!r} cannot be written to.")
+        if problem := private.replaceable(place):  # what is read back is unpickled
+            raise ValueError(
+                f"object_spilling_directory={wanted!r} {problem}: others could replace what is in it."
+            )
     _sweep(place)
     return place / _name(runtime_id)
 
