@@ -86,7 +86,7 @@ def test_batches_through_a_stream(data, direction, step):
     assert [DECODERS[direction](f) for f in frames] == sent
 
 
-@settings(steady, max_examples=400)
+@settings(steady, max_examples=200)
 @given(direction=directions, data=st.binary(max_size=200))
 @example("handshake", b"\xdd\xff\xff\xff\xff")  # an array of four billion messages
 @example("handshake", b"\x91\x92\x02\x81\xa1a\xdf\xff\xff\xff\xff")  # the same as a map
@@ -127,7 +127,7 @@ def mutated(data: bytes, changes) -> bytes:
     return bytes(out)
 
 
-@settings(steady, max_examples=400)
+@settings(steady, max_examples=200)
 @given(data=st.data(), direction=directions, changes=edits)
 def test_mutated_messages(data, direction, changes):
     valid = payload(data.draw(batches(direction).filter(bool)))
