@@ -24,7 +24,6 @@ from fanlight_kernel.progress import Progress, Tracker, as_state
 
 PERIOD = 0.1  # seconds between two pushes: at most ten a second
 SETTLE = 0.3  # seconds that the end of a cell waits for the last figures
-REMOTE_DELAY = 0.25  # seconds after which a %%remote cell shows its monitor
 
 
 class Watch:

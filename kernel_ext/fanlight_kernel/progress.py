@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-UNFINISHED = ("PENDING_ARGS", "PENDING_RESOURCES", "SUBMITTED", "RUNNING")
 WAITING = ("PENDING_ARGS", "PENDING_RESOURCES", "SUBMITTED")
 
 
