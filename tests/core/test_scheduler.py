@@ -457,3 +457,18 @@ def test_a_cancelled_task_leaves_its_place_in_the_queue(newest_first: bool) -> N
     node.settle()
     kinds = [v.kind for v in map(driver.values.get, refs) if v is not None]
     assert kinds == [m.INLINE, m.FAILURE] * 3
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_dies_before_it_begins_a_task_is_blamed_for_none(begun: bool) -> None:
+    """What an idle process was given just as it died runs elsewhere, and nobody is told."""
+    node = SimulatedNode(1)
+    driver = node.driver()
+    [ref] = driver.submit(task_spec("f", retries=1))
+    [worker] = node.busy()
+    worker.begun = worker.current if begun else b""
+    worker.crash()
+    assert any("while it ran the task f" in text for text in driver.notices) == begun
+    assert any("is run again" in text for text in driver.notices) == begun
+    node.settle()  # another one runs it
+    assert driver.values[ref].kind == m.INLINE

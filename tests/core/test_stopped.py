@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fanlight import messages as m
 from fanlight.core import effects as fx
 from fanlight.core.model import W_DEAD
 from fanlight.core.queries import why
@@ -22,10 +19,6 @@ def stop(node: SimulatedNode, worker: SimulatedWorker, seconds: float = STOPPED_
 
 def proceed(node: SimulatedNode, worker: SimulatedWorker) -> None:
     node.post([(0, fx.WorkerStopped(worker.number, ""))])
-
-
-def notices(client: Any) -> list[str]:
-    return [x.text for x in client.received if isinstance(x, m.Notice)]
 
 
 def test_an_idle_one_is_replaced() -> None:

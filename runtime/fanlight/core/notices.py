@@ -27,10 +27,13 @@ def worker_died(core: Core, worker: Worker, was: int, x: WorkerExited) -> None:
         return
     if worker.actor is not None:
         ran = f"the actor {worker.actor.spec.spec.name}"
-    elif worker.queue:
-        ran = f"the task {worker.queue[0].name}"
     else:
-        return
+        task = next(iter(worker.queue), None)
+        if x.begun is not None:  # what it was given and had not begun runs elsewhere, unharmed
+            task = next((t for t in worker.queue if t.id == x.begun), None)
+        if task is None:
+            return
+        ran = f"the task {task.name}"
     core.notice(
         worker.job,
         f"A worker died unexpectedly while it ran {ran}. Worker ID: {worker.id.hex()}, "
