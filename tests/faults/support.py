@@ -37,9 +37,10 @@ def say(*words):
 
 def note(name):
     path = os.path.join(FOLDER, name)
-    with open(path + ".new", "w") as file:
+    new = path + "." + str(os.getpid())  # several processes may note the same
+    with open(new, "w") as file:
         file.write(str(os.getpid()))
-    os.rename(path + ".new", path)
+    os.rename(new, path)
 
 def started(**options):
     fanlight.init(**({{"num_cpus": 2, "log_to_driver": False}} | options))

@@ -304,6 +304,7 @@ for line in sys.stdin:
     )
 
 
+@pytest.mark.long
 def test_shutdown_from_anywhere(shutdowns: Driver, before: leaks.Snapshot) -> None:
     """Nothing of the runtime is there afterwards, though the driver lives, and the next one works."""
     one = shutdowns

@@ -131,7 +131,8 @@ def test_warm_segments_that_were_damaged(rt: Any) -> None:
             assert rt.get(rt.put(bytes([i]) * N)) == bytes([i]) * N
         assert poll(lambda: query("store")["cached"] == query("store")["used"] > 0)
         for path in segments().iterdir():
-            damage(path, way)
+            if path.stat().st_size:  # else it is one of the last round, not deleted yet
+                damage(path, way)
 
 
 def test_an_interrupted_wait_for_what_is_computed_again(rt: Any, tmp_path: Path) -> None:
