@@ -134,18 +134,22 @@ def test_recovers_after_a_restart_of_the_kernel(page: Page, lab: Any) -> None:
 def test_live_while_the_kernel_holds_the_gil(page: Page, lab: Any) -> None:
     """`PyDLL` calls C without letting go of the GIL: no thread of the kernel runs meanwhile."""
     busy = """\
-refs = [nap.remote(0.2) for _ in range(16)]
+refs = [nap.remote(0.2) for _ in range(40)]
 fanlight.wait(refs, num_returns=1)  # they have all been sent
 import ctypes
 ctypes.PyDLL(None).sleep(20)
 print("free again")
 """
-    name = lab.write_notebook("busy.ipynb", START, WORK, busy)
+    name = lab.write_notebook("busy.ipynb", START, WORK, "pass")
     nb.open_notebook(page, lab, name)
     nb.show_panel(page)
-    nb.record(page)
     nb.run_all(page)
-    nb.expect_ended(page, "nap", 16)
+    nb.wait_until_ran(page)
+    nb.expect_state(page, "live")  # it cannot ask the kernel for its runtime any later
+    nb.record(page)
+    nb.replace_last_cell(page, busy)
+    nb.run_last(page)
+    nb.expect_ended(page, "nap", 40)
     assert nb.kernel_busy(page)
     assert "free again" not in "".join(page.locator(".jp-OutputArea").all_inner_texts())
     steps = nb.recorded(page)["ended"]["nap"]

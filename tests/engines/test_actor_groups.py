@@ -310,6 +310,37 @@ def test_options_of_a_method(rt):
         actor.pair.options(num_cpus=1)
 
 
+@pytest.mark.parametrize("kind", ["thread", "loop", "generator"])
+def test_the_next_attempt_comes_before_the_last_one_has_quite_ended(rt, kind):
+    """An attempt is reported before its thread has tidied up, and may be sent here again."""
+
+    class Base:
+        attempts = 0
+
+        def attempt(self):
+            self.attempts += 1
+            if self.attempts < 500:
+                raise ValueError("not yet")
+            return self.attempts
+
+    class Actor(Base):
+        def thread(self):
+            return self.attempt()
+
+        def generator(self):
+            yield self.attempt()
+
+    class Coroutines(Base):
+        async def loop(self):
+            return self.attempt()
+
+    cls = rt.remote(max_concurrency=2)(Coroutines if kind == "loop" else Actor)
+    method = getattr(cls.remote(), kind).options(max_task_retries=-1, retry_exceptions=True)
+    result = method.remote()
+    ref = next(result) if kind == "generator" else result
+    assert rt.get(ref) == 500
+
+
 @line("OPT.11")
 def test_out_of_order_execution(rt, never):
     class Base:

@@ -361,7 +361,7 @@ class Executor:
         """Run one task or method in this thread and report its end."""
         task = self._active.get(execute.task) or self._context(execute, spec)
         if not main and self.actor is not None and not self.actor.begins():
-            self._active.pop(execute.task, None)  # the node answers for all that never began
+            self.no_longer(execute.task, task)  # the node answers for all that never began
             return
         if spec.num_returns == m.STREAMING:
             generators.Production(self, execute, spec, main).run()
@@ -419,7 +419,7 @@ class Executor:
             self._release_arguments(execute)
             if execute.gpus is not None and not (self.actor is not None and self.own_process):
                 self.gpus.restore()  # an actor keeps its GPUs for life
-            del self._active[execute.task]
+            self.no_longer(execute.task, task)
             context.current.reset(token)
 
     async def _run_async(self, execute: Any, spec: m.TaskSpec, slots: asyncio.Semaphore) -> None:
@@ -429,7 +429,8 @@ class Executor:
             return
         actor = self.actor
         assert actor is not None
-        context.current.set(self._active[execute.task])  # each asyncio task has its own
+        task = self._active[execute.task]
+        context.current.set(task)  # each asyncio task has its own
         started = time.perf_counter()
         done: m.Done | None = None
         self._take_arguments(execute)
@@ -464,7 +465,12 @@ class Executor:
             self._release_arguments(execute)
             if done is not None:
                 self._report(execute, done, main=False)
-            del self._active[execute.task]
+            self.no_longer(execute.task, task)
+
+    def no_longer(self, task_id: bytes, task: context.TaskContext) -> None:
+        """A run has been reported. Its next attempt may have come here since: that one stays."""
+        if self._active.get(task_id) is task:
+            del self._active[task_id]
 
     def _settle(self, result: Any) -> Any:
         """What a function returned; a coroutine has nobody to run it."""

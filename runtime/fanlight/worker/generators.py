@@ -293,8 +293,9 @@ class Production:
         executor._release_arguments(execute)
         if self.gpus is not None and executor.own_process and executor.actor is None:
             executor.gpus.restore()
-        executor.productions.pop(execute.task, None)
-        executor._active.pop(execute.task, None)
+        if executor.productions.get(execute.task) is self:  # not its next attempt
+            del executor.productions[execute.task]
+        executor.no_longer(execute.task, self.context)
 
 
 # --- all at once ---------------------------------------------------------------------------------
