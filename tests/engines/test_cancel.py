@@ -424,6 +424,42 @@ def test_a_running_call_is_told_and_not_interrupted(
     assert rt.get(actor.ping.remote()) is False
 
 
+@needs("background")
+@pytest.mark.parametrize("way", ["channel", "node"])
+def test_a_running_call_of_an_interruptible_actor(rt, cancelled, tmp_path, wait_for, note, way):
+    """Not in the reference: the call gets a KeyboardInterrupt, and the actor keeps its state."""
+
+    @rt.remote
+    class Keeper:
+        __fanlight_interruptible__ = True
+
+        def __init__(self):
+            self.kept = []
+
+        def run(self, started, _=None):
+            self.kept.append("begun")
+            note(started)
+            try:
+                time.sleep(1000)
+            finally:
+                self.kept.append("ended")
+
+        def get(self):
+            return self.kept
+
+    keeper = Keeper.remote()
+    # A call with a ref that is not made yet goes by the node.
+    extra = [rt.remote(lambda: 1).remote()] if way == "node" else []
+    for i in (1, 2):
+        started = str(tmp_path / f"started-{i}")
+        ref = keeper.run.remote(started, *extra)
+        behind = keeper.get.remote()
+        wait_for(started)
+        rt.cancel(ref)
+        cancelled(ref)
+        assert rt.get(behind) == ["begun", "ended"] * i
+
+
 @line("CAN.11")
 def test_is_canceled_outside_of_sync_methods(rt):
     @rt.remote

@@ -47,6 +47,7 @@ class ActorHost:
         self.where = spec.where
         self.limits = {"": spec.max_concurrency, **spec.groups}
         self.is_async = False
+        self.interruptible = False  # cancelling a call that runs interrupts it, as it does a task
         self.lanes: dict[str, Lane] = {}  # by group; empty: the main thread
         self.leaving = ""  # why it ends as soon as the calls that run have ended
         self._run = run
@@ -80,11 +81,16 @@ class ActorHost:
     # --- the instance ------------------------------------------------------------------------
 
     def construct(self, cls: type, *args: Any, **kwargs: Any) -> None:
-        """Make the instance, and the lanes that its class and options ask for."""
+        """Make the instance, and the lanes that its class and options ask for.
+
+        A class of ours may set ``__fanlight_interruptible__``: a call of it that is cancelled while
+        it runs gets a KeyboardInterrupt, and the actor lives on. Others' calls run to their end.
+        """
         self.is_async = any(
             inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f)
             for _, f in inspect.getmembers(cls, callable)
         )
+        self.interruptible = self.plain and getattr(cls, "__fanlight_interruptible__", False)
         if self.is_async:
             self.start_lanes()
             self.instance = self.on_loop(_construct(cls, args, kwargs))

@@ -161,8 +161,9 @@ class Executor:
         active = self._active.get(x.task)
         if active is not None:
             active.cancelled = True
-        if self.actor is not None:
-            self.actor.cancel(x.task)
+        actor = self.actor
+        if actor is not None and not actor.interruptible:
+            actor.cancel(x.task)
         elif x.task == self.running:
             # A signal, so that a sleeping system call returns at once.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -539,7 +540,8 @@ class Executor:
         """The report of a task that raised; None when its actor leaves."""
         if isinstance(error, SystemExit | ActorExitRequest):
             return self._exits(execute, spec, error, duration)
-        if isinstance(error, _Cancelled):
+        interrupted = isinstance(error, KeyboardInterrupt) and execute.task in self.cancelled
+        if interrupted or isinstance(error, _Cancelled):
             error = errors.TaskCancelledError(f"{spec.name} was cancelled.", execute.task.hex())
         partial = error
         if isinstance(partial, generators.Partial):
