@@ -59,7 +59,7 @@ class RemoteCell:
             self.inputs = inputs.gather(
                 self.names.reads,
                 shell.user_ns,
-                hidden=shell.user_ns_hidden,
+                hidden=self.hidden(),
                 deleted=self.names.deletes,
                 explicit=given.get("in"),
             )
@@ -96,6 +96,10 @@ class RemoteCell:
             placeholders=tuple(self.inputs.placeholders),
             flags=flags,
         )
+
+    def hidden(self) -> dict[str, Any]:
+        """Names that are not sent while they have these very values."""
+        return dict(self.shell.user_ns_hidden)
 
     def default_outputs(self) -> tuple[str, ...]:
         """What the analysis says is assigned; a ref to an imported module would help nobody."""
@@ -139,9 +143,7 @@ class RemoteCell:
             "max_retries": options.get("retries", 0),
             "retry_exceptions": bool(options.get("retries")),
         }
-        run = fanlight.remote(worker.run_cell).options(
-            **{key: value for key, value in settings.items() if value is not None}
-        )
+        run = self.runner({key: value for key, value in settings.items() if value is not None})
         small: Any
         small, names, large = self._arguments(current.runtime_id)
         job: Any = self.job
@@ -159,6 +161,12 @@ class RemoteCell:
                 self.outputs.append(refs[1:])
                 prefix = "" if self.elements is None else f"[{variable}={short(value)}] "
                 self.cell.own_tasks[hex_of(refs[0].task_id())] = prefix
+
+    def runner(self, settings: dict[str, Any]) -> Any:
+        """What takes the runs, as ``runner.remote(job, small, element, names, *large)``."""
+        import fanlight
+
+        return fanlight.remote(worker.run_cell).options(**settings)
 
     def _arguments(self, runtime_id: str) -> tuple[dict[str, Any], tuple[str, ...], list[Any]]:
         small = dict(self.inputs.values)
@@ -283,7 +291,7 @@ class RemoteCell:
                     else:
                         ns[name] = self.at_home(value)
                 for name in result.deleted:
-                    ns.pop(name, None)
+                    self.forget(name)
         else:
             order = dict.fromkeys(self.job.outputs)
             for result in results:
@@ -302,7 +310,11 @@ class RemoteCell:
         for name in self.job.only or ():
             if results and not any(name in r.values for r in results):
                 self.say(f"note: the cell did not assign `{name}` (--out).\n")
-        for item in stayed:
+        self.stayed(stayed)
+
+    def stayed(self, items: list[worker.Unpicklable]) -> None:
+        """Outputs that cannot leave the worker: a note, or an error for what was asked for."""
+        for item in items:
             text = (
                 f"`{item.name}` ({item.type_name}) stayed in the worker: {item.reason}. "
                 f"Return what you need of it in another variable"
@@ -310,6 +322,10 @@ class RemoteCell:
             if self.job.only is not None:
                 raise UsageError(f"%%remote --out {item.name}: {text}.")
             self.say(f"note: {text}, or name the outputs with --out.\n")
+
+    def forget(self, name: str) -> None:
+        """The cell deleted one of its inputs: it goes here, too."""
+        self.shell.user_ns.pop(name, None)
 
     def bind_refs(self) -> None:
         """Put refs of the outputs into the user's namespace (``--refs``, ``--bg``).

@@ -92,11 +92,19 @@ def run_cell(
     """Run a cell. ``names`` are the names of ``large``, inputs that came through the store;
     ``element`` holds the variable of ``--each``.
 
+    Returns and raises what :func:`run_in` does.
+    """
+    ns = namespace(job, {**values, **dict(zip(names, large, strict=True)), **element})
+    return run_in(job, ns)
+
+
+def run_in(job: CellJob, ns: dict[str, Any]) -> Any:
+    """Run a cell whose globals are ``ns``; these may be older than the cell (``--on``).
+
     Returns a :class:`CellResult`, or a tuple of it and one value for each of ``job.outputs`` when
     ``job.separate``. An exception of the cell leaves with its frames noted on it.
     """
     tracebacks.register_source(job.filename, job.raw)
-    ns = namespace(job, {**values, **dict(zip(names, large, strict=True)), **element})
     before = {name: value for name, value in ns.items() if not name.startswith("__")}
     if job.rich:
         workshell.ensure_shell(ns)
@@ -123,6 +131,12 @@ def run_cell(
 def namespace(job: CellJob, values: dict[str, Any]) -> dict[str, Any]:
     """The globals of the cell: inputs, modules, and functions that share these very globals."""
     ns: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    fill(ns, job, values)
+    return ns
+
+
+def fill(ns: dict[str, Any], job: CellJob, values: dict[str, Any]) -> None:
+    """Put a cell's inputs into its globals."""
     for name, module in job.modules.items():
         ns[name] = importlib.import_module(module)
     for name in job.placeholders:
@@ -133,7 +147,6 @@ def namespace(job: CellJob, values: dict[str, Any]) -> dict[str, Any]:
     for value in list(values.values()):
         if isinstance(value, type) and value.__module__ == "__main__":
             adopt_class(value, ns)
-    return ns
 
 
 def adopt(function: Any, ns: dict[str, Any]) -> Any:
