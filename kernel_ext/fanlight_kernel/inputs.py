@@ -158,19 +158,25 @@ def _pickle(value: Any) -> tuple[bytes, list[memoryview], bool]:
     """Pickle as the runtime would, refs and handles aside: bytes, buffers, whether it holds refs."""
     import cloudpickle
 
+    from fanlight import by_value
+
     references = reference_types()
     found_refs: list[bool] = []
 
     class Pickler(cloudpickle.Pickler):
+        sources: set[str]
+
         def reducer_override(self, obj: Any) -> Any:
             if references and isinstance(obj, references):
                 found_refs.append(True)
                 return str, ("ref",)
-            return super().reducer_override(obj)
+            return by_value.reduce(self, obj, super().reducer_override(obj))
 
     out = io.BytesIO()
     raw: list[Any] = []
-    Pickler(out, 5, buffer_callback=raw.append).dump(value)
+    pickler = Pickler(out, 5, buffer_callback=raw.append)
+    pickler.sources = set()
+    pickler.dump(value)
     return out.getvalue(), [b.raw() for b in raw], bool(found_refs)
 
 

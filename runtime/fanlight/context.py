@@ -35,6 +35,7 @@ class TaskContext(msgspec.Struct, eq=False):
 current: ContextVar[TaskContext | None] = ContextVar("fanlight_task", default=None)
 
 _default_origin = ""
+generation = 0  # grows with each run of a cell: what a remote function captures is looked at anew
 _origin: ContextVar[str | None] = ContextVar("fanlight_origin", default=None)
 
 
@@ -48,7 +49,9 @@ def origin() -> str:
 
 
 def set_default_origin(value: str) -> None:
-    global _default_origin
+    """Called before each run of a cell."""
+    global _default_origin, generation
+    generation += 1
     _default_origin = value
 
 

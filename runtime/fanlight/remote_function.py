@@ -47,21 +47,31 @@ class SignatureCheck:
             self._signature.bind(*args, **kwargs)
 
 
+_UNBOUND = (object(), "", -1, None)
+
+
 class Bindable:
-    """What functions and actor methods share: a call is prepared once for each session and cell."""
+    """What functions and actor methods share: a call is prepared once for each session and cell.
+
+    In a notebook, once for each *run* of a cell: a function is pickled with the globals that it
+    uses, and those may have been redefined since.
+    """
 
     __slots__ = ("_bound", "_calls", "_check")
 
     def __init__(self, check: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
         self._check = check
-        self._bound: tuple[Any, str, Any] = (None, "", None)  # session, origin, call
-        self._calls: dict[str, Any] = {}  # of that session, by origin
+        self._bound: tuple[Any, str, int, Any] = _UNBOUND  # session, origin, generation, call
+        self._calls: dict[str, tuple[Any, int]] = {}  # of that session, by origin; and generation
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submit one call; ``.remote()`` of a function or method."""
-        session, origin, call = self._bound
-        current = sessions._current
-        if session is not current or current is None or origin != context.origin():
+        session, origin, made, call = self._bound
+        if (
+            session is not sessions._current
+            or origin != context.origin()
+            or made != context.generation
+        ):
             call = self._bind()
         self._check(args, kwargs)
         return call(args, kwargs)
@@ -71,10 +81,12 @@ class Bindable:
         origin = context.origin()
         if self._bound[0] is not session:
             self._calls.clear()
-        call = self._calls.get(origin)
-        if call is None:
-            call = self._calls[origin] = self._prepare(session, origin)
-        self._bound = (session, origin, call)
+        now = context.generation
+        call, made = self._calls.get(origin, (None, -1))
+        if made != now:
+            call = self._prepare(session, origin)
+            self._calls[origin] = (call, now)
+        self._bound = (session, origin, now, call)
         return call
 
     def _prepare(self, session: sessions.Session, origin: str) -> Any:

@@ -33,6 +33,8 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from fanlight import by_value
+
 _MAGIC = b"FLV1"
 _MAGIC_REFS = b"FLR1"
 _HEAD = struct.Struct("<4sIQQ")
@@ -189,6 +191,7 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
         class CloudPickler(cloudpickle.Pickler):
             contained: list[bytes]
             refs: dict[bytes, int] | None  # None: each ref is rebuilt by itself
+            sources: set[str]
 
             def reducer_override(self, obj: Any) -> Any:
                 if type(obj) is _ref_class and self.refs is not None:
@@ -197,12 +200,13 @@ def _cloud_pickler(file: Any, buffers: list[pickle.PickleBuffer] | None) -> Any:
                 reduced = NotImplemented if reducer is None else reducer(obj, self.contained)
                 if reduced is not NotImplemented:
                     return reduced
-                return super().reducer_override(obj)
+                return by_value.reduce(self, obj, super().reducer_override(obj))
 
         _cloud_class = CloudPickler
     callback = None if buffers is None else _collector(buffers)
     pickler = _cloud_class(file, 5, buffer_callback=callback)
     pickler.contained = []
+    pickler.sources = set()
     pickler.refs = None if buffers is None else {}
     return pickler
 

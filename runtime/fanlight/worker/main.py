@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanlight import config, ids, refs, session
+from fanlight import by_value, config, ids, refs, session
 from fanlight import messages as m
 from fanlight.client.channels import Channels
 from fanlight.client.client import Client
@@ -37,6 +37,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
 
     ``begun``: see :class:`Executor`.
     """
+    by_value.in_worker = True
     with contextlib.suppress(OSError):
         os.chdir(boot.cwd)
     sys.path[:] = boot.sys_path
