@@ -33,6 +33,8 @@ class TaskContext(msgspec.Struct, eq=False):
 
 
 current: ContextVar[TaskContext | None] = ContextVar("fanlight_task", default=None)
+# In a thread: the task that started it, whose output it writes. The thread may outlive the task.
+started_by: ContextVar[TaskContext | None] = ContextVar("fanlight_started_by", default=None)
 
 _default_origin = ""
 generation = 0  # grows with each run of a cell: what a remote function captures is looked at anew
@@ -45,7 +47,12 @@ def origin() -> str:
     if explicit is not None:
         return explicit
     task = current.get()
-    return task.origin if task is not None else _default_origin
+    if task is not None:
+        return task.origin
+    if _default_origin:
+        return _default_origin
+    task = started_by.get()
+    return task.origin if task is not None else ""
 
 
 def set_default_origin(value: str) -> None:

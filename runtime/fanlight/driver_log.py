@@ -3,7 +3,8 @@
 Each line has its source in front: ``(f pid=123) text``. When several processes print the same line,
 but for the numbers in it, the first is shown at once; the others are counted for five seconds and
 then shown as one line that ends in ``[repeated 3x across cluster]``. A process that repeats itself
-is not shortened. These environment variables are read by ``init``; the same names with ``FANLIGHT_``
+is not shortened. Of a progress bar, which rewrites its line, the last state is shown, and now and then
+one before it. These environment variables are read by ``init``; the same names with ``FANLIGHT_``
 in the place of ``RAY_`` go before them:
 
 =============================== ================================================================
@@ -30,19 +31,29 @@ if TYPE_CHECKING:
     from fanlight.session import TaskOutput
 
 WINDOW = 5.0  # seconds
+Write = Callable[[str, str], None]  # shows text on "stdout" or "stderr"
 _PATTERNS = 10_000  # that are remembered at a time
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{16,}\b|\d+")
 _CYAN = 36
 _COLOURS = (36, 35, 33, 32, 34, 96, 95, 93, 92, 94)
 
 
+def _nowhere(origin: str) -> Write | None:
+    return None
+
+
+# Set by the notebook extension: where a cell's notices go, "" being the cell that runs now.
+places: Callable[[str], Write | None] = _nowhere
+
+
 class _Line:
     """A pattern that was shown, and what was held back since."""
 
-    __slots__ = ("first", "held", "last", "many", "source", "stream")
+    __slots__ = ("first", "held", "last", "many", "source", "stream", "write")
 
-    def __init__(self, stream: str, source: object, now: float) -> None:
+    def __init__(self, stream: str, source: object, now: float, write: Write) -> None:
         self.stream = stream
+        self.write = write  # what showed it shows the counts
         self.source = source  # who printed it first
         self.many = False  # others did, too
         self.first = now
@@ -70,7 +81,7 @@ class DriverLog:
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], Callable[[], None]] = _later,
-        write: Callable[[str, str], None] | None = None,
+        write: Write | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         self._clock = clock
@@ -78,6 +89,7 @@ class DriverLog:
         self._write = write or _show
         self._lock = threading.RLock()
         self._lines: dict[tuple[str, str], _Line] = {}
+        self._bars: dict[tuple[str, str], tuple[str, float]] = {}  # states not shown, and since
         self._stop: Callable[[], None] | None = None  # of the timer that runs
         self._explained = False
         self._closed = False
@@ -96,43 +108,90 @@ class DriverLog:
 
     def output(self, item: TaskOutput) -> None:
         """Lines that a task wrote, or something that it displayed."""
+        if item.stream == "left_out":
+            counts = item.data or {}
+            item = item._replace(
+                stream=counts["stream"], text=left_out(counts["lines"], counts["bytes"]) + "\n"
+            )
         display = item.stream == "display"
         text = str((item.data or {}).get("text/plain", "")) if display else item.text
         stream = "stderr" if item.stream == "stderr" else "stdout"
         prefix = self._prefix(stream, item.name or "worker", item.pid)
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").splitlines()
         shown = []
         with self._lock:
             now = self._clock()
+            lines = text.replace("\r\n", "\n").splitlines()
+            key = (item.task_id, item.stream)
+            if "\r" in text or key in self._bars:
+                lines = self._states(key, text.replace("\r\n", "\n"), prefix, now)
             for line in lines:
                 if (line or len(lines) > 1) and not (self._skip and self._skip.search(line)):
                     whole = f"{prefix}{line}\n"
-                    if display or not self._holds_back(stream, line, item.pid, whole, now):
+                    if display or not self._holds_back(
+                        stream, line, item.pid, whole, now, self._write
+                    ):
                         shown.append(whole)
             if shown:
                 self._write(stream, "".join(shown))
 
-    def notice(self, text: str, pattern: str = "") -> None:
+    def notice(self, text: str, pattern: str = "", origin: str = "") -> None:
         """A sentence of the runtime, or a longer report whose ``pattern`` is told: alike ones
-        within the window are counted."""
+        within the window are counted. ``origin``: of the cell that it is about."""
+        write = places(origin) or self._write
+        pattern = f"{origin}\0{pattern or text}" if origin else pattern or text
         with self._lock:
             whole = f"(fanlight) {text}\n"
-            if not self._holds_back("stderr", pattern or text, object(), whole, self._clock()):
-                self._write("stderr", whole)
+            if not self._holds_back("stderr", pattern, object(), whole, self._clock(), write):
+                write("stderr", whole)
 
     def close(self) -> None:
         """Show what was held back; from now on nothing is."""
         with self._lock:
             self._closed = True
             self._flush(everything=True)
+            self._show_bars(0.0)
             self._lines.clear()
             if self._stop is not None:
                 self._stop()
                 self._stop = None
 
+    # --- progress bars -----------------------------------------------------------------------
+
+    def _states(self, key: tuple[str, str], text: str, prefix: str, now: float) -> list[str]:
+        """The lines to show of text that rewrites its last line; notes the state of that."""
+        *lines, last = text.split("\n")
+        lines = [_state(line) for line in lines]
+        _, since = self._bars.get(key, ("", -self._window))
+        if lines:
+            self._bars.pop(key, None)
+        if last and "\r" not in last:
+            return [*lines, last]
+        if _state(last):
+            self._bars[key] = (f"{prefix}{_state(last)}\n", since)
+            if now - since >= self._window:
+                self._bars[key] = ("", now)
+                return [*lines, _state(last)]
+            self._arm()
+        return lines
+
+    def _show_bars(self, age: float) -> None:
+        """Show states that nothing has followed."""
+        now = self._clock()
+        for key, (whole, since) in list(self._bars.items()):
+            if now - since >= age:
+                del self._bars[key]
+                if whole:
+                    self._write(key[1] if key[1] == "stderr" else "stdout", whole)
+
+    def _arm(self) -> None:
+        if self._stop is None:
+            self._stop = self._later(self._window, self._due)
+
     # --- lines that are alike ----------------------------------------------------------------
 
-    def _holds_back(self, stream: str, line: str, source: object, whole: str, now: float) -> bool:
+    def _holds_back(
+        self, stream: str, line: str, source: object, whole: str, now: float, write: Write
+    ) -> bool:
         """Whether the line is one to be counted; takes notice of it in any case."""
         if not self._dedup or self._closed or not line:
             return False
@@ -146,15 +205,14 @@ class DriverLog:
         if known is None:
             while len(self._lines) >= _PATTERNS:
                 self._tell(self._lines.pop(next(iter(self._lines))))
-            self._lines[key] = _Line(stream, source, now)
+            self._lines[key] = _Line(stream, source, now, write)
             return False
         if known.source == source and not known.many:
             return False
         known.many = True
         known.held += 1
         known.last = whole
-        if self._stop is None:
-            self._stop = self._later(self._window, self._due)
+        self._arm()
         return True
 
     def _due(self) -> None:
@@ -164,7 +222,9 @@ class DriverLog:
             if self._closed:
                 return
             self._flush()
+            self._show_bars(self._window)
             held = [line.first for line in self._lines.values() if line.held]
+            held += [since for _, since in self._bars.values()]
             if held:
                 wait = min(held) + self._window - self._clock()
                 self._stop = self._later(max(wait, 0.01), self._due)
@@ -187,7 +247,7 @@ class DriverLog:
                 self._explained = True
                 text += " (FANLIGHT_DEDUP_LOGS=0 shows every line)"
             text += "\n"
-        self._write(line.stream, text)
+        line.write(line.stream, text)
 
     # --- looks -------------------------------------------------------------------------------
 
@@ -197,6 +257,22 @@ class DriverLog:
             colour = _COLOURS[pid % len(_COLOURS)] if self._colours == "1" else _CYAN
             prefix = f"\033[{colour}m{prefix}\033[0m"
         return prefix + " "
+
+
+def left_out(lines: int, size: int, where: str = "") -> str:
+    """A sentence for a flood of which this was not shown.
+
+    >>> left_out(12345, 1_200_000, "/tmp/x.out has it all")
+    '… 12,345 lines (1.2 MB) left out; /tmp/x.out has it all …'
+    """
+    amount = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(size / 1e3, 0.1):.1f} kB"
+    what = f"{lines:,} line{'' if lines == 1 else 's'} ({amount})" if lines else amount
+    return f"… {what} left out{f'; {where}' if where else ''} …"
+
+
+def _state(line: str) -> str:
+    """What a line shows in the end that carriage returns rewrite."""
+    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

@@ -395,8 +395,10 @@ class Output(Struct, array_like=True, tag=34):
     """Text or rich output of a task; worker -> node -> the driver whose work it is."""
 
     task: MaybeTask
-    stream: str  # "stdout" | "stderr" | "display"
-    data: bytes  # UTF-8 text, or a JSON object {"data": mimebundle, "metadata": {}}
+    stream: str  # "stdout" | "stderr" | "display" | "left_out"
+    # UTF-8 text, or a JSON object: of "display" {"data": mimebundle, "metadata": {}, "transient":
+    # {}}, of "left_out" {"stream": str, "lines": int, "bytes": int}
+    data: bytes
     name: str = ""
     pid: Pid = 0
     origin: str = ""

@@ -45,12 +45,13 @@ class TaskOutput(NamedTuple):
 
     task_id: str  # hex
     origin: str  # the notebook cell that its work belongs to, "" if none
-    stream: str  # "stdout" | "stderr" | "display"
+    stream: str  # "stdout" | "stderr" | "display"; "left_out": of a flood, counts are in `data`
     text: str
     data: dict[str, Any] | None  # mimebundle of stream "display"
     metadata: dict[str, Any] | None
     name: str
     pid: int
+    transient: dict[str, Any] | None = None  # of stream "display": {"display_id", "update"} or so
 
 
 class Session:
@@ -121,15 +122,19 @@ class Session:
         """Output of a task arrived; called by whichever thread reads."""
         data: dict[str, Any] | None = None
         metadata: dict[str, Any] | None = None
+        transient: dict[str, Any] | None = None
         text = ""
         if output.stream == "display":
             bundle = json.loads(output.data)
             data, metadata = bundle["data"], bundle["metadata"]
+            transient = bundle.get("transient")
+        elif output.stream == "left_out":
+            data = json.loads(output.data)
         else:
             text = output.data.decode(errors="replace")
         item = TaskOutput(
             output.task.hex(), output.origin, output.stream, text, data, metadata,
-            output.name, output.pid,
+            output.name, output.pid, transient,
         )  # fmt: skip
         for listener in (*_listeners,):
             try:
@@ -144,10 +149,10 @@ class Session:
         if self.log_to_driver:
             self.log.notice(text)
 
-    def on_unhandled(self, text: str, pattern: str) -> None:
+    def on_unhandled(self, text: str, pattern: str, origin: str) -> None:
         """A task failed, and nobody will ask for its result."""
         how = "suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'"
-        self.log.notice(f"Unhandled error ({how}): {text}", f"Unhandled error in {pattern}")
+        self.log.notice(f"Unhandled error ({how}): {text}", f"Unhandled error in {pattern}", origin)
 
 
 # --- the current session -------------------------------------------------------------------------
@@ -582,11 +587,23 @@ def ref_state(ref: ObjectRef[Any]) -> dict[str, Any]:
     return facts
 
 
-def publish_display(data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-    """In a task: show a mimebundle in the driver's notebook."""
+def publish_display(
+    data: dict[str, Any],
+    metadata: dict[str, Any] | None = None,
+    transient: dict[str, Any] | None = None,
+) -> None:
+    """In a task: show a mimebundle in the driver's notebook.
+
+    ``transient`` may have a "display_id", "update" (of what has that id) and "clear": take back
+    what this task has shown, at once or, when it is "wait", with the next that it shows.
+    """
     session = require()
     if session.role != "worker":
-        output = TaskOutput("", context.origin(), "display", "", data, metadata or {}, "", 0)
+        task = context.current.get()
+        output = TaskOutput(
+            task.task_id.hex() if task is not None else "", context.origin(), "display", "", data,
+            metadata or {}, "", 0, transient,
+        )  # fmt: skip
         for listener in (*_listeners,):
             if listener(output):
                 return
@@ -594,4 +611,4 @@ def publish_display(data: dict[str, Any], metadata: dict[str, Any] | None = None
         return
     from fanlight.worker.output import send_display
 
-    send_display(session.client, data, metadata or {})
+    send_display(session.client, data, metadata or {}, transient or {})

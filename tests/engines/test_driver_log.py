@@ -173,7 +173,7 @@ def test_colours(monkeypatch):
 def test_lines_of_all_kinds():
     shown = Shown()
     shown.print(1, "a\rb\r\nc\n\nd")
-    assert [x.split(") ")[1] for x in shown.out] == ["a", "b", "c", "", "d"]
+    assert [x.split(") ")[1] for x in shown.out] == ["b", "c", "", "d"]
     item = TaskOutput("", "", "display", "", {"text/plain": "table"}, {}, "", 5)
     shown.log.output(item)
     shown.log.output(item._replace(pid=6))
@@ -237,3 +237,56 @@ def test_a_retried_exception_is_told(rt, capfd, tmp_path, eventually):
         lambda: seen.append(capfd.readouterr().err) or "There are 2 retries" in "".join(seen)
     )
     assert "ValueError: not yet" in "".join(seen)
+
+
+def bar(shown, text, task="t1", stream="stderr"):
+    shown.log.output(TaskOutput(task, "", stream, text, None, None, "f", 1))
+
+
+def test_a_progress_bar_is_shown_now_and_then_and_as_it_ends():
+    shown = Shown()
+    for percent in range(0, 100, 10):
+        bar(shown, f"\r{percent} % ")
+        shown.now += 0.1
+    assert shown.err == ["(f pid=1) 0 % "], "the first at once, the others wait"
+    shown.pass_time(5)
+    assert shown.err == ["(f pid=1) 0 % ", "(f pid=1) 90 % "]
+    bar(shown, "\r95 % \r100 %\n")
+    assert shown.err[2:] == ["(f pid=1) 100 %"]
+    shown.pass_time(20)
+    assert len(shown.err) == 3 and not shown.calls
+
+
+def test_a_bar_without_an_end_is_not_lost():
+    shown = Shown()
+    bar(shown, "\r1 of 2")
+    bar(shown, "\r2 of 2")
+    shown.log.close()
+    assert shown.err[-1] == "(f pid=1) 2 of 2"
+
+
+def test_what_was_left_out_of_a_flood_is_said():
+    shown = Shown()
+    counts = {"stream": "stdout", "lines": 1000, "bytes": 123_456}
+    shown.log.output(TaskOutput("t", "cell", "left_out", "", counts, None, "f", 1))
+    assert shown.out == ["(f pid=1) … 1,000 lines (0.1 MB) left out …"]
+
+
+def test_counts_of_notices_go_where_the_notice_went(monkeypatch):
+    """Of a cell that is over, they must not be written under the next one."""
+    shown = Shown()
+    under: dict[str, list[str]] = {"a": [], "b": []}
+    running = ["a"]
+
+    def places(origin):
+        cell = origin or running[0]
+        return lambda stream, text: under[cell].append(text)
+
+    monkeypatch.setattr("fanlight.driver_log.places", places)
+    for _ in range(3):
+        shown.log.notice("full")
+    shown.log.notice("it failed", "failed", "b")
+    running[0] = "b"
+    shown.pass_time(6)
+    assert len(under["a"]) == 2 and "[repeated 2x" in under["a"][1]
+    assert under["b"] == ["(fanlight) it failed\n"] and not shown.err

@@ -171,7 +171,7 @@ def test_nothing_is_kept_of_what_is_seen():
     value = m.Value(b"me1", m.FAILURE, b"", 0)
     unhandled.arrived(value, True)
     assert not unhandled.waiting, "nobody to report to"
-    unhandled.report = lambda text, pattern: told.append(text)
+    unhandled.report = lambda text, pattern, origin: told.append(text)
     unhandled.arrived(value, True)
     unhandled.seen([b"other", b"me1"])
     unhandled.gone(value)

@@ -25,8 +25,10 @@ __all__ = [
 ]
 
 
-def pack_error(error: BaseException, text: str, name: str) -> serialization.Serialized:
-    """A task's exception as a value of kind ERROR; called by workers.
+def pack_error(
+    error: BaseException, text: str, name: str, origin: str = ""
+) -> serialization.Serialized:
+    """A task's exception as a value of kind ERROR; called by workers. ``origin``: of the task.
 
     The cause is pickled by itself, so that the text arrives even if the exception does not.
     """
@@ -37,12 +39,12 @@ def pack_error(error: BaseException, text: str, name: str) -> serialization.Seri
         problem = ""
     except Exception as e:
         packed, contained, problem = b"", [], f"{type(e).__name__}: {e}"
-    outer = pickle.dumps((packed, text, name, type(cause).__name__, problem), 5)
+    outer = pickle.dumps((packed, text, name, type(cause).__name__, problem, origin), 5)
     return serialization.Serialized(outer, [], contained)
 
 
 def _unpack_error(data: bytes) -> tuple[BaseException, str, str]:
-    packed, text, name, type_name, problem = pickle.loads(data)
+    packed, text, name, type_name, problem, _ = pickle.loads(data)
     if not packed:
         sentence = f"The task raised {type_name}, which cannot be pickled ({problem})."
         cause: BaseException = errors.FanlightError(f"{sentence} Its traceback:\n{text}")

@@ -16,6 +16,7 @@ import msgspec
 from fanlight import messages as m
 
 _EXCUSED = 10_000  # objects, the newest
+_NOTHING = ("", "", "")
 _CANCELLED = ("TaskCancelledError", "KeyboardInterrupt")
 
 
@@ -27,7 +28,8 @@ class Unhandled:
 
     def __init__(self, client_id: bytes) -> None:
         self.waiting: dict[bytes, m.Value] = {}  # failed, here, and not seen yet
-        self.report: Callable[[str, str], None] | None = None  # takes a text and its pattern
+        # Takes a text, its pattern, and the origin of the task.
+        self.report: Callable[[str, str, str], None] | None = None
         self._client_id = client_id
         self._excused: dict[bytes, None] = {}  # asked for together with one that failed
         self._dropped: deque[m.Value] = deque()
@@ -69,31 +71,34 @@ class Unhandled:
                 batch = {v.data: v for v in self._dropped}  # one for all results of a task
                 self._dropped.clear()
             for value in batch.values():
-                text, pattern = _describe(value)
+                text, pattern, origin = _describe(value)
                 if text:
-                    self.report(text, pattern)
+                    self.report(text, pattern, origin)
 
 
-def _describe(value: m.Value) -> tuple[str, str]:
-    """The traceback of a failure, and the line that is the same for others like it.
+def _describe(value: m.Value) -> tuple[str, str, str]:
+    """The traceback of a failure, the line that is the same for others like it, and whose it is.
 
     Empty for what is not to be reported. Does not rebuild the user's exception.
     """
     if value.kind == m.ERROR:
-        _, text, name, type_name, _ = pickle.loads(value.data)
-        return ("", "") if type_name in _CANCELLED else (text, f"{name} {type_name}")
+        _, text, name, type_name, _, origin = pickle.loads(value.data)
+        if type_name in _CANCELLED:
+            return _NOTHING
+        return text, f"{name} {type_name}", origin
     failure = msgspec.msgpack.decode(value.data, type=m.Failure)
     if failure.code == "cancelled":
-        return "", ""
+        return _NOTHING
     if failure.code in ("actor_died", "actor_unavailable") and not failure.detail.get(
         "init_failed"
     ):
-        return "", ""
+        return _NOTHING
     text = failure.message
     if "data" in failure.detail:
         detail = failure.detail
-        inner, _ = _describe(m.Value(b"", detail["kind"], detail["data"]))
+        inner, *_ = _describe(m.Value(b"", detail["kind"], detail["data"]))
         if not inner:
-            return "", ""
+            return _NOTHING
         text = f"{text}\n{inner}"
-    return f"{failure.task_name}: {text}", f"{failure.task_name} {failure.code}"
+    origin = str(failure.detail.get("origin", ""))
+    return f"{failure.task_name}: {text}", f"{failure.task_name} {failure.code}", origin

@@ -463,6 +463,8 @@ class Core:
         detail: dict[str, Any] | None = None,
     ) -> bytes:
         """An encoded Failure: the value that failed objects get."""
+        if task is not None and task.spec.spec.origin:
+            detail = {**(detail or {}), "origin": task.spec.spec.origin}
         return _pack(
             m.Failure(
                 code,

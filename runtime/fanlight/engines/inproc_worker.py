@@ -23,7 +23,7 @@ from fanlight.worker.actor_host import ActorHost
 from fanlight.worker.executor import Executor, threads_of
 from fanlight.worker.generators import Production
 from fanlight.worker.gpus import VisibleGpus
-from fanlight.worker.output import TaskStream
+from fanlight.worker.output import Outbox, TaskStream
 
 if TYPE_CHECKING:
     from fanlight.engines.inproc_node import InprocNode
@@ -114,11 +114,15 @@ class InprocStream(TaskStream):
         """The driver's own stream."""
         return self.real[self._name == "stderr"]
 
-    def _send(self, task: context.TaskContext | None, text: str) -> None:
+
+class InprocOutbox(Outbox):
+    """Each line is shown at once, past the streams of whatever task runs."""
+
+    def deliver(self, task: context.TaskContext | None, kind: str, what: Any) -> None:
         ours = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = self.real
+        sys.stdout, sys.stderr = InprocStream.real
         try:
-            super()._send(task, text)
+            super().deliver(task, kind, what)
         finally:
             sys.stdout, sys.stderr = ours
 
@@ -147,9 +151,10 @@ class InprocExecutor(Executor):
     host_class = InprocActor
 
     def __init__(self, client: Client, driver: Client, gpus: VisibleGpus) -> None:
+        outbox = InprocOutbox(client, threaded=False)
         super().__init__(
             client,
-            [InprocStream(client, "stdout", None), InprocStream(client, "stderr", None)],
+            [InprocStream(outbox, "stdout", None), InprocStream(outbox, "stderr", None)],
             gpus,
         )
         self.running_groups: list[str] = []  # of the calls under way, each within the next

@@ -40,8 +40,7 @@ def receive(executor: Executor, session_dir: str) -> None:
         enter(executor.environment, session_dir)
         link.send([m.EnvironmentEntered()])
     except BaseException as e:
-        for stream in executor.streams:
-            stream.flush()
+        executor.streams[0].outbox.close()
         link.send([m.EnvironmentEntered(f"A worker could not enter it: {_describe(e)}")])
         link.wait(lambda: executor.exiting)
 

@@ -31,6 +31,7 @@ from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
 from fanlight.worker.channels import DirectCall
 from fanlight.worker.generators import Cancelled as _Cancelled
 from fanlight.worker.gpus import VisibleGpus
+from fanlight.worker.output import Outbox
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +68,8 @@ class Executor:
         self.client = client
         self.gpus = gpus
         self.streams = streams
+        self._outbox = streams[0].outbox if streams else Outbox(client)
+        self.creation: context.TaskContext | None = None  # of the actor that this process is
         self._begun = begun if begun is not None else bytearray(ids.TASK_LEN)
         self.functions: dict[bytes, Any] = {}
         self.blobs: dict[bytes, bytes] = {}
@@ -307,9 +310,8 @@ class Executor:
         duration = done.duration
         done.started = time.time() - duration
         self._was_slow = duration > _SLOW
-        for stream in self.streams:
-            if stream._parts:
-                stream.end_of(execute.task, context.current.get())
+        if self._outbox.parts:
+            self._outbox.end_of(execute.task)
         if type(execute) is DirectCall:
             assert self.callers is not None
             self.callers.answer(execute, done, hold=main and bool(self.queue))
@@ -332,9 +334,7 @@ class Executor:
                 self.client.release(value)
 
     def _end_output(self, task: bytes) -> None:
-        for stream in self.streams:
-            if stream._parts:
-                stream.end_of(task, context.current.get())
+        self._outbox.end_of(task)
 
     # --- one task ----------------------------------------------------------------------------
 
@@ -511,10 +511,15 @@ class Executor:
 
     def _label_streams(self, label: str, actor: bytes = b"") -> None:
         """What the process prints from now on is the actor's, and called so."""
-        for stream in self.streams:
-            stream.label = label
-            if actor and stream.log is not None:
-                stream.log.actor = actor
+        self._outbox.label = label
+        if actor:
+            self.creation = context.current.get()
+            for log in self._outbox.logs.values():
+                log.actor = actor
+
+    def owner(self) -> context.TaskContext | None:
+        """Whose output it is that a thread writes that runs no task: see :mod:`.output`."""
+        return context.started_by.get() or self.creation or self._active.get(self.running)
 
     def _take_arguments(self, execute: m.Execute) -> None:
         """Count the descriptors that came with a task; ``_release_arguments`` is the other half."""

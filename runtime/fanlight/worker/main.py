@@ -19,12 +19,11 @@ from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost
-from fanlight.worker import last_words
+from fanlight.worker import last_words, output, threads
 from fanlight.worker.channels import Callers
 from fanlight.worker.executor import Executor
 from fanlight.worker.gpus import VisibleGpus
 from fanlight.worker.logfile import LogFile
-from fanlight.worker.output import TaskStream
 
 if TYPE_CHECKING:
     import mmap
@@ -58,13 +57,16 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
 
     client.link = link = SocketLink(sock, client.handle, _orphaned, on_idle, early)
     client.channels = Channels(client, hello)
-    out = TaskStream(client, "stdout", sys.__stdout__)
-    err = TaskStream(client, "stderr", sys.__stderr__)
+    output.ours = outbox = output.Outbox(client)
+    out = output.TaskStream(outbox, "stdout", sys.__stdout__)
+    err = output.TaskStream(outbox, "stderr", sys.__stderr__)
     base = os.path.join(boot.session_dir, "logs", f"worker-{worker_id.hex()}-{os.getpid()}")
-    out.log, err.log = LogFile(base + ".out"), LogFile(base + ".err")
+    outbox.logs = {"stdout": LogFile(base + ".out"), "stderr": LogFile(base + ".err")}
     sys.stdout, sys.stderr = out, err
     gpus = VisibleGpus(boot.gpu_tokens, boot.gpus_preset)
     executor = Executor(client, [out, err], gpus, begun)
+    out.whose = err.whose = executor.owner
+    threads.follow()
     executor.threads = 1 if boot.set_threads else 0
     path = config.channel_path(boot.session_dir, number)
     executor.callers = callers = Callers(client, executor.queue, boot.token, path)
@@ -82,11 +84,11 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     except ConnectionLost as e:
         _orphaned(str(e))
     with contextlib.suppress(ConnectionLost):
-        out.flush()
-        err.flush()
+        outbox.close()
     atexit._run_exitfuncs()
     refs.attach(None)
     with contextlib.suppress(ConnectionLost):
+        outbox.close()  # what atexit callbacks said
         link.send([])
         link.drain(0.8 * config.RETIRE_SECONDS)
     os._exit(0)
@@ -98,6 +100,8 @@ def _forked(executor: Executor) -> None:
     A child that returns from the task ends there: only its parent's result counts.
     """
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    for stream in executor.streams:  # somebody may hold them, a logging handler for one
+        stream.forked = True
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

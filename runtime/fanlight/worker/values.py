@@ -79,7 +79,7 @@ def failed(
     if actor is not None:
         header += f", actor_id={actor.id.hex()}, repr={actor.repr()}"
     text = tracebacks.text_of(error, header + ")")
-    packed = pack_error(error, text, spec.name)
+    packed = pack_error(error, text, spec.name, spec.origin)
     value = m.Value(
         ids.object_id(execute.task, 0), m.ERROR, packed.to_bytes(), packed.size,
         packed.contained or None,
