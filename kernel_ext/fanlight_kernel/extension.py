@@ -7,6 +7,7 @@ routed by that origin.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import sys
 from collections.abc import Callable
@@ -58,6 +59,8 @@ class Extension:
         self._undo.append(widget.register_uplink(shell, self.hub.cancel))
         self._undo.append(self.puts.clear)
         self._undo.append(self.hub.close)
+        atexit.register(self.hub.farewell)
+        self._undo.append(lambda: atexit.unregister(self.hub.farewell))
         current = getattr(shell, "execution_count", None)
         if current is not None:
             # The cell that loads the extension is running already: it counts too.

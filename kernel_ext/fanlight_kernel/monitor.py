@@ -5,43 +5,31 @@ changed; the thread draws, at most ten times a second. It subscribes to events o
 being watched. A :class:`Watch` is one execution of one cell.
 
 Views: a live widget in a notebook (:mod:`fanlight_kernel.widget`), plain HTML that is updated in
-place where there is no anywidget, one line of text at the end in a terminal. When the work is
-done, the display is replaced by a short static summary, so that a saved notebook, nbconvert and a
-restarted kernel all show the same thing.
+place where there is no anywidget, a line of text that is updated in place in a terminal. When the
+work is done, the display is replaced by a short static summary, so that a saved notebook, nbconvert
+and a restarted kernel all show the same thing. It says so, too, when the runtime or the kernel ends
+before the work does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
-import uuid
+from collections import deque
 from typing import Any
 
 from fanlight_kernel import render
 from fanlight_kernel.cells import Cell
-from fanlight_kernel.progress import Progress, Tracker, as_state
+from fanlight_kernel.progress import Progress, Tracker
+from fanlight_kernel.watch import Watch, short
+from fanlight_kernel.wording import summary
 
 PERIOD = 0.1  # seconds between two pushes: at most ten a second
 SETTLE = 0.3  # seconds that the end of a cell waits for the last figures
-
-
-class Watch:
-    """One cell that may have, or has, a monitor."""
-
-    def __init__(self, cell: Cell, due: float) -> None:
-        self.cell = cell
-        self.due = due  # time.monotonic()
-        self.since = cell.started
-        self.baseline: dict[int, Any] | None = None
-        self.view: Any = None
-        self.display_id = uuid.uuid4().hex
-        self.placed = False  # something is displayed under display_id
-        self.last: dict[str, Any] | None = None
-        self.pushed = 0.0
-        self.cancelling = False
-        self.own_done = not cell.remote  # a %%remote cell says itself when it ended
-        self.seen = 0  # tasks seen so far
+ANSWER = 2.0  # seconds that a runtime has for its answer
+KEPT = 20  # finished widgets that stay for pages that are loaded again
 
 
 class Hub:
@@ -57,6 +45,7 @@ class Hub:
         self._session: Any = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._over: deque[Any] = deque()  # views of cells that are done
 
     # -- called by the extension --------------------------------------------------------------
     def watch(self, cell: Cell, delay: float) -> None:
@@ -80,12 +69,17 @@ class Hub:
 
     def cell_ended(self, cell: Cell) -> None:
         """The notebook's cell is over: settle its display, unless its work goes on."""
+        from fanlight import session
+
         watch = self._watches.get(cell.origin)
         if watch is None or watch.cell is not cell or cell.remote:
             return
+        if self._inproc():
+            self._finish(watch, self._look_once(watch))
+            return
         if not watch.placed and self._subscription is None:
             with self._changed:
-                if not self._has_work():
+                if session.current() is None:
                     self._watches.pop(cell.origin, None)
             return
         if watch.placed:
@@ -120,18 +114,23 @@ class Hub:
             self._watches.clear()
             self._changed.notify()
             thread = self._thread
-        for watch in watches:
-            if watch.view is not None:
-                watch.view.close()
+        for view in [*self._over, *(watch.view for watch in watches if watch.view is not None)]:
+            view.close()
+        self._over.clear()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
         self._unsubscribe()
 
+    def farewell(self) -> None:
+        """The kernel ends: say so under the cells whose work it ends."""
+        for watch in list(self._watches.values()):
+            with contextlib.suppress(Exception):  # the front end may be gone already
+                if self.extension.rich:
+                    self._lose(watch, "then the kernel was shut down")
+
     # -- events -------------------------------------------------------------------------------
     def _on_event(self, event: Any) -> None:
         with self._changed:
-            if hasattr(event, "reason") and not hasattr(event, "groups"):
-                self._session = None
             self.tracker.feed(event)
             self._dirty = True
             self._changed.notify()
@@ -146,13 +145,57 @@ class Hub:
 
         current = session.current()
         if current is None or current.engine_name == "inproc":
-            return  # the in-process engine runs in the notebook's thread and cannot be watched
+            return  # watching the in-process engine would slow each of its steps down
         if self._subscription is not None and self._session is current:
             return
         self._unsubscribe()
         self.tracker = Tracker()
         self._session = current
-        self._subscription = session.subscribe(self._on_event)
+        tracker = self.tracker
+        try:
+            self._subscription = session.subscribe(self._on_event)
+        except Exception:
+            # It cannot be reached, or ended just now: there is nothing to show.
+            self._session = None
+            tracker.ready = False
+
+    def _gone(self) -> str:
+        """Why the runtime that is being watched is gone, or ""."""
+        from fanlight import session
+
+        if self._session is None:
+            return ""
+        if self._session is not session.current():
+            return short(session.why_gone()) or "then the runtime was shut down"
+        return short(self.tracker.ended)
+
+    def _lose(self, watch: Watch, reason: str) -> None:
+        """The runtime that a cell's work was in is gone."""
+        known = watch.known
+        over = watch.cell.ended and watch.own_done
+        if known is not None and watch.placed and (known.unfinished or (known.total and over)):
+            known.ended = reason if known.unfinished else ""
+            self._finish(watch, known)
+            return
+        # Its work was done, or not begun; in another runtime it starts from nothing.
+        watch.known, watch.baseline, watch.since = None, None, time.time()
+
+    def _inproc(self) -> bool:
+        from fanlight import session
+
+        current = session.current()
+        return current is not None and current.engine_name == "inproc"
+
+    def _look_once(self, watch: Watch) -> Progress:
+        """The figures of the in-process engine, after a cell that took notable time."""
+        from fanlight import session
+
+        if time.monotonic() < watch.due:
+            return Progress()
+        tracker = Tracker()
+        session.subscribe(tracker.feed).close()
+        baseline = tracker.baseline(watch.cell.origin, watch.since)
+        return tracker.progress(watch.cell.origin, watch.since, time.time(), baseline)
 
     def _unsubscribe(self) -> None:
         subscription, self._subscription, self._session = self._subscription, None, None
@@ -160,12 +203,17 @@ class Hub:
             with contextlib.suppress(Exception):  # its runtime may be gone
                 subscription.close()
 
-    def _has_work(self) -> bool:
-        """Whether the cell may have left work behind that goes on."""
+    def _left_behind(self, watch: Watch) -> bool:
+        """Whether a cell that is over has work that goes on."""
         from fanlight import session
 
         current = session.current()
-        return current is not None and current.engine_name != "inproc"
+        if current is None or current.engine_name == "inproc":
+            return False
+        try:
+            return bool(current.engine.query("tasks_of_origin", ANSWER, origin=watch.cell.origin))
+        except Exception:  # it has ended, or does not answer
+            return False
 
     # -- the thread ---------------------------------------------------------------------------
     def _start(self) -> None:
@@ -182,14 +230,20 @@ class Hub:
                     self._changed.wait()
                 self._dirty = False
                 watches = list(self._watches.values())
-            if not watches:
+            gone = self._gone()
+            if gone or not watches:
                 self._unsubscribe()
             for watch in watches:
                 try:
-                    self._tend(watch)
+                    if gone:
+                        self._lose(watch, gone)
+                    else:
+                        self._tend(watch)
                 except Exception as error:  # a monitor must never harm the notebook
                     self._drop(watch)
                     self.extension.log(f"cell monitor: {type(error).__name__}: {error}")
+            if gone:
+                self.tracker = Tracker()
 
     def _patience(self) -> float:
         """Seconds until there is something to do."""
@@ -208,10 +262,14 @@ class Hub:
         now = time.monotonic()
         if now < watch.due or now < watch.pushed + PERIOD * 0.9:
             return
-        self._subscribe()
         watch.pushed = now
+        over = watch.cell.ended and watch.own_done
+        if over and self._subscription is None and not self._left_behind(watch):
+            self._drop(watch)
+            return
+        self._subscribe()
         if self._subscription is None or not self.tracker.ready:
-            if watch.cell.ended and watch.own_done:
+            if over and (self._subscription is None or now > watch.due + ANSWER):
                 self._drop(watch)
             return
         progress = self._progress(watch)
@@ -227,23 +285,34 @@ class Hub:
             self._show(watch, progress)  # all done for now; the cell may submit more
 
     def _progress(self, watch: Watch) -> Progress:
+        """The newest figures of a cell, with what only time tells: growth, peaks."""
         with self._changed:
             if watch.baseline is None and self.tracker.ready:
                 watch.baseline = self.tracker.baseline(watch.cell.origin, watch.since)
             progress = self.tracker.progress(
                 watch.cell.origin, watch.since, time.time(), watch.baseline
             )
-        watch.seen = max(watch.seen, progress.total)
+            watch.take(progress, self.tracker)
         return progress
 
+    def _ask_why(self, watch: Watch) -> None:
+        """When nothing runs though something waits: the runtime's own reason for one of them."""
+        task = watch.stalled(self.tracker)
+        if task and self._session is not None:
+            with contextlib.suppress(Exception):  # it has ended meanwhile, or there is no answer
+                watch.why = str(self._session.engine.query("task", ANSWER, id=task)["why"])
+
     def _show(self, watch: Watch, progress: Progress) -> None:
-        if not self.extension.rich or watch.cell.quiet:
+        if watch.cell.quiet:
             return
-        state = as_state(progress, title=self._title(watch), cancelling=watch.cancelling)
+        self._ask_why(watch)
+        state = watch.state(progress)
         if state == watch.last:
             return
         watch.last = state
-        if watch.view is None:
+        if not self.extension.rich:
+            self._show_line(watch, state)
+        elif watch.view is None:
             watch.view = self.extension.make_view(watch.cell, state)
             bundle = watch.view.bundle(state)
             self.extension.router.display(
@@ -257,13 +326,30 @@ class Hub:
                     watch.cell, bundle, display_id=watch.display_id, update=True
                 )
 
-    def _title(self, watch: Watch) -> str:
-        return f"In[{watch.cell.number}]" if watch.cell.number else "cell"
+    def _show_line(self, watch: Watch, state: dict[str, Any]) -> None:
+        """A terminal: one line, while the cell holds the prompt back."""
+        from fanlight.progress_bar import Line
+
+        if watch.cell.ended or self.extension.cells.current is not watch.cell:
+            if watch.view is not None:
+                watch.view.clear()
+            return
+        if watch.view is None:
+            line = Line(sys.stderr)
+            if not line.live:
+                return
+            watch.view = line
+        watch.placed = True
+        watch.view.draw(render.live_text(state))
 
     def _settle(self, watch: Watch) -> None:
         """Called as the cell ends: wait briefly for the last figures, then fold the display."""
         deadline = time.monotonic() + SETTLE
         while True:
+            gone = self._gone()
+            if gone:
+                self._lose(watch, gone)
+                return
             progress = self._progress(watch)
             if (progress.total and not progress.unfinished) or not self.tracker.ready:
                 break
@@ -285,13 +371,31 @@ class Hub:
                 return
             del self._watches[watch.cell.origin]
             self._changed.notify()
-        if watch.cell.quiet or not progress.total:
+        if not self.extension.rich:
+            self._finish_line(watch, progress)
+        elif watch.cell.quiet or not progress.total:
             if watch.placed:
                 self._show_final(watch, render.nothing())
-        elif self.extension.rich or watch.cell.remote:
+        else:
             self._show_final(watch, render.final(progress))
-        if watch.view is not None:
-            watch.view.close()
+        if watch.view is not None and self.extension.rich:
+            # A page that is loaded again finds it as it was in the end.
+            with contextlib.suppress(Exception):
+                watch.view.push(watch.state(progress, over=True))
+            self._over.append(watch.view)
+            while len(self._over) > KEPT:
+                self._over.popleft().close()
+
+    def _finish_line(self, watch: Watch, progress: Progress) -> None:
+        drawn = watch.view is not None
+        if drawn:
+            watch.view.clear()
+        if watch.cell.quiet or not progress.total:
+            return
+        if watch.cell.remote:
+            self.extension.router.display(watch.cell, render.final(progress))
+        elif drawn and self.extension.cells.current is watch.cell:
+            watch.view.end(summary(progress))
 
     def _show_final(self, watch: Watch, bundle: dict[str, Any]) -> None:
         self.extension.router.display(
@@ -303,7 +407,7 @@ class Hub:
             if self._watches.get(watch.cell.origin) is watch:
                 del self._watches[watch.cell.origin]
             self._changed.notify()
-        if watch.placed:
+        if watch.placed and self.extension.rich:
             self._show_final(watch, render.nothing())
         if watch.view is not None:
             watch.view.close()

@@ -1,15 +1,19 @@
 """From the runtime's events to what a cell's monitor shows. Pure: no clock, no IPython, no thread.
 
 A :class:`Tracker` keeps the newest state of all groups; a :class:`Progress` is one cell's share of
-it since the cell started, because running a cell again adds to groups that exist already.
+it since the cell started, because running a cell again adds to groups that exist already. What is
+said of it in words is in :mod:`fanlight_kernel.wording`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 WAITING = ("PENDING_ARGS", "PENDING_RESOURCES", "SUBMITTED")
+ENOUGH = 3  # tasks of a function that must have ended before its mean says anything
+TASKS_KEPT = 8000
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Row:
     failed: int = 0
     cancelled: int = 0
     busy: float = 0.0  # seconds, sum over finished tasks
+    waits: bool = False  # its tasks submit others, and wait for them
 
     @property
     def total(self) -> int:
@@ -31,6 +36,20 @@ class Row:
     @property
     def unfinished(self) -> int:
         return self.pending + self.running
+
+    def add(self, other: Row) -> None:
+        """Count another row's tasks here too."""
+        for name in ("pending", "running", "done", "failed", "cancelled", "busy"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass
+class Failure:
+    """Failures of one function with the same message."""
+
+    name: str
+    message: str
+    count: int = 1
 
 
 @dataclass
@@ -41,6 +60,12 @@ class Progress:
     cpus: float = 0.0
     elapsed: float = 0.0  # seconds
     busy: float | None = None  # seconds of work; None when tasks waited for others of the cell
+    failures: list[Failure] = field(default_factory=list)
+    retried: int = 0  # attempts after the first
+    memory: int = 0  # bytes: the most that workers had at once while they ran its tasks
+    spilled: int = 0  # bytes that went to disk meanwhile
+    ended: str = ""  # why nothing can be known any more: the runtime is gone
+    engine: str = ""  # "" for worker processes
 
     def _sum(self, key: str) -> int:
         return sum(getattr(row, key) for row in self.rows)
@@ -70,11 +95,24 @@ class Progress:
         return self._sum("running")
 
     def remaining(self) -> float | None:
-        """Estimated seconds to go, from the rate so far; ``None`` while that says little."""
-        ended = self.done + self.failed
-        if ended < 3 or not self.unfinished or self.elapsed <= 0:
+        """Estimated seconds to go; ``None`` where no estimate is sound.
+
+        What is left is counted in work, since a second function may be slower than the first:
+        every function with unfinished tasks must have shown how long its tasks take, and none may
+        submit others, whose number nobody knows.
+        """
+        work = 0.0
+        for row in self.rows:
+            if not row.unfinished:
+                continue
+            ended = row.done + row.failed
+            if row.waits or ended < ENOUGH:
+                return None
+            work += (row.pending + 0.5 * row.running) * row.busy / ended
+        done = sum(row.busy for row in self.rows if not row.waits)
+        if not self.unfinished or done <= 0 or self.elapsed <= 0:
             return None
-        return self.elapsed * self.unfinished / ended
+        return self.elapsed * work / done
 
 
 class Tracker:
@@ -83,31 +121,45 @@ class Tracker:
     def __init__(self) -> None:
         self.groups: dict[int, Any] = {}
         self.waits: set[int] = set()  # groups whose tasks submit others, and wait for them
-        self.submitted: dict[str, tuple[int, float, str]] = {}  # task -> group, when, state
+        # task -> group, when it was submitted, state, attempt
+        self.tasks: dict[str, tuple[int, float, str, int]] = {}
+        self.errors: list[Any] = []
+        self.workers: list[Any] = []
+        self.store: Any = None
         self.cpus = 0.0
         self.ready = False  # a snapshot has arrived
+        self.ended = ""  # why the runtime is gone
+        self.engine = ""
 
     def feed(self, event: Any) -> None:
-        """Take a Snapshot or a Delta (:mod:`fanlight.events`)."""
+        """Take a Snapshot, a Delta or an Ended (:mod:`fanlight.events`)."""
         if not hasattr(event, "groups"):
+            self.ended = str(getattr(event, "reason", "")) or "it ended"
             return
         if hasattr(event, "version"):  # a snapshot replaces everything
-            self.groups.clear()
-            self.waits.clear()
-            self.submitted.clear()
+            for table in (self.groups, self.waits, self.tasks, self.errors):
+                table.clear()
+            self.store = event.store[-1] if event.store else None
             self.ready = True
+        elif event.store is not None:
+            self.store = event.store
         if event.runtime is not None:
             self.cpus = float(event.runtime.total.get("CPU", 0.0))
+            self.engine = event.runtime.engine
+        if event.workers is not None:
+            self.workers = event.workers
         for group in event.groups:
             self.groups[group.id] = group
         for edge in event.edges:
             if edge.kind == "spawn":
                 self.waits.add(edge.source)
         for task in event.tasks:
-            self.submitted[task.id] = (task.group, task.submitted, task.state)
-        if len(self.submitted) > 8000:
-            for key in list(self.submitted)[:4000]:
-                del self.submitted[key]
+            self.tasks[task.id] = (task.group, task.submitted, task.state, task.attempt)
+        if len(self.tasks) > TASKS_KEPT:
+            for key in list(self.tasks)[: TASKS_KEPT // 2]:
+                del self.tasks[key]
+        self.errors += event.errors
+        del self.errors[:-200]
 
     def baseline(self, origin: str, since: float) -> dict[int, tuple[dict[str, int], float]]:
         """Counts and busy seconds that groups of ``origin`` had before ``since``.
@@ -119,7 +171,7 @@ class Tracker:
             if group.origin != origin or group.first >= since:
                 continue
             fresh: dict[str, int] = {}
-            for of, when, state in self.submitted.values():
+            for of, when, state, _ in self.tasks.values():
                 if of == group.id and when >= since:
                     fresh[state] = fresh.get(state, 0) + 1
             before = {s: max(0, n - fresh.get(s, 0)) for s, n in group.counts.items()}
@@ -137,6 +189,7 @@ class Tracker:
     ) -> Progress:
         """The share of ``origin`` since ``since`` (seconds since the epoch)."""
         rows: dict[str, Row] = {}
+        own: set[int] = set()
         busy = 0.0
         busy_tasks = 0
         last = first = 0.0
@@ -148,12 +201,15 @@ class Tracker:
             # Old tasks that were unfinished move on: never count less than nothing.
             if not sum(counts.values()):
                 continue
-            row = rows.setdefault(group.name, Row(group.name))
+            own.add(group.id)
+            name = f"{group.name}()" if group.kind == "actor" else group.name
+            row = rows.setdefault(name, Row(name))
             row.pending += sum(counts.get(s, 0) for s in WAITING)
             row.running += counts.get("RUNNING", 0)
             row.done += counts.get("FINISHED", 0)
             row.failed += counts.get("FAILED", 0)
             row.cancelled += counts.get("CANCELLED", 0)
+            row.waits = row.waits or group.id in self.waits
             spent = max(0.0, group.duration - before_busy)
             row.busy += spent
             if group.id not in self.waits and group.kind != "actor":
@@ -167,83 +223,72 @@ class Tracker:
             end = now if found.unfinished else max(last, first)
             found.elapsed = max(0.0, end - first)
             found.busy = busy if busy_tasks > 1 else None
+            found.engine = "inproc" if self.engine == "inproc" else ""
+        self._details(found, own, since)
+        return found
+
+    def _details(self, found: Progress, own: set[int], since: float) -> None:
+        """Failures, retries and memory of the groups ``own``."""
+        if found.failed:
+            counts = Counter(
+                (error.name, one_line(error.message))
+                for error in self.errors
+                if error.group in own and error.time >= since
+            )
+            found.failures = [Failure(*key, n) for key, n in counts.most_common()]
+        found.retried = sum(
+            attempt
+            for group, when, _, attempt in self.tasks.values()
+            if attempt and group in own and when >= since
+        )
+
+    def memory(self, origin: str) -> int:
+        """Bytes of the workers that run a task of ``origin`` right now."""
+        total = 0
+        for worker in self.workers:
+            task = self.tasks.get(worker.task_id)
+            group = self.groups.get(task[0]) if task is not None else None
+            if group is not None and group.origin == origin:
+                total += worker.rss
+        return total
+
+    def waiting(self, origin: str, since: float) -> str:
+        """The id of a task of ``origin`` that waits for resources or arguments, or "".
+
+        One that waits for resources comes first: its reason says more.
+        """
+        found = ""
+        for identity, (group, when, state, _) in self.tasks.items():
+            if when < since or not state.startswith("PENDING"):
+                continue
+            known = self.groups.get(group)
+            if known is not None and known.origin == origin:
+                if state == "PENDING_RESOURCES":
+                    return identity
+                found = found or identity
         return found
 
 
-def seconds(value: float) -> str:
-    """``0.02`` → "20 ms", ``3.14`` → "3.1 s", ``75`` → "1:15 min"."""
-    if value < 0.1:
-        return f"{max(1, round(value * 1000))} ms" if value > 0 else "0 ms"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d} h"
+def one_line(text: str) -> str:
+    """The first line that is not empty, cut to what people read of it."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "failed")
+    return line if len(line) <= 300 else line[:299] + "…"
 
 
-def _tasks(count: int) -> str:
-    return f"{count:,} task{'' if count == 1 else 's'}".replace(",", "\u202f")
+def shown_rows(rows: list[Row], limit: int) -> tuple[list[Row], Row | None]:
+    """At most ``limit`` rows, in their order, and all the others as one.
 
-
-def summary(progress: Progress) -> str:
-    """One line: "64 tasks, 3.1 s, 1.9× on 2 CPUs (94 %)"."""
-    parts = [_tasks(progress.total)]
-    for count, word in ((progress.failed, "failed"), (progress.cancelled, "cancelled")):
-        if count and progress.total == 1:
-            parts = [f"{parts[0]} {word}"]
-        elif count:
-            parts.append(f"{count} {word}")
-    parts.append(seconds(progress.elapsed))
-    gain = speed_up(progress)
-    if gain is not None:
-        factor, cpus, percent = gain
-        parts.append(f"{factor:.1f}× on {cpus:g} CPU{'' if cpus == 1 else 's'} ({percent:.0f} %)")
-    return ", ".join(parts)
-
-
-def speed_up(progress: Progress) -> tuple[float, float, float] | None:
-    """Work done per second of waiting, CPUs, and percent of them; ``None`` where it says nothing.
-
-    Nothing is said of a single task, of tasks that waited inside others, or when the sum cannot be
-    work (more than the CPUs can do: tasks that sleep, or that hold no CPU).
+    >>> rows = [Row("a", done=1), Row("b", done=5), Row("c", failed=1), Row("d", done=2)]
+    >>> shown, rest = shown_rows(rows, 2)
+    >>> [row.name for row in shown], rest.name, rest.done
+    (['b', 'c'], 'and 2 others', 3)
     """
-    if progress.busy is None or progress.elapsed <= 0 or not progress.cpus:
-        return None
-    if progress.unfinished or progress.cancelled:
-        return None
-    factor = progress.busy / progress.elapsed
-    percent = 100 * factor / progress.cpus
-    if percent > 102 or factor < 0.05:
-        return None
-    return factor, progress.cpus, min(percent, 100.0)
-
-
-def as_state(progress: Progress, *, title: str, cancelling: bool = False) -> dict[str, Any]:
-    """The monitor widget's state; plain JSON."""
-    remaining = progress.remaining()
-    return {
-        "title": title,
-        "rows": [
-            {
-                "name": row.name,
-                "pending": row.pending,
-                "running": row.running,
-                "done": row.done,
-                "failed": row.failed,
-                "cancelled": row.cancelled,
-                "total": row.total,
-            }
-            for row in progress.rows
-        ],
-        "total": progress.total,
-        "done": progress.done,
-        "failed": progress.failed,
-        "running": progress.running,
-        "unfinished": progress.unfinished,
-        "elapsed": seconds(progress.elapsed),
-        "remaining": f"about {seconds(remaining)} left" if remaining is not None else "",
-        "summary": summary(progress),
-        "cancelling": cancelling,
-    }
+    if len(rows) <= limit:
+        return rows, None
+    ranked = sorted(range(len(rows)), key=lambda i: (not rows[i].failed, -rows[i].total, i))
+    chosen = set(ranked[:limit])
+    rest = Row(f"and {len(rows) - limit} others")
+    for index, row in enumerate(rows):
+        if index not in chosen:
+            rest.add(row)
+    return [row for index, row in enumerate(rows) if index in chosen], rest

@@ -10,10 +10,13 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fanlight_kernel.progress import Progress, Row, summary
+from fanlight.progress_bar import seconds
+from fanlight_kernel.progress import Progress, Row
+from fanlight_kernel.wording import failures, notes, number, size, summary, table
 
 MUTED = "var(--jp-ui-font-color2, #757575)"
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:12px;line-height:1.5"
+CODE = "font-family:var(--jp-code-font-family,monospace);padding:0;background:none;color:inherit"
 GOOD = "var(--jp-success-color1, #388e3c)"
 BAD = "var(--jp-error-color1, #d32f2f)"
 WARN = "var(--jp-warn-color1, #f57c00)"
@@ -32,30 +35,62 @@ def nothing() -> dict[str, Any]:
 
 
 def final(progress: Progress) -> dict[str, Any]:
-    """The folded monitor: one line, which opens into a table of functions."""
+    """The folded monitor: one line, which opens into a table of functions; failures are open."""
     line = summary(progress)
     mark, colour, word = _mark(progress)
     head = (
-        f'<span style="color:{colour}" aria-label="{word}">{mark}</span> '
+        f'<span style="color:{colour}" role="img" aria-label="{word}">{mark}</span> '
         f"<span>{html.escape(line)}</span>"
     )
-    if len(progress.rows) < 2:
-        inner = f'<div style="padding:2px 0;color:{MUTED}">{head}</div>'
+    body = ""
+    rows = table(progress)
+    if len(rows) > 1:
+        body += _rows(rows)
+    extra = notes(progress)
+    if extra:
+        body += f'<div style="margin-left:16px">{html.escape(" · ".join(extra))}</div>'
+    failed = failures(progress)
+    body += "".join(_failure(*failure) for failure in failed)
+    text = "\n".join([line, *(_failure_text(*failure) for failure in failed)])
+    if not body:
+        inner = f'<div style="padding:2px 0 2px 16px;color:{MUTED}">{head}</div>'
     else:
         inner = (
-            f'<details><summary style="cursor:pointer;padding:2px 0;color:{MUTED}">{head}'
-            f"</summary>{_rows(progress.rows)}</details>"
+            f"<details{' open' if failed else ''}>"
+            f'<summary style="cursor:pointer;padding:2px 0;color:{MUTED}">{head}</summary>'
+            f'<div style="color:{MUTED}">{body}</div></details>'
         )
-    return {"text/plain": line, "text/html": f'<div style="{FONT}">{inner}</div>'}
+    return {"text/plain": text, "text/html": f'<div style="{FONT}">{inner}</div>'}
+
+
+def _failure(name: str, message: str, count: int) -> str:
+    times = f" ({count} times)" if count > 1 else ""
+    said = f" {html.escape(message)}{times}" if message else ""
+    return (
+        f'<div style="margin-left:16px;overflow-wrap:anywhere"><code style="{CODE}">'
+        f'{html.escape(name)}</code><span style="color:{BAD}">{said}</span></div>'
+    )
+
+
+def _failure_text(name: str, message: str, count: int) -> str:
+    times = f" ({count} times)" if count > 1 else ""
+    return f"  {name}: {message}{times}" if message else f"  {name}"
+
+
+def stale(text: str) -> dict[str, Any]:
+    """Stands in a saved notebook for what was live: nobody updates it, so it claims nothing that
+    may have changed."""
+    return {
+        "text/plain": text,
+        "text/html": f'<div style="{FONT};color:{MUTED}">{html.escape(text)}</div>',
+    }
 
 
 def live(state: dict[str, Any]) -> dict[str, Any]:
     """A moment of the monitor where no widget can run."""
-    total, done = state["total"], state["done"] + state["failed"]
-    percent = 100 * done / total if total else 0
-    text = f"{done} of {total} tasks, {state['elapsed']}"
-    if state["remaining"]:
-        text += f", {state['remaining']}"
+    total, ended = state["total"], state["total"] - state["unfinished"]
+    percent = 100 * ended / total if total else 0
+    text = live_text(state)
     bar = (
         f'<div style="width:220px;height:6px;border-radius:3px;background:{LINE};'
         f'overflow:hidden;display:inline-block;vertical-align:middle;margin-right:8px">'
@@ -67,7 +102,18 @@ def live(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def live_text(state: dict[str, Any]) -> str:
+    """The same in a line of text: "12 of 64 tasks, 3.1 s, about 4 s left"."""
+    total, label = state["total"], state["label"]
+    ended = total - state["unfinished"]
+    parts = [f"{number(ended)} of {number(total)} {label}{'' if total == 1 else 's'}"]
+    parts += [f"{number(state[key])} {key}" for key in ("failed", "cancelled") if state[key]]
+    return ", ".join([*parts, *(state[k] for k in ("elapsed", "remaining") if state[k])])
+
+
 def _mark(progress: Progress) -> tuple[str, str, str]:
+    if progress.ended:
+        return "■", BAD, "ended"
     if progress.cancelled:  # then what failed mostly waited for what was cancelled
         return "■", WARN, "cancelled"
     if progress.failed:
@@ -77,13 +123,13 @@ def _mark(progress: Progress) -> tuple[str, str, str]:
 
 def _rows(rows: Sequence[Row]) -> str:
     columns = [("done", [row.done for row in rows])]
-    for name in ("failed", "cancelled"):
+    for name in ("failed", "cancelled", "unfinished"):
         counts = [getattr(row, name) for row in rows]
         if any(counts):
             columns.append((name, counts))
     head = ("function", *(name for name, _ in columns), "time")
     body = [
-        (row.name, *(counts[i] for _, counts in columns), f"{row.busy:.2f} s")
+        (row.name, *(number(counts[i]) for _, counts in columns), seconds(row.busy))
         for i, row in enumerate(rows)
     ]
     return html_table(head, body)
@@ -137,13 +183,7 @@ def card(title: str, rows: Sequence[tuple[str, str]], *, open_: bool = True) -> 
     )
 
 
-def size(count: float | None) -> str:
-    """Bytes for people: "1.5 MB"."""
-    if count is None:
-        return "?"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+__all__ = [
+    "card", "final", "html_table", "live", "live_text", "nothing", "placeholder", "size", "stale",
+    "text_table",
+]  # fmt: skip

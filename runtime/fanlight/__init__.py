@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from fanlight.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from fanlight.logging_config import LoggingConfig
+    from fanlight.progress_bar import as_completed, progress
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.trace import timeline
@@ -64,6 +65,7 @@ _HOME = {
     "ObjectRef": "refs",
     "ObjectRefGenerator": "generators",
     "available_resources": "api",
+    "as_completed": "progress_bar",
     "cancel": "api",
     "cluster_resources": "api",
     "get": "api",
@@ -75,6 +77,7 @@ _HOME = {
     "kill": "api",
     "method": "actor",
     "nodes": "api",
+    "progress": "progress_bar",
     "put": "api",
     "remote": "api",
     "shutdown": "api",
@@ -148,6 +151,7 @@ __all__ = [
     "ObjectRefGenerator",
     "__version__",
     "actor",
+    "as_completed",
     "available_resources",
     "cancel",
     "cloudpickle",
@@ -164,6 +168,7 @@ __all__ = [
     "method",
     "nodes",
     "observe",
+    "progress",
     "put",
     "remote",
     "remote_function",

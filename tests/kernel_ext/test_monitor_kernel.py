@@ -119,3 +119,70 @@ def test_at_most_ten_updates_a_second(kernel: KernelClient) -> None:
     )
     kernel.until(lambda: VIEW not in str(done.shown()))
     assert len(states(kernel, done)) <= 26
+
+
+def test_failures_unfold(kernel: KernelClient) -> None:
+    running = kernel.run(
+        "import time\n@fanlight.remote(max_retries=0)\ndef wrong(i):\n    time.sleep(0.3)\n"
+        "    raise ValueError('<i>no</i>')\n"
+        "_ = fanlight.wait([wrong.remote(i) for i in range(6)], num_returns=6)"
+    )
+    kernel.until(lambda: VIEW not in str(running.shown()))
+    assert final(running).startswith("6 tasks, 6 failed, ")
+    assert "wrong: ValueError: <i>no</i> (6 times)" in final(running)
+    html = next(d["text/html"] for d in running.shown().values() if "tasks" in d["text/html"])
+    assert "<details open>" in html and "&lt;i&gt;no" in html and "<i>" not in html
+    assert states(kernel, running)[-1]["failures"] == [["wrong", "ValueError: <i>no</i>", 6]]
+
+
+def test_the_reason_of_a_standstill(kernel: KernelClient) -> None:
+    """Nothing of this cell runs while another one's actor holds the CPUs."""
+    kernel.run(
+        "@fanlight.remote(num_cpus=2)\nclass Hog:\n    def ready(self):\n        return True\n"
+        "hog = Hog.remote()\nfanlight.get(hog.ready.remote())"
+    )
+    running = kernel.start("@fanlight.remote\ndef late():\n    pass\nfanlight.get(late.remote())")
+    kernel.until(
+        lambda: (
+            any(VIEW in d["data"] for d in running.displays())
+            and any("Held by: Hog" in s["why"] for s in states(kernel, running))
+        )
+    )
+    kernel.interrupt()
+    running.wait()
+    kernel.run("fanlight.kill(hog)")
+
+
+def test_all_that_ran_stays_for_a_page_that_is_loaded_again(kernel: KernelClient) -> None:
+    running = kernel.run(SLEEPERS.format(""))
+    kernel.until(lambda: states(kernel, running)[-1]["over"])
+    last = states(kernel, running)[-1]
+    assert last["unfinished"] == 0 and last["summary"].startswith("16 tasks, ")
+
+
+def test_a_runtime_that_is_shut_down_or_dies_under_a_monitor(kernel: KernelClient) -> None:
+    nap = "@fanlight.remote\ndef nap():\n    time.sleep(600)\nrefs = [nap.remote() for _ in '123']"
+    kill = "import os, signal\nos.kill(fanlight.session.current().node_pid, signal.SIGKILL)"
+    for end, said in (("fanlight.shutdown()", "shut"), (kill, "node process")):
+        running = kernel.run(nap)
+        kernel.until(lambda r=running: any(VIEW in d["data"] for d in r.displays()))
+        kernel.run(end)
+        kernel.until(lambda r=running: VIEW not in str(r.shown()))
+        assert said in final(running), final(running)
+        assert "0 of 3 tasks" in final(running)
+        kernel.run("fanlight.shutdown()\nfanlight.init(num_cpus=2, num_gpus=0)")
+    again = kernel.run(SLEEPERS.format(""))  # and the next runtime is watched
+    kernel.until(lambda: VIEW not in str(again.shown()))
+    assert final(again).startswith("16 tasks, ")
+
+
+def test_a_kernel_that_is_shut_down_says_so(kernel: KernelClient) -> None:
+    """The last test of this file: there is no kernel afterwards."""
+    running = kernel.run(
+        "import time\n@fanlight.remote\ndef nap():\n    time.sleep(600)\n"
+        "refs = [nap.remote() for _ in '123']"
+    )
+    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+    kernel.client.shutdown()
+    kernel.until(lambda: VIEW not in str(running.shown()))
+    assert "then the kernel was shut down" in final(running)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from fanlight import events
+from fanlight.progress_bar import seconds
 from fanlight_kernel import render
-from fanlight_kernel.progress import Progress, Row, Tracker, as_state, seconds, summary
+from fanlight_kernel.progress import Progress, Row, Tracker
+from fanlight_kernel.wording import as_state, summary
 
 
 def group(number: int, origin: str = "c", first: float = 10.0, **counts: int) -> events.GroupView:
@@ -42,7 +44,9 @@ def task(identity: str, number: int, state: str, submitted: float) -> events.Tas
     )
 
 
-def snapshot(groups: list[Any], tasks: list[Any] = (), edges: list[Any] = ()) -> events.Snapshot:  # type: ignore[assignment]
+def snapshot(
+    groups: list[Any], tasks: list[Any] = (), edges: list[Any] = (), errors: list[Any] = ()
+) -> events.Snapshot:  # type: ignore[assignment]
     runtime = events.RuntimeView(
         id="r", name="r", engine="local", version="1", python="3", pid=1, started=0.0,
         total={"CPU": 2.0}, available={"CPU": 2.0}, drivers=[],
@@ -50,7 +54,7 @@ def snapshot(groups: list[Any], tasks: list[Any] = (), edges: list[Any] = ()) ->
     return events.Snapshot(
         version=1, seq=1, time=0.0, runtime=runtime, groups=groups, edges=list(edges),
         tasks=list(tasks), workers=[], actors=[], gpus=[], gpu_status="", store=[], objects=[],
-        errors=[],
+        errors=list(errors),
     )  # fmt: skip
 
 
@@ -99,11 +103,95 @@ def test_the_summary(rows: list[Row], elapsed: float, busy: float | None, expect
 
 
 def test_the_estimate_needs_some_tasks_first() -> None:
-    few = Progress(rows=[Row("f", done=2, pending=8)], elapsed=1.0)
+    few = Progress(rows=[Row("f", done=2, pending=8, busy=2.0)], elapsed=3.0)
     assert few.remaining() is None
-    some = Progress(rows=[Row("f", done=5, pending=10)], elapsed=1.0)
-    assert some.remaining() == pytest.approx(2.0)
-    assert as_state(some, title="x")["remaining"] == "about 2.0 s left"
+    some = Progress(rows=[Row("f", done=5, pending=10, busy=5.0)], elapsed=3.0)
+    assert some.remaining() == pytest.approx(6.0)
+    assert as_state(some, title="x")["remaining"] == "about 6 s left"
+    assert as_state(some, title="x", growing=True)["remaining"] == ""
+
+
+def test_the_estimate_counts_work_not_tasks() -> None:
+    """A second function that is ten times slower: the first one's pace says nothing of it."""
+    quick = Row("quick", done=10, busy=1.0)
+    slow = Row("slow", done=3, pending=7, busy=3.0)
+    assert Progress(rows=[quick, slow], elapsed=2.0).remaining() == pytest.approx(3.5)
+    unknown = Row("slow", pending=1)
+    assert Progress(rows=[quick, unknown], elapsed=2.0).remaining() is None
+    parents = Row("tree", done=9, running=2, busy=3.0, waits=True)
+    assert Progress(rows=[quick, parents], elapsed=2.0).remaining() is None
+
+
+def test_many_functions_are_added_up() -> None:
+    rows = [Row(f"f{i}", done=i + 1) for i in range(19)] + [Row("broken", failed=1)]
+    state = as_state(Progress(rows=rows, elapsed=1.0), title="x")
+    names = [row["name"] for row in state["rows"]]
+    assert len(names) == 9
+    assert names[-2:] == ["broken", "and 12 others"]
+    assert sum(row["total"] for row in state["rows"]) == state["total"] == 191
+
+
+def error(number: int, name: str, message: str, when: float = 12.0) -> events.ErrorView:
+    return events.ErrorView(
+        task_id="t", group=number, name=name, origin="c", time=when, message=message, traceback=""
+    )
+
+
+def test_failures_are_told_with_their_message() -> None:
+    tracker = Tracker()
+    tracker.feed(
+        snapshot(
+            [group(1, FINISHED=3, FAILED=3), group(2, origin="other", FAILED=1)],
+            errors=[
+                error(1, "f1", "ValueError: <b>\nmore of it"),
+                error(1, "f1", "ValueError: <b>\nmore of it"),
+                error(1, "f1", "KeyError: 3"),
+                error(1, "f1", "KeyError: of an earlier run", when=1.0),
+                error(2, "f2", "OSError: of another cell"),
+            ],
+        )
+    )
+    progress = tracker.progress("c", 10.0, 12.0)
+    found = [(f.name, f.message, f.count) for f in progress.failures]
+    assert found == [("f1", "ValueError: <b>", 2), ("f1", "KeyError: 3", 1)]
+    bundle = render.final(progress)
+    assert "<details open>" in bundle["text/html"]
+    assert "ValueError: &lt;b&gt; (2 times)" in bundle["text/html"]
+    assert "f1: KeyError: 3" in bundle["text/plain"]
+
+
+def test_retries_memory_and_who_waits() -> None:
+    tracker = Tracker()
+    again = task("a", 1, "FINISHED", 11.0)
+    again.attempt = 2
+    waits = task("w", 1, "PENDING_RESOURCES", 11.0)
+    args = task("v", 1, "PENDING_ARGS", 11.0)
+    runs = task("r", 1, "RUNNING", 11.0)
+    shot = snapshot([group(1, RUNNING=1, PENDING_RESOURCES=1)], [args, again, waits, runs])
+    shot.workers = [
+        events.WorkerView(
+            id=str(i), pid=i, state="BUSY", cpu_percent=0.0, rss=100 << 20, task="f1",
+            task_id=of, actor="", finished=0, gpus=[],
+        )
+        for i, of in enumerate(("r", "unknown"))
+    ]  # fmt: skip
+    tracker.feed(shot)
+    assert tracker.progress("c", 10.0, 12.0).retried == 2
+    assert tracker.memory("c") == 100 << 20
+    assert tracker.memory("other") == 0
+    assert tracker.waiting("c", 10.0) == "w"
+    assert tracker.waiting("c", 20.0) == ""
+    state = as_state(Progress(rows=[Row("f")], retried=2, memory=1 << 30, spilled=5), title="x")
+    assert state["notes"] == ["2 retried", "5 B on disk", "peak 1.1 GB"]
+
+
+def test_what_a_lost_runtime_leaves() -> None:
+    progress = Progress(rows=[Row("f", done=12, pending=50, running=2)], elapsed=3.1, cpus=2)
+    progress.ended = "then the runtime was shut down"
+    line = "12 of 64 tasks, 3.1 s, then the runtime was shut down"
+    assert summary(progress) == line
+    assert line in render.final(progress)["text/html"]
+    assert as_state(progress, title="x")["remaining"] == ""
 
 
 def test_words_for_seconds() -> None:

@@ -1,8 +1,13 @@
 /*
- * The cell monitor: draws `state` (made by fanlight_kernel.progress.as_state) and has one button.
+ * The cell monitor: draws `state` (made by fanlight_kernel.wording.as_state) and has one button.
  * Plain DOM, no dependency. The widget's own comm only brings state; a press goes out on a comm of
  * its own, which JupyterLab runs on a subshell, so that it arrives while the kernel is busy.
  */
+
+const SILENCE = 10_000; // milliseconds without news, while work is under way, that are worth a word
+const PATIENCE = 3_000; // milliseconds after which a press that nobody answered gets a hint
+const GONE = ['dead', 'terminating', 'restarting', 'autorestarting'];
+const SEGMENTS = ['done', 'failed', 'cancelled', 'running'];
 
 function node(tag, className, text) {
   const made = document.createElement(tag);
@@ -13,17 +18,33 @@ function node(tag, className, text) {
   return made;
 }
 
-/** Opens the way back early: the subshell takes a moment to start. */
+/** Sets text only where it differs, so that selections stay and nothing is laid out again. */
+function say(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
+  }
+}
+
+/**
+ * The way back. It is opened when somebody reaches for the button, since the subshell takes a moment
+ * to start; not earlier, since its messages make the front end believe that the kernel is idle.
+ */
 class Uplink {
   constructor(model) {
     this.model = model;
     this.comm = null;
     this.opened = null;
+    this.closed = false;
     const kernel = model.widget_manager && model.widget_manager.kernel;
     this.kernel = kernel || null;
-    if (kernel && typeof kernel.createComm === 'function') {
+  }
+
+  reach() {
+    const { kernel } = this;
+    if (this.opened === null && kernel && typeof kernel.createComm === 'function') {
       this.opened = this.open(kernel).catch(() => null);
     }
+    return this.opened;
   }
 
   async open(kernel) {
@@ -33,13 +54,17 @@ class Uplink {
     }
     const comm = kernel.createComm(this.model.get('target'));
     await comm.subshellStarted;
+    if (this.closed) {
+      comm.dispose();
+      return null;
+    }
     comm.open({ type: 'hello' });
     this.comm = comm;
     return comm;
   }
 
   async send(message) {
-    const comm = await this.opened;
+    const comm = await this.reach();
     if (comm && !comm.isDisposed) {
       comm.send(message);
     } else if (this.kernel && this.kernel.status === 'busy') {
@@ -50,34 +75,33 @@ class Uplink {
     }
   }
 
+  /** Whether the front end knows that the kernel is gone; not all of them tell. */
+  gone() {
+    return Boolean(this.kernel && (this.kernel.isDisposed || GONE.includes(this.kernel.status)));
+  }
+
   close() {
+    this.closed = true;
     if (this.comm && !this.comm.isDisposed) {
       this.comm.dispose();
     }
   }
 }
 
-const SEGMENTS = ['done', 'failed', 'cancelled', 'running'];
-
-function drawBar(bar, row) {
-  const total = Math.max(1, row.total);
-  SEGMENTS.forEach((name, index) => {
-    bar.children[index].style.width = `${(100 * row[name]) / total}%`;
-  });
-  bar.setAttribute('aria-valuenow', String(row.done + row.failed + row.cancelled));
-  bar.setAttribute('aria-valuemax', String(row.total));
+function ended(row) {
+  return row.done + row.failed + row.cancelled;
 }
 
 function words(row) {
-  const parts = [`${row.done + row.failed + row.cancelled}/${row.total}`];
-  if (row.running) {
-    parts.push(`${row.running} running`);
-  }
-  if (row.failed) {
-    parts.push(`${row.failed} failed`);
-  }
-  if (row.cancelled) {
-    parts.push(`${row.cancelled} cancelled`);
+  const parts = [`${ended(row)}/${row.total}`];
+  for (const [count, word] of [
+    [row.running, 'running'],
+    [row.failed, 'failed'],
+    [row.cancelled, 'cancelled']
+  ]) {
+    if (count) {
+      parts.push(`${count} ${word}`);
+    }
   }
   return parts.join(' · ');
 }
@@ -93,73 +117,165 @@ function makeRow(name) {
   SEGMENTS.forEach(segment => bar.append(node('span', `fl-${segment}`)));
   const count = node('span', 'fl-count');
   line.append(label, bar, count);
-  return { line, bar, count };
+  return { line, label, bar, count };
+}
+
+function drawRow({ label, bar, count }, row) {
+  const total = Math.max(1, row.total);
+  SEGMENTS.forEach((name, index) => {
+    bar.children[index].style.width = `${(100 * row[name]) / total}%`;
+  });
+  bar.setAttribute('aria-valuenow', String(ended(row)));
+  bar.setAttribute('aria-valuemax', String(row.total));
+  bar.setAttribute('aria-valuetext', words(row));
+  if (label.title !== row.name) {
+    label.title = row.name;
+    bar.setAttribute('aria-label', row.name);
+  }
+  say(label, row.name);
+  say(count, words(row));
+}
+
+/** As many lines as there are items, each drawn in place. */
+function drawList(parent, made, items, make, draw) {
+  while (made.length > items.length) {
+    made.pop().line.remove();
+  }
+  items.forEach((item, index) => {
+    if (index === made.length) {
+      made.push(make(item));
+      parent.append(made[index].line);
+    }
+    draw(made[index], item);
+  });
+}
+
+function makeFailure() {
+  const line = node('li', 'fl-failure');
+  const name = node('span', 'fl-name');
+  const message = node('span', 'fl-message');
+  line.append(name, message);
+  return { line, name, message };
+}
+
+function drawFailure({ name, message }, [which, text, count]) {
+  say(name, which);
+  say(message, count > 1 ? `${text} (${count} times)` : text);
+}
+
+/** The few moments at which a screen reader says something. */
+function announcement(state) {
+  if (state.over) {
+    return state.summary;
+  }
+  if (state.cancelling) {
+    return 'Cancelling';
+  }
+  const what = `${state.label}${state.total === 1 ? '' : 's'}`;
+  return state.failed ? `Some ${what} failed` : `${what} running`;
 }
 
 function render({ model, el }) {
   const root = node('div', 'fanlight-monitor');
+  root.setAttribute('role', 'group');
+  root.setAttribute('data-lm-suppress-shortcuts', 'true'); // Enter and Space are the button's
   const head = node('div', 'fl-head');
   const dot = node('span', 'fl-dot');
   dot.setAttribute('aria-hidden', 'true');
   const text = node('span', 'fl-text');
+  const more = node('span', 'fl-more');
   const button = node('button', 'fl-cancel', 'Cancel');
   button.type = 'button';
   const body = node('div', 'fl-rows');
-  head.append(dot, text, button);
-  root.append(head, body);
+  const failures = node('ul', 'fl-failures');
+  const live = node('span', 'fl-spoken');
+  live.setAttribute('role', 'status');
+  live.setAttribute('aria-live', 'polite');
+  head.append(dot, text, more, button);
+  root.append(head, body, failures, live);
   el.append(root);
 
   const uplink = new Uplink(model);
-  const rows = new Map();
-  let pressed = false;
+  const rows = [];
+  const failed = [];
+  let heard = Date.now();
+  let pressed = 0;
 
+  button.addEventListener('pointerenter', () => void uplink.reach());
+  button.addEventListener('focus', () => void uplink.reach());
   button.addEventListener('click', () => {
-    pressed = true;
-    button.textContent = 'Cancelling…';
+    pressed = Date.now();
+    say(button, 'Cancelling…');
     button.title = 'Press again to stop it at once';
     void uplink.send({ type: 'cancel', origin: model.get('origin') });
   });
+
+  const detail = state => {
+    const silent = Date.now() - heard;
+    if (state.over || !state.unfinished) {
+      return (state.notes || []).join(' · ');
+    }
+    if (uplink.gone()) {
+      return 'The kernel has ended.';
+    }
+    if (silent > SILENCE) {
+      return `No news from the kernel for ${Math.round(silent / 1000)} s.`;
+    }
+    if (pressed && !state.cancelling && Date.now() - pressed > PATIENCE) {
+      return 'The kernel is busy: interrupt it.';
+    }
+    return state.why || [state.remaining, ...(state.notes || [])].filter(Boolean).join(' · ');
+  };
 
   const draw = () => {
     const state = model.get('state');
     if (!state || !state.rows) {
       return;
     }
-    const busy = state.unfinished > 0;
-    root.classList.toggle('fl-over', !busy);
-    root.classList.toggle('fl-bad', state.failed > 0);
-    const ended = state.total - state.unfinished;
-    text.textContent = busy
-      ? [`${ended} of ${state.total} tasks`, state.elapsed, state.remaining].filter(Boolean).join(', ')
-      : state.summary;
-    button.hidden = !busy;
-    if (!pressed && state.cancelling) {
-      button.textContent = 'Cancelling…';
+    const lost = !state.over && state.unfinished > 0 && uplink.gone();
+    root.classList.toggle('fl-over', state.over || lost);
+    root.classList.toggle('fl-idle', !state.unfinished);
+    root.classList.toggle('fl-silent', !state.over && Date.now() - heard > SILENCE);
+    root.classList.toggle('fl-bad', state.failed > 0 || lost || Boolean(state.ended));
+    root.setAttribute('aria-label', `Progress of ${state.title}`);
+    const count = `${state.total - state.unfinished} of ${state.total} ${state.label}${
+      state.total === 1 ? '' : 's'
+    }`;
+    say(text, state.over ? state.summary : `${count}, ${state.elapsed}`);
+    const said = detail(state);
+    say(more, said);
+    more.title = said;
+    const idle = state.over || lost || !state.unfinished;
+    button.classList.toggle('fl-away', idle);
+    button.disabled = idle;
+    button.setAttribute('aria-label', `Cancel ${state.title}`);
+    if (idle) {
+      pressed = 0;
+    } else if (state.cancelling || pressed) {
+      say(button, 'Cancelling…');
+    } else {
+      say(button, 'Cancel');
     }
-    state.rows.forEach(row => {
-      let drawn = rows.get(row.name);
-      if (!drawn) {
-        drawn = makeRow(row.name);
-        rows.set(row.name, drawn);
-        body.append(drawn.line);
-      }
-      drawBar(drawn.bar, row);
-      drawn.count.textContent = words(row);
-    });
-    // Functions of an earlier run of the cell go away.
-    const names = new Set(state.rows.map(row => row.name));
-    rows.forEach((drawn, name) => {
-      if (!names.has(name)) {
-        drawn.line.remove();
-        rows.delete(name);
-      }
-    });
+    drawList(body, rows, state.rows, row => makeRow(row.name), drawRow);
+    drawList(failures, failed, state.failures || [], makeFailure, drawFailure);
+    say(live, announcement(state));
   };
 
-  model.on('change:state', draw);
+  const changed = () => {
+    heard = Date.now();
+    draw();
+  };
+  model.on('change:state', changed);
   draw();
+  const clock = setInterval(() => {
+    const state = model.get('state');
+    if (state && !state.over && state.unfinished > 0) {
+      draw();
+    }
+  }, 1000);
   return () => {
-    model.off('change:state', draw);
+    clearInterval(clock);
+    model.off('change:state', changed);
     uplink.close();
   };
 }

@@ -244,13 +244,20 @@ class _Watcher:
 
     def _run(self) -> None:
         decode = msgspec.json.Decoder(events.Event).decode
+        event: events.Event | None = None
         for payload in self._observer.payloads():
             if self._closed:
                 return
-            try:
-                self._callback(decode(payload))
-            except Exception:  # its own fault: the next event may go better
-                traceback.print_exc()
+            event = decode(payload)
+            self._tell(event)
+        if not self._closed and not isinstance(event, events.Ended):  # the node was killed
+            self._tell(events.Ended("The runtime's node process died."))
+
+    def _tell(self, event: events.Event) -> None:
+        try:
+            self._callback(event)
+        except Exception:  # its own fault: the next event may go better
+            traceback.print_exc()
 
     def close(self) -> None:
         self._closed = True
