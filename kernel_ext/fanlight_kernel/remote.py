@@ -268,8 +268,8 @@ class RemoteCell:
             return self.short_error(
                 kinds.TaskCancelledError(f"{self.title} was cancelled."), heading
             )
-        if isinstance(error, kinds.TaskError):
-            return tracebacks.dress(tracebacks.restore(error), self.shell, heading)
+        if isinstance(error, (kinds.TaskError, kinds.UnserializableException)):
+            return tracebacks.dress(tracebacks.restored(error), self.shell, heading)
         return self.short_error(error, heading)
 
     def short_error(self, error: BaseException, heading: str = "") -> BaseException:

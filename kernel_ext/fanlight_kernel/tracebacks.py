@@ -1,8 +1,8 @@
 """Tracebacks that cross processes and still show the notebook's own lines.
 
-In the worker, :func:`note` writes the frames of the user's code (the runtime's own are left out) on
-the exception, where pickling keeps them. In the notebook, :func:`rebuild` makes a traceback of them
-that IPython formats like any other, and :func:`dress` makes IPython show exactly that one.
+The runtime brings the frames of users' code along (:mod:`fanlight.traces`). :func:`restored` makes
+a traceback of them that IPython formats like any other, and :func:`dress` makes IPython show
+exactly that one.
 """
 
 from __future__ import annotations
@@ -10,230 +10,41 @@ from __future__ import annotations
 import linecache
 import os
 import re
-import sys
 import traceback
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-ATTRIBUTE = "__fanlight_trace__"
+from fanlight import by_value, errors, traces
+
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_FRAME = re.compile(r'^ *(?:[|] *)?File "(?P<file>.+)", line (?P<line>\d+), in (?P<name>.+)$', re.M)
-LIMIT = 200  # frames kept; endless recursion has a thousand
-
-
-@dataclass
-class Frame:
-    filename: str
-    line: int
-    name: str
-    source: str = ""
-    first: int = 0  # where the function starts; 0 for "not known"
-
-
-@dataclass
-class Trace:
-    """One exception of a chain: what it was, where it was, and how it belongs to the one above."""
-
-    frames: list[Frame]
-    kind: str = ""
-    message: str = ""
-    relation: str = ""  # "" for the first, then "cause" or "context"
-    exception: BaseException | None = None  # when it can be pickled
+_RUNTIME = os.path.dirname(os.path.abspath(traces.__file__)) + os.sep
 
 
 def register_source(filename: str, source: str) -> None:
     """Let ``linecache`` (and so every traceback) find a cell's lines under its file name."""
-    lines = [line + "\n" for line in source.split("\n")]
-    linecache.cache[filename] = (len(source), None, lines, filename)
+    entry: Any = linecache.cache.get(filename)
+    if entry is None or len(entry) != 4 or "".join(entry[2]) != source:
+        by_value.remember_source(filename, source)
 
 
-def note(error: BaseException) -> None:
-    """Called in the worker on the way out of the cell; never raises.
-
-    An error of a nested task is noted on the user's exception inside it, since that is what keeps
-    its attributes when it travels.
-    """
-    try:
-        setattr(_innermost(error), ATTRIBUTE, _chain(error))
-    except Exception:
-        return
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(getattr(error, "cause", None), BaseException) and hasattr(
-        error, "traceback_text"
-    ):
-        error = error.cause  # type: ignore[attr-defined]
-    return error
-
-
-def _chain(error: BaseException) -> list[Trace]:
-    import cloudpickle
-
-    traces: list[Trace] = []
-    seen: set[int] = set()
-    current: BaseException | None = error
-    relation = ""
-    while current is not None and id(current) not in seen and len(traces) < 10:
-        seen.add(id(current))
-        inner = _innermost(current)
-        frames = user_frames(current.__traceback__)
-        if inner is not current:  # from the cell's line on into the nested task's lines
-            frames += frames_of_text(current.traceback_text)  # type: ignore[attr-defined]
-        trace = Trace(
-            frames=frames,
-            kind=type(inner).__qualname__,
-            message=_message(inner),
-            relation=relation,
-        )
-        if traces:
-            try:
-                cloudpickle.dumps(inner)
-                trace.exception = inner
-            except Exception:
-                trace.exception = None
-        traces.append(trace)
-        if current.__cause__ is not None:
-            current, relation = current.__cause__, "cause"
-        elif current.__context__ is not None and not current.__suppress_context__:
-            current, relation = current.__context__, "context"
-        else:
-            current = None
-    return traces
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "<no message: its __str__ failed>"
-
-
-def user_frames(tb: types.TracebackType | None) -> list[Frame]:
-    """The frames of user code: from the cell on, and without the runtime's at the end."""
-    frames = []
-    for frame, line in traceback.walk_tb(tb):
-        code = frame.f_code
-        if code.co_filename.startswith(_OWN):
-            continue
-        source = linecache.getline(code.co_filename, line, frame.f_globals).rstrip()
-        frames.append(Frame(code.co_filename, line, code.co_name, source, code.co_firstlineno))
-    runtime = _runtime_folder()
-    while frames and runtime and frames[0].filename.startswith(runtime):
-        frames.pop(0)
-    while frames and runtime and frames[-1].filename.startswith(runtime):
-        frames.pop()
-    if len(frames) > LIMIT:
-        frames = [*frames[: LIMIT // 2], *frames[-LIMIT // 2 :]]
-    return frames
-
-
-def _runtime_folder() -> str:
-    module = sys.modules.get("fanlight")
-    path = getattr(module, "__file__", None)
-    return os.path.dirname(os.path.abspath(path)) + os.sep if path else ""
-
-
-def frames_of_text(text: str) -> list[Frame]:
-    """The frames of user code in a formatted traceback, from the outermost task inwards.
-
-    Of a chain of exceptions only the last is taken.
-    """
-    last = text.rpartition("Traceback (most recent call last):")[2] if _chained(text) else text
-    runtime = _runtime_folder()
-    return [
-        Frame(m["file"], int(m["line"]), m["name"])
-        for m in _FRAME.finditer(last)
-        if not m["file"].startswith(_OWN) and not (runtime and m["file"].startswith(runtime))
-    ]
-
-
-def _chained(text: str) -> bool:
-    return "The above exception was" in text or "During handling of the above" in text
-
-
-def restore(error: BaseException) -> BaseException:
+def restored(error: BaseException) -> BaseException:
     """The user's exception inside what ``get`` raised, with traceback and causes rebuilt.
 
-    Frames come from :func:`note`; where a class lost them on its way, from the text of the remote
-    traceback.
+    For one that could not travel, something that looks like it and says so.
     """
-    inner = _innermost(error)
-    traces: list[Trace] = list(getattr(inner, ATTRIBUTE, None) or [])
-    text = getattr(error, "traceback_text", "")
-    inner.__traceback__ = rebuild(traces[0].frames if traces else frames_of_text(text))
-    above = inner
-    for trace in traces[1:]:
-        cause = trace.exception
-        if cause is None:
-            cause = _stand_in(trace)
-        cause.__traceback__ = rebuild(trace.frames)
-        if trace.relation == "cause":
-            above.__cause__ = cause
-        else:
-            above.__context__ = cause
-        above = cause
+    inner = errors.innermost(error)
+    trace = getattr(error, "_trace", None)
+    if not trace:
+        return inner
+    if type(inner) in (errors.FanlightError, errors.UnserializableException):
+        reason = str(inner).partition(" Its traceback:")[0]
+        inner = traces.stand_in(trace[0])
+        inner.add_note(reason)
+    elif inner is error:
+        return inner
+    traces.restore(inner, trace)
     return inner
-
-
-def _stand_in(trace: Trace) -> BaseException:
-    cls = type(trace.kind.rpartition(".")[2], (Exception,), {"__module__": "builtins"})
-    return cls(trace.message)
-
-
-def rebuild(frames: list[Frame]) -> types.TracebackType | None:
-    """A traceback object whose entries name the given files, lines and functions."""
-    tb: types.TracebackType | None = None
-    for frame in reversed(frames):
-        if frame.source and not linecache.getline(frame.filename, frame.line):
-            _remember_line(frame)
-        fake = _frame(frame)
-        if fake is not None:
-            tb = types.TracebackType(tb, fake, max(fake.f_lasti, 0), frame.line)
-    return tb
-
-
-def _remember_line(frame: Frame) -> None:
-    """A file that only the worker has: keep at least the line that matters."""
-    entry = linecache.cache.get(frame.filename)
-    lines = list(entry[2]) if entry is not None and len(entry) == 4 else []
-    lines += ["\n"] * (frame.line - len(lines))
-    lines[frame.line - 1] = frame.source + "\n"
-    linecache.cache[frame.filename] = (sum(map(len, lines)), None, lines, frame.filename)
-
-
-class _Probe(Exception):
-    pass
-
-
-def _frame(frame: Frame) -> types.FrameType | None:
-    """A frame whose code has the name, file and lines of the given one, and nothing else of it.
-
-    IPython reads the line from the frame, and takes the source from where the function starts.
-    """
-    first = frame.first or _first_line(frame)
-    above = max(0, frame.line - first)
-    code = compile("\n" * above + "raise probe", frame.filename, "exec")
-    code = code.replace(co_name=frame.name, co_qualname=frame.name, co_firstlineno=first)
-    try:
-        exec(code, {"probe": _Probe(), "__name__": "__main__", "__file__": frame.filename})
-    except _Probe as error:
-        tb = error.__traceback__
-        assert tb is not None and tb.tb_next is not None
-        return tb.tb_next.tb_frame
-    return None
-
-
-def _first_line(frame: Frame) -> int:
-    """Where the function of a frame known from text starts: its nearest ``def`` above."""
-    if not frame.name.startswith("<"):
-        start = re.compile(rf"\s*(async\s+)?(def|class)\s+{re.escape(frame.name)}\b")
-        for line in range(frame.line, 0, -1):
-            if start.match(linecache.getline(frame.filename, line)):
-                return line
-    return 1
 
 
 def dress(error: BaseException, shell: Any, heading: str = "") -> BaseException:
@@ -241,11 +52,7 @@ def dress(error: BaseException, shell: Any, heading: str = "") -> BaseException:
 
     IPython asks an exception for ``_render_traceback_`` before it formats it itself.
     """
-    tb = error.__traceback__
-    try:
-        lines = list(shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0))
-    except Exception:
-        lines = traceback.format_exception(type(error), error, tb)
+    lines = format_lines(error, error.__traceback__, shell)
     if heading:
         lines = [*lines, heading]
     try:
@@ -253,6 +60,29 @@ def dress(error: BaseException, shell: Any, heading: str = "") -> BaseException:
     except Exception:
         return error
     return error
+
+
+def format_lines(error: BaseException, tb: types.TracebackType | None, shell: Any) -> list[str]:
+    """As IPython formats it, causes included; groups of exceptions as Python does."""
+    if not isinstance(error, BaseExceptionGroup):
+        try:
+            return list(
+                shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0)
+            )
+        except Exception:
+            return traceback.format_exception(type(error), error, tb)
+    text = "".join(traceback.format_exception(type(error), error, tb))
+    text = _CARETS.sub("", text)  # those of rebuilt frames mean nothing
+    return _FILE.sub(lambda found: _as_cell(found, shell), text).splitlines()
+
+
+_CARETS = re.compile(r"^[ |]*[~^]+\n", re.M)
+_FILE = re.compile(r'File "(?P<file>[^"\n]+)", line')
+
+
+def _as_cell(found: re.Match[str], shell: Any) -> str:
+    label = shell.compile.format_code_name(found["file"])
+    return f"{' '.join(label)}, line" if label else found[0]
 
 
 def teach_errors(shell: Any) -> Callable[[], None]:
@@ -267,8 +97,23 @@ def teach_errors(shell: Any) -> Callable[[], None]:
         return plain_lines(self, shell)
 
     FanlightError._render_traceback_ = render  # type: ignore[attr-defined]
+    own = shell.showtraceback
+
+    def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """IPython does not ask groups of exceptions how to show them."""
+        try:
+            kind, value, _ = shell._get_exc_info(exc_tuple)
+        except ValueError:
+            return own(exc_tuple, *args, **kwargs)
+        if isinstance(value, BaseExceptionGroup) and hasattr(value, "_render_traceback_"):
+            return shell._showtraceback(kind, value, value._render_traceback_())
+        return own(exc_tuple, *args, **kwargs)
+
+    shell.showtraceback = showtraceback
 
     def undo() -> None:
+        if shell.__dict__.get("showtraceback") is showtraceback:
+            del shell.showtraceback
         if FanlightError.__dict__.get("_render_traceback_") is render:
             del FanlightError._render_traceback_  # type: ignore[attr-defined]
 
@@ -277,26 +122,23 @@ def teach_errors(shell: Any) -> Callable[[], None]:
 
 def plain_lines(error: BaseException, shell: Any) -> list[str]:
     """The formatted traceback of an error that reached a plain cell through ``get``."""
-    from fanlight.errors import TaskCancelledError
-
-    inner = _innermost(error)
-    text = str(getattr(error, "traceback_text", ""))
-    chained = _chained(text)
-    remote = None if chained or inner is error else rebuild(frames_of_text(text))
-    tb = _without_runtime(error.__traceback__, remote)
-    context, inner.__context__ = inner.__context__, None
-    try:
-        lines = shell.InteractiveTB.structured_traceback(type(inner), inner, tb, tb_offset=0)
-    finally:
-        inner.__context__ = context
+    outer, inner = error, restored(error)
+    remote = None
+    if inner is not error:
+        remote = inner.__traceback__
+        context = error.__context__
+        ours = context is None or not traces.frames_of(context.__traceback__)
+        if inner.__context__ is None and context is not inner and not ours:
+            inner.__context__ = context
+    whole = _without_runtime(error.__traceback__, remote)
+    lines = format_lines(inner, whole, shell)
     name = ""
-    while inner is not error:
-        name = getattr(error, "task_name", "") or name
-        error = error.cause  # type: ignore[attr-defined]
-    if isinstance(inner, TaskCancelledError):
+    while inner is not outer and isinstance(outer, errors.TaskError):
+        name = outer.task_name or name
+        outer = outer.cause
+    if isinstance(inner, errors.TaskCancelledError):
         name = ""  # it says so itself
-    tail = [f"This happened in the task {name}."] if name else []
-    return [*lines, *tail, *(["\n" + text] if chained else [])]
+    return [*lines, f"This happened in the task {name}."] if name else lines
 
 
 def _without_runtime(
@@ -306,7 +148,7 @@ def _without_runtime(
     import IPython
 
     assert IPython.__file__ is not None
-    hidden = (_OWN, _runtime_folder() or _OWN, os.path.dirname(IPython.__file__) + os.sep)
+    hidden = (_OWN, _RUNTIME, os.path.dirname(IPython.__file__) + os.sep)
     kept = []
     while tb is not None:
         if not tb.tb_frame.f_code.co_filename.startswith(hidden):

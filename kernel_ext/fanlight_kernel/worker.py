@@ -102,7 +102,7 @@ def run_in(job: CellJob, ns: dict[str, Any]) -> Any:
     """Run a cell whose globals are ``ns``; these may be older than the cell (``--on``).
 
     Returns a :class:`CellResult`, or a tuple of it and one value for each of ``job.outputs`` when
-    ``job.separate``. An exception of the cell leaves with its frames noted on it.
+    ``job.separate``.
     """
     tracebacks.register_source(job.filename, job.raw)
     before = {name: value for name, value in ns.items() if not name.startswith("__")}
@@ -110,12 +110,8 @@ def run_in(job: CellJob, ns: dict[str, Any]) -> Any:
         workshell.ensure_shell(ns)
     started = time.perf_counter()
     last: list[Any] = []
-    try:
-        execute(job, ns, last)
-        workshell.show_figures(ns)
-    except BaseException as error:
-        tracebacks.note(error)
-        raise
+    execute(job, ns, last)
+    workshell.show_figures(ns)
     result = CellResult(seconds=time.perf_counter() - started)
     if last and last[0] is not None and job.display:
         _show(job, ns, last[0], result)

@@ -32,6 +32,8 @@ from typing import Any
 class FanlightError(Exception):
     """Base of everything that the runtime raises on its own account."""
 
+    _trace: Any = None  # list[traces.Trace] of the worker that it comes from
+
 
 class TaskCancelledError(FanlightError):
     """The task was cancelled before it finished."""

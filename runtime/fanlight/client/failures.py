@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fanlight import errors, serialization
+from fanlight import errors, serialization, traces
 from fanlight import messages as m
 from fanlight.wire.failures import ConnectionLost
 
@@ -39,16 +39,17 @@ def pack_error(
         problem = ""
     except Exception as e:
         packed, contained, problem = b"", [], f"{type(e).__name__}: {e}"
-    outer = pickle.dumps((packed, text, name, type(cause).__name__, problem, origin), 5)
-    return serialization.Serialized(outer, [], contained)
+    chain = traces.of(error)
+    fields = (packed, text, name, type(cause).__name__, problem, origin, chain)
+    return serialization.Serialized(pickle.dumps(fields, 5), [], contained)
 
 
-def _unpack_error(data: bytes) -> tuple[BaseException, str, str]:
-    packed, text, name, type_name, problem, _ = pickle.loads(data)
+def _unpack_error(data: bytes) -> tuple[BaseException, str, str, list[traces.Trace]]:
+    packed, text, name, type_name, problem, _, chain = pickle.loads(data)
     if not packed:
         sentence = f"The task raised {type_name}, which cannot be pickled ({problem})."
         cause: BaseException = errors.FanlightError(f"{sentence} Its traceback:\n{text}")
-        return cause, f"{text}\n{sentence}", name
+        return cause, f"{text}\n{sentence}", name, chain
     try:
         cause = serialization.loads(packed)
         if not isinstance(cause, BaseException):
@@ -58,24 +59,29 @@ def _unpack_error(data: bytes) -> tuple[BaseException, str, str]:
             f"The task raised {type_name}, which cannot be rebuilt here "
             f"({type(e).__name__}: {e}). Its traceback:\n{text}"
         )
-    return cause, text, name
+    return cause, text, name, chain
 
 
 def exception_of(value: m.Value) -> BaseException:
     """The exception that ``get`` raises for a failed value; a new one at each call."""
     if value.kind == m.ERROR:
-        cause, text, name = _unpack_error(value.data)
+        cause, text, name, chain = _unpack_error(value.data)
         if isinstance(cause, errors.UnserializableException):
+            cause._trace = chain
             return cause
         if isinstance(cause, KeyboardInterrupt):
             cause = errors.TaskCancelledError("The task raised KeyboardInterrupt.")
-        return errors.make_task_error(cause, text, name)
+        found = errors.make_task_error(cause, text, name)
+        found._trace = chain
+        return found
     failure = msgspec.msgpack.decode(value.data, type=m.Failure)
     if failure.code == "dependency":
         detail = failure.detail
         inner = exception_of(m.Value(b"", detail["kind"], detail["data"]))
         text = f"fanlight::{failure.task_name}()\n{failure.message}\n{inner}"
-        return errors.make_task_error(errors.innermost(inner), text, failure.task_name)
+        found = errors.make_task_error(errors.innermost(inner), text, failure.task_name)
+        found._trace = getattr(inner, "_trace", None)
+        return found
     message = failure.message
     if "data" in failure.detail:  # it died of another failure
         inner = exception_of(m.Value(b"", failure.detail["kind"], failure.detail["data"]))

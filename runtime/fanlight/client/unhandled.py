@@ -82,7 +82,7 @@ def _describe(value: m.Value) -> tuple[str, str, str]:
     Empty for what is not to be reported. Does not rebuild the user's exception.
     """
     if value.kind == m.ERROR:
-        _, text, name, type_name, _, origin = pickle.loads(value.data)
+        _, text, name, type_name, _, origin, _ = pickle.loads(value.data)
         if type_name in _CANCELLED:
             return _NOTHING
         return text, f"{name} {type_name}", origin

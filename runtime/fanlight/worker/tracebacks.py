@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from types import TracebackType
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+from fanlight import traces
 
 
 def _is_ours(tb: TracebackType) -> bool:
-    return tb.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+    return tb.tb_frame.f_code.co_filename.startswith(traces.our_folders())
 
 
 def trim(error: BaseException) -> TracebackType | None:
@@ -34,8 +33,8 @@ def _without_ours(summary: traceback.TracebackException | None, seen: set[int]) 
     if summary is None or id(summary) in seen:
         return
     seen.add(id(summary))
-    stack = summary.stack
-    stack[:] = [frame for frame in stack if not frame.filename.startswith(_PACKAGE)]
+    stack, ours = summary.stack, traces.our_folders()
+    stack[:] = [frame for frame in stack if not frame.filename.startswith(ours)]
     _without_ours(summary.__cause__, seen)
     _without_ours(summary.__context__, seen)
 
