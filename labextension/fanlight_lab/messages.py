@@ -36,6 +36,12 @@ class QueryTask(Struct, tag_field="what", tag="task", forbid_unknown_fields=True
     id: TaskId
 
 
+class QueryWhy(Struct, tag_field="what", tag="why", forbid_unknown_fields=True):
+    """Why an actor or a task waits."""
+
+    id: TaskId | ActorId
+
+
 class QueryGroup(Struct, tag_field="what", tag="group_tasks", forbid_unknown_fields=True):
     group: Annotated[int, Meta(ge=0, le=2**53)]
     limit: Annotated[int, Meta(ge=1, le=2000)] = 2000
@@ -55,7 +61,7 @@ class ShutDown(Struct, tag_field="action", tag="shutdown", forbid_unknown_fields
 
 
 SocketMessage = Follow | Pause | Resume
-QueryRequest = QueryTask | QueryGroup
+QueryRequest = QueryTask | QueryGroup | QueryWhy
 CommandRequest = CancelTask | KillActor | ShutDown
 
 socket_decoder = msgspec.json.Decoder(SocketMessage)

@@ -78,6 +78,8 @@ class QueryHandler(FanlightHandler):
         match request:
             case messages.QueryTask(id=task):
                 asked = observer.query("task", {"id": task})
+            case messages.QueryWhy(id=key):
+                asked = observer.query("why", {"id": key})
             case messages.QueryGroup(group=group, limit=limit):
                 asked = observer.query("group_tasks", {"group": group, "limit": limit})
         reader = asyncio.get_running_loop().create_task(_drain(observer))

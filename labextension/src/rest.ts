@@ -4,10 +4,25 @@ import { ServerConnection } from '@jupyterlab/services';
 import type { TaskView } from './events';
 import type { SocketLike } from './transport';
 
+/** One fact of a reason to wait; a tree by depth. `task` is an id to go to, or "". */
+export interface WhyLine {
+  depth: number;
+  label: string;
+  text: string;
+  task: string;
+}
+
+/** Why a task or an actor waits, or what it does. Names stand in backquotes. */
+export interface WhyAnswer {
+  sentence: string;
+  lines: WhyLine[];
+}
+
 /** A runtime's answer about one task. */
 export interface TaskAnswer {
   task: TaskView | null;
   why: string;
+  lines?: WhyLine[];
   traceback: string;
   deps: unknown[];
 }
@@ -20,6 +35,7 @@ export type Command =
 /** What the sections may ask and do. The panel passes it down; tests pass their own. */
 export interface Actions {
   task(runtime: string, id: string): Promise<TaskAnswer>;
+  why(runtime: string, id: string): Promise<WhyAnswer>;
   groupTasks(runtime: string, group: number): Promise<TaskView[]>;
   command(runtime: string, command: Command): Promise<void>;
 }
@@ -29,6 +45,10 @@ export class Rest implements Actions {
 
   task(runtime: string, id: string): Promise<TaskAnswer> {
     return this.post<TaskAnswer>(runtime, 'query', { what: 'task', id });
+  }
+
+  why(runtime: string, id: string): Promise<WhyAnswer> {
+    return this.post<WhyAnswer>(runtime, 'query', { what: 'why', id });
   }
 
   async groupTasks(runtime: string, group: number): Promise<TaskView[]> {

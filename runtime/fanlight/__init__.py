@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fanlight.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from fanlight.logging_config import LoggingConfig
     from fanlight.progress_bar import as_completed, progress
+    from fanlight.reasons import why
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.trace import timeline
@@ -83,6 +84,7 @@ _HOME = {
     "shutdown": "api",
     "timeline": "trace",
     "wait": "api",
+    "why": "reasons",
 }
 _MODULES = (
     "actor", "cloudpickle", "errors", "events", "exceptions", "observe", "remote_function",
@@ -179,4 +181,5 @@ __all__ = [
     "types",
     "util",
     "wait",
+    "why",
 ]

@@ -10,6 +10,7 @@ from fanlight.refs import ObjectRef, TaskID
 
 if TYPE_CHECKING:
     from fanlight.client.streams import Stream
+    from fanlight.reasons import Why
 
 
 class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]):
@@ -76,6 +77,12 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
         """A ref that is ready when the task has ended. Its value is None, also when the generator
         raised; getting it raises only what the system did to the task."""
         return self._stream.completion
+
+    def why(self) -> Why:
+        """Why its next item, or its end, is not there yet. See :func:`fanlight.why`."""
+        from fanlight.reasons import why
+
+        return why(self)
 
     def next_ready(self) -> bool:
         """Whether an item can be taken without waiting."""

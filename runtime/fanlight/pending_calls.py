@@ -47,6 +47,12 @@ class OutstandingCalls:
 
         return submit
 
+    def count(self) -> int:
+        """How many there are now."""
+        with self._lock:
+            self._forget_answered()
+            return len(self._refs)
+
     def _forget_answered(self) -> None:
         client = refs._client
         if client is None:

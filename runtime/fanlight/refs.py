@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import concurrent.futures
 
     from fanlight.client.client import Client
+    from fanlight.reasons import Why
 
 T = TypeVar("T")
 _OUT_OF_BAND = "RAY_allow_out_of_band_object_ref_serialization"
@@ -86,6 +87,15 @@ class ObjectRef(msgspec.Struct, Generic[T], frozen=True, weakref=True):
     def hex(self) -> str:
         """The id, 56 hexadecimal digits."""
         return self._id.hex()
+
+    def why(self) -> Why:
+        """Why the value is not there yet, or what became of it: a sentence, and its facts.
+
+        Does not wait for the value. See :func:`fanlight.why`.
+        """
+        from fanlight.reasons import why
+
+        return why(self)
 
     def task_id(self) -> TaskID:
         """The id of the task that makes the object."""

@@ -389,7 +389,7 @@ def test_gpus_are_free_when_the_process_is_gone() -> None:
     pool = node.core.pool
     assert pool.available["CPU"] == pool.total["CPU"], "the CPU is free at once"
     assert pool.available["GPU"] == 0 and worker.peer in node.clients
-    assert why(driver, ref) == "It waits for 1 GPU (0 free). Held by: a finishing task."
+    assert why(driver, ref) == "It waits for 1 GPU (0 of 1 free), held by a process that ends."
     validate(node.core)
     worker.crash("exit code 0")
     node.settle()

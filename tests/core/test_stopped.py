@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fanlight.core import effects as fx
 from fanlight.core.model import W_DEAD
-from fanlight.core.queries import why
 from fanlight.core.stopped import STOPPED_SECONDS
+from fanlight.core.why import text as why
 from fanlight.testing.builders import actor_spec, method_spec, task_spec
 from fanlight.testing.simulation import SimulatedNode
 from fanlight.testing.workers import SimulatedWorker

@@ -199,7 +199,7 @@ def test_work_for_a_pending_group_waits_for_it(rt, pgs, inside):
     assert rt.wait([ref, call], timeout=0.05)[0] == []
     from fanlight import session
 
-    assert "placement group 'next' is not reserved yet" in session.ref_state(ref)["why"]
+    assert "placement group 'next', which is not reserved yet" in session.ref_state(ref)["why"]
     assert "placement group" in session.ref_state(call)["why"]
     pgs.remove_placement_group(first)
     assert rt.get([ref, call]) == [5, 1]

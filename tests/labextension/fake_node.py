@@ -507,6 +507,10 @@ class FakeNode:
             views = [j.view for j in jobs.values() if j.view.group == query.args["group"]]
             limit = query.args["limit"]
             return m.Reply(query.request, msgspec.msgpack.encode({"tasks": views[-limit:]}))
+        if query.what == "why":
+            lines = [{"depth": 0, "label": "`Model`", "text": "waits for 1 GPU", "task": ""}]
+            answer = {"sentence": "`Model` waits for 1 GPU.", "lines": lines}
+            return m.Reply(query.request, msgspec.msgpack.encode(answer))
         job = jobs.get(query.args.get("id", ""))
         if query.what != "task" or job is None:
             return m.Reply(query.request, b"", "there is no such task")
@@ -516,9 +520,11 @@ class FakeNode:
             why = "It needs the result of a task that is still running."
         elif view.state == "PENDING_RESOURCES":
             why = f"It needs 1 CPU; all {self.simulation.cpus} are held by other tasks."
+        line = {"depth": 0, "label": f"`{view.name}`", "text": why, "task": view.id}
         answer = {
             "task": view,
             "why": why,
+            "lines": [line, {"depth": 1, "label": "CPU", "text": "asks for 1", "task": ""}],
             "traceback": TRACEBACK if view.state == "FAILED" else "",
             "deps": view.deps,
         }

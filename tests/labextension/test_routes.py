@@ -54,6 +54,11 @@ async def test_query_task_and_group(jp_fetch: Any) -> None:
         answer = await post(jp_fetch, "simulated/query", {"what": "task", "id": waiting})
         assert answer["task"]["name"] == "sum_of_primes"
         assert "CPU" in answer["why"]
+        assert answer["lines"][1] == {"depth": 1, "label": "CPU", "text": "asks for 1", "task": ""}
+        answer = await post(jp_fetch, "simulated/query", {"what": "why", "id": "a" * 32})
+        assert answer["sentence"] == "`Model` waits for 1 GPU."
+        wrong = {"what": "why", "id": "zz"}
+        assert await code_of(jp_fetch, "simulated/query", wrong) == 400
         answer = await post(
             jp_fetch, "simulated/query", {"what": "group_tasks", "group": 1, "limit": 5}
         )

@@ -5,6 +5,7 @@ import { count, shortId } from '../format';
 import type { Data } from '../model/state';
 import type { Actions } from '../rest';
 import { Empty } from '../views/parts';
+import { WhyOf } from './why';
 
 const STATE: Record<ActorState, string> = {
   PENDING_ARGS: 'waits for its arguments',
@@ -61,6 +62,8 @@ interface RowProps {
 function Row({ actor, live, runtimeId, actions }: RowProps) {
   const [sure, setSure] = useState(false);
   const [problem, setProblem] = useState('');
+  const [asked, setAsked] = useState(false);
+  const waits = actor.state !== 'ALIVE' && actor.state !== 'DEAD';
   const kill = (): void => {
     setSure(false);
     actions
@@ -75,6 +78,17 @@ function Row({ actor, live, runtimeId, actions }: RowProps) {
         <span className="fl-quiet">{actor.name || shortId(actor.id)}</span>
       </span>
       <span className="fl-Rows-side">
+        {live && waits && (
+          <button
+            type="button"
+            className="fl-Button"
+            aria-expanded={asked}
+            aria-label={`Why does actor ${actor.class_name} ${actor.name} wait?`}
+            onClick={() => setAsked(!asked)}
+          >
+            Why?
+          </button>
+        )}
         {live && actor.state !== 'DEAD' && (
           <button
             type="button"
@@ -96,6 +110,9 @@ function Row({ actor, live, runtimeId, actions }: RowProps) {
         {actor.state === 'DEAD' && actor.death_cause && ` · ${actor.death_cause}`}
         {problem && ` · ${problem}`}
       </span>
+      {asked && waits && (
+        <WhyOf runtimeId={runtimeId} id={actor.id} live={live} actions={actions} />
+      )}
     </li>
   );
 }

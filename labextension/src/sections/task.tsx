@@ -7,6 +7,7 @@ import { STATE_TEXT, runtimeOf, stageOf } from '../model/selectors';
 import type { Data } from '../model/state';
 import type { Actions, TaskAnswer } from '../rest';
 import { Empty, Traceback } from '../views/parts';
+import { Why, useRounds } from './why';
 
 export interface TaskProps {
   runtimeId: string;
@@ -26,7 +27,10 @@ export function Task(props: TaskProps) {
   const [problem, setProblem] = useState('');
   const [asked, setAsked] = useState('');
   const state = known?.state;
-  // Asked again whenever the task changes its state: the reason for waiting changes with it.
+  const unfinished = !ENDED.has(state ?? answer?.task?.state ?? 'FINISHED');
+  const round = useRounds(live && unfinished);
+  // Asked again whenever the task changes its state, and now and then while it waits or runs: the
+  // reason changes with what others do.
   useEffect(() => {
     let current = true;
     setProblem('');
@@ -39,7 +43,7 @@ export function Task(props: TaskProps) {
     return () => {
       current = false;
     };
-  }, [runtimeId, id, state, live, actions]);
+  }, [runtimeId, id, state, live, actions, round]);
   useEffect(() => {
     setAnswer(null);
     setAsked('');
@@ -81,10 +85,13 @@ export function Task(props: TaskProps) {
         )}
         {asked !== '' && !over && <small>{asked}</small>}
       </p>
-      {!over && task.state !== 'RUNNING' && answer?.why && (
-        <p className="fl-Why">
-          <b>Why it waits</b> {answer.why}
-        </p>
+      {!over && answer?.why && (
+        <Why
+          title={task.state === 'RUNNING' ? 'What it does' : 'Why it waits'}
+          sentence={answer.why}
+          lines={answer.lines ?? []}
+          onTask={props.onTask}
+        />
       )}
       <dl className="fl-Facts">
         <Fact name="Submitted" value={clock(task.submitted)} />

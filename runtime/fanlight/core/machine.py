@@ -143,6 +143,8 @@ class Core:
         self.timeline = Timeline()
         self.starved = notices.Starved(self)
         self.stopped = Stopped(self)
+        # With one process for all (engine "inproc"): what really runs. None: work goes on by itself.
+        self.executing: list[bytes] | None = None
         self.jobs = 0
         self._workers_made = 0
         self._had_driver = False

@@ -9,7 +9,7 @@ from fanlight.core import model
 from fanlight.core.effects import WorkerExited
 from fanlight.core.history import exit_type
 from fanlight.core.model import Task, Worker
-from fanlight.core.queries import why
+from fanlight.core.why import text as why
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core

@@ -1,4 +1,4 @@
-"""Questions that clients and observers may ask, and why a task waits."""
+"""Questions that clients and observers may ask."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import model, state, timeline
-from fanlight.core.model import ACTOR_STATES, PENDING, TASK_STATES, Client, Object, Task
-from fanlight.core.placement import PlacementGroup, holders
+from fanlight.core import state, timeline, why_text, why_things
+from fanlight.core.model import PENDING, TASK_STATES, Client, Object, Task
+from fanlight.core.placement import PlacementGroup
+from fanlight.core.why import Why, text
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -74,72 +75,6 @@ def _prometheus(core: Core, client: Client, args: Args) -> Any:
     return core.metrics.text()
 
 
-def why(core: Core, task: Task) -> str:
-    """What an unfinished task waits for, in one sentence or two."""
-    again = core.lineage.running.get(task.id)
-    text = _why(core, task)
-    return f"It is being computed again, because {again}. {text}" if again else text
-
-
-def _why(core: Core, task: Task) -> str:
-    if task.state == model.PENDING_ARGS:
-        missing = []
-        for oid in task.deps:
-            obj = core.objects.table.get(oid)
-            if obj is not None and obj.kind == PENDING:
-                producer = core.tasks.table.get(oid[: ids.TASK_LEN])
-                state = TASK_STATES[producer.state].lower() if producer else "not yet made"
-                if producer is not None and producer.id in core.lineage.running:
-                    state += ", being computed again"
-                missing.append(f"{producer.name if producer else 'an object'} ({state})")
-        if missing:
-            shown = ", ".join(missing[:3])
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            return f"It waits for {len(missing)} argument(s): {shown}{more}."
-    actor = task.actor
-    if actor is not None and task.spec.spec.kind != m.ACTOR_CREATE:
-        if actor.state != model.A_ALIVE:
-            state = ACTOR_STATES[actor.state].lower()
-            tail = "" if actor.create is None else " " + why(core, actor.create)
-            return f"Its actor {actor.spec.spec.name} is {state}.{tail}"
-        if sentence := core.stopped.why(actor.worker):
-            return sentence
-        if task.state in (model.PENDING_ARGS, model.PENDING_RESOURCES, model.SUBMITTED):
-            earlier = sum(t.state == model.RUNNING for t in actor.direct.values())
-            earlier += len(actor.flight)
-            return f"{earlier} earlier call(s) of this actor come first."
-    if task.state == model.PENDING_RESOURCES:
-        if sentence := core.memory.why(task):
-            return sentence
-        demand, cpu = dict(task.spec.spec.resources), task.spec.spec.placement_cpu
-        if task.spec.where is not None:
-            text = core.placement.why(task.spec.where, demand, cpu)
-            if text:
-                return text
-        placed = max(demand.get("CPU", 0), cpu)
-        least = {**demand, "CPU": placed} if placed else demand
-        grouped = task.spec.where is not None and task.spec.where.group
-        if not grouped and not core.pool.feasible(least):
-            return f"It can never run here: it asks for {core.pool.lacking(least)}."
-        if sentence := core.environments.why(task.spec.spec.env):
-            return sentence
-        missing_now = {} if grouped else core.pool.missing(demand)
-        if missing_now:
-            need = ", ".join(
-                f"{want:g} {name} ({free:g} free)" for name, (want, free) in missing_now.items()
-            )
-            held = holders(core, set(missing_now), core.pool)
-            return f"It waits for {need}. Held by: {held}."
-        return core.processes.why(task) or "It waits for a worker process, which is being started."
-    if sentence := core.stopped.why(task.worker):
-        return sentence
-    if task.state == model.SUBMITTED:
-        return "It is with a worker, behind another short task."
-    if task.state == model.RUNNING:
-        return "It runs."
-    return "It has ended."
-
-
 def _find_task(core: Core, task_id: bytes) -> Task | None:
     task = core.tasks.table.get(task_id)
     if task is not None:
@@ -157,7 +92,8 @@ def _task(core: Core, client: Client, args: Args) -> Any:
     error = next((e for e in reversed(core.errors) if e.task == task_id), None)
     return {
         "task": task_view(task),
-        "why": why(core, task),
+        "why": text(core, task),
+        "lines": why_text.lines(Why(core).task(task)),
         "traceback": error.traceback if error is not None else "",
         "deps": [oid.hex() for oid in task.deps[:100]],
     }
@@ -196,7 +132,7 @@ def object_facts(core: Core, obj: Object) -> dict[str, Any]:
         "creator": obj.group.name if obj.group is not None else "put",
         "origin": obj.group.origin if obj.group is not None else "",
         "holders": obj.holders,
-        "why": why(core, task) if task is not None else "",
+        "why": text(core, task) if task is not None else "",
     }
 
 
@@ -274,6 +210,7 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "task": _task,
     "group_tasks": _group_tasks,
     "object": _object,
+    "why": why_things.query,
     "store": _store,
     "store_full": _store_full,
     "trim": _trim,

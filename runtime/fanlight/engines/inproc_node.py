@@ -54,6 +54,7 @@ class InprocNode:
             ),
             self.now,
         )
+        self.core.executing = []
         self.client = Client(ids.new_client_id(), None)
         self.client.link = InprocLink(self, _DRIVER)
         self.workers: dict[int, InprocWorker] = {}  # by peer
@@ -208,7 +209,7 @@ class InprocNode:
         )
 
     def _why(self) -> str:
-        from fanlight.core.queries import why
+        from fanlight.core.why import text as why
 
         waiting = list(self.core.tasks.table.values())[:5]
         if not waiting:

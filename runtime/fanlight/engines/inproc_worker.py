@@ -78,6 +78,7 @@ class InprocWorker:
         self.peer = peer
         self.client = Client(ids.new_client_id(), None)
         self.client.link = InprocLink(node, peer)
+        self._executing = node.core.executing
         self.executor = InprocExecutor(self.client, node.client, VisibleGpus(*node.gpus))
 
     def ready(self) -> bool:
@@ -89,12 +90,22 @@ class InprocWorker:
         executor = self.executor
         position = executor.next_call()
         production = executor.next_production()
+        executing = self._executing
+        assert executing is not None
         if position >= 0:
             execute = executor.queue[position]
             del executor.queue[position]
-            executor.dispatch(execute)
+            executing.append(execute.task)
+            try:
+                executor.dispatch(execute)
+            finally:
+                executing.pop()
         elif production is not None:
-            executor.advance(production)
+            executing.append(production.context.task_id)
+            try:
+                executor.advance(production)
+            finally:
+                executing.pop()
         executor.flush()
 
 

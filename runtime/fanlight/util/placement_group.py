@@ -17,11 +17,14 @@ True
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanlight import context
 from fanlight.config import UNITS
 from fanlight.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from fanlight.reasons import Why
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
@@ -83,6 +86,12 @@ class PlacementGroup:
     @property
     def bundle_count(self) -> int:
         return len(self.demands)
+
+    def why(self) -> Why:
+        """Why it is not reserved yet, or that it is. See :func:`fanlight.why`."""
+        from fanlight.reasons import why
+
+        return why(self)
 
     def ready(self) -> ObjectRef[PlacementGroup]:
         """A ref that resolves to this group as soon as everything is reserved.

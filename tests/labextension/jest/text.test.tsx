@@ -35,6 +35,7 @@ const never = new Promise<never>(nothing);
 const actions = {
   cancel: () => never,
   groupTasks: () => never,
+  why: () => never,
   killActor: () => never,
   shutdown: () => never,
   task: () => never

@@ -1,0 +1,110 @@
+/** Why something waits: a sentence, and the facts as a small tree. */
+import { useEffect, useState, type CSSProperties, type ReactNode } from 'react';
+import type { Actions, WhyAnswer, WhyLine } from '../rest';
+
+const EVERY = 3000; // milliseconds between two questions about what is looked at
+
+export interface WhyProps {
+  title: string;
+  sentence: string;
+  lines: readonly WhyLine[];
+  onTask?: (id: string) => void;
+}
+
+export function Why({ title, sentence, lines, onTask }: WhyProps) {
+  // The first line is what the sentence begins with.
+  const below = lines.slice(1);
+  return (
+    <div className="fl-Why">
+      <b>{title}</b>
+      <p aria-live="polite">{quoted(sentence)}</p>
+      {below.length > 0 && (
+        <ul className="fl-Why-facts" aria-label="The facts">
+          {below.map((line, i) => (
+            <li key={i} style={{ '--fl-depth': Math.max(0, line.depth - 1) } as CSSProperties}>
+              {line.label !== '' && label(line, onTask)}
+              {quoted(line.text)}
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function label(line: WhyLine, onTask?: (id: string) => void): ReactNode {
+  if (line.task !== '' && onTask) {
+    return (
+      <>
+        <button
+          type="button"
+          className="fl-Tag"
+          title={line.task}
+          onClick={() => onTask(line.task)}
+        >
+          {line.label.replaceAll('`', '')}
+        </button>{' '}
+      </>
+    );
+  }
+  return <span className="fl-quiet">{quoted(line.label)}</span>;
+}
+
+/** Text with what stands in backquotes as code; text, never markup, whatever it holds. */
+export function quoted(text: string): ReactNode[] {
+  return text
+    .split(/`([^`\n]{1,200})`/)
+    .map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part));
+}
+
+export interface WhyOfProps {
+  runtimeId: string;
+  id: string;
+  live: boolean;
+  actions: Actions;
+}
+
+/** The reason of an actor; asked for while it is looked at. */
+export function WhyOf({ runtimeId, id, live, actions }: WhyOfProps) {
+  const [answer, setAnswer] = useState<WhyAnswer | null>(null);
+  const [problem, setProblem] = useState('');
+  const round = useRounds(live);
+  useEffect(() => {
+    let current = true;
+    if (live) {
+      actions
+        .why(runtimeId, id)
+        .then(found => {
+          if (current) {
+            setAnswer(found);
+            setProblem('');
+          }
+        })
+        .catch(error => current && setProblem(String(error)));
+    }
+    return () => {
+      current = false;
+    };
+  }, [runtimeId, id, live, actions, round]);
+  if (!answer) {
+    return <p className="fl-Hint">{problem || 'Asking the runtime…'}</p>;
+  }
+  return <Why title="Why it waits" sentence={answer.sentence} lines={answer.lines} />;
+}
+
+/** Counts up every few seconds while `on`, and the page is looked at: time to ask again. */
+export function useRounds(on: boolean): number {
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    if (!on) {
+      return;
+    }
+    const timer = setInterval(() => {
+      if (document.visibilityState !== 'hidden') {
+        setRound(n => n + 1);
+      }
+    }, EVERY);
+    return () => clearInterval(timer);
+  }, [on]);
+  return round;
+}
