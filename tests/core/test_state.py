@@ -146,17 +146,20 @@ def test_reports_of_workers_are_recorded():
     driver.submit(task_spec("f"))
     (worker,) = node.busy()
     task = worker.current
+    submitted = node.core.tasks.table[task].submitted
+    (running,) = driver.query("timeline")["running"]
+    assert running[0] == task and running[-1] == submitted
     value = m.Value(ids.object_id(task, 0), m.INLINE, b"x", 1)
     worker.running.clear()
     worker.send(m.Done(task, True, [value], 0.5, started=1234.5, phases=[0.1, 0.2]))
     page = driver.query("timeline")
-    ((got, group, _, pid, attempt, flags, started, duration, reading, storing),) = unpack(
-        page["records"]
-    )
-    assert got == task and page["names"] == {group: ["f", "task"]} and not page["more"]
+    ((got, group, _, pid, attempt, flags, started, duration, *parts),) = unpack(page["records"])
+    assert got == task and page["names"] == {group: ["f", "task", ""]} and not page["more"]
     assert (pid, attempt, flags) == (worker.number, 0, 0)
     assert (started, duration) == (1234.5, 0.5)
-    assert (reading, storing) == (pytest.approx(0.1), pytest.approx(0.2))
+    waited = 1234.5 - submitted
+    assert parts == [pytest.approx(n) for n in (0.1, 0.2, waited, 1)]
+    assert page["running"] == []
     assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
 
 

@@ -187,7 +187,7 @@ class Channels:
             worker.finished += 1
             core.timeline.record(
                 task.id, task.spec.group.number, worker.number, worker.pid, record.started,
-                record.duration, ok=record.state == 1,
+                record.duration, ok=record.state == 1, waited=record.started - task.submitted,
             )  # fmt: skip
         task.spec.group.duration += record.duration
         if record.state == 2:

@@ -8,6 +8,7 @@ random numbers, so every run can be repeated from its stimuli.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -71,6 +72,7 @@ from fanlight.core.timeline import Timeline
 from fanlight.core.worker_ends import worker_exited
 
 _pack = msgspec.msgpack.encode
+_size_of = operator.attrgetter("size")
 ERRORS_KEPT = 200
 DEAD_KEPT = 200  # dead actors that stay visible
 _ERROR_TEXT = 50_000  # characters of one traceback that are kept
@@ -366,7 +368,8 @@ class Core:
             reading, storing = x.phases or (0.0, 0.0)
             self.timeline.record(
                 task.id, task.spec.group.number, worker.number, worker.pid, x.started, x.duration,
-                task.attempt, x.ok, reading, storing,
+                task.attempt, x.ok, reading, storing, x.started - task.submitted,
+                sum(map(_size_of, x.values)),
             )  # fmt: skip
         actor = task.actor
         if actor is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import state, timeline, why_text, why_things
+from fanlight.core import graph, state, timeline, why_text, why_things
 from fanlight.core.model import PENDING, TASK_STATES, Client, Object, Task
 from fanlight.core.placement import PlacementGroup
 from fanlight.core.why import Why, text
@@ -221,5 +221,6 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "state": state.listing,
     "state_summary": state.summary,
     "timeline": timeline.query,
+    "graph": graph.query,
     "prometheus": _prometheus,
 }

@@ -1,23 +1,30 @@
 """When each of the newest tasks ran, and where: what ``fanlight.timeline()`` is made of.
 
 A ring of packed records, not objects: :data:`RECORD` bytes a task, :data:`LIMIT` tasks at most, so
-6 MB when it is full; it grows as it fills. Times are the worker's own.
+7 MB when it is full; it grows as it fills. Times are the worker's own.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+from fanlight.core.model import RUNNING
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
+    from fanlight.core.model import Task, Worker
 
-# task id, group, worker's number, its pid, attempt, flags, start (epoch), duration, and the parts of
-# it that went into reading arguments and storing results (seconds).
-_RECORD = struct.Struct("<24sIIIHHdfff")
+# task id, group, worker's number, its pid, attempt, flags, start (epoch), duration, the parts of it
+# that went into reading arguments and storing results, the time from submission to start (seconds),
+# and the size of the results (bytes).
+_RECORD = struct.Struct("<24sIIIHHdfffff")
 RECORD = _RECORD.size
 LIMIT = 100_000  # tasks
 PAGE = 5_000  # records in one answer
+RUNNING_SHOWN = 1_000  # unfinished tasks in one answer
 FAILED = 1  # the only flag so far
 
 _pack_into = _RECORD.pack_into
@@ -44,12 +51,15 @@ class Timeline:
         ok: bool = True,
         reading: float = 0.0,
         storing: float = 0.0,
+        waited: float = 0.0,
+        size: float = 0,
     ) -> None:
         """Note one attempt that ended.
 
         Called for each report of a worker, and for calls that went past the node, when the node is
         told of them. ``started`` is the worker's wall clock (0: not measured, nothing is noted);
-        ``reading`` and ``storing`` are the parts of ``duration`` before and after the user's code.
+        ``reading`` and ``storing`` are the parts of ``duration`` before and after the user's code,
+        ``waited`` the time from submission to start, ``size`` the bytes of the results.
         """
         if not started:
             return
@@ -60,6 +70,7 @@ class Timeline:
         _pack_into(
             ring, slot * RECORD, task, group, worker & 0xFFFFFFFF, pid & 0xFFFFFFFF,
             attempt & 0xFFFF, 0 if ok else FAILED, started, duration, reading, storing,
+            waited, size,
         )  # fmt: skip
         self.total += 1
 
@@ -75,14 +86,45 @@ class Timeline:
 
 
 def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
-    """A page of the timeline: packed records, the names that they use, and where to go on."""
+    """A page of the timeline: packed records, the names that they use, and where to go on.
+
+    The last page also has what runs just now, and what the living workers are.
+    """
     last, records = core.timeline.page(int(args.get("after", 0)))
     used = {row[1] for row in unpack(records)}
+    more = last < core.timeline.total
+    running = [] if more else list(islice(_running(core), RUNNING_SHOWN))
+    used.update(row[1] for row in running)
+    groups = {n: core.groups[n] for n in used if n in core.groups}
     return {
         "records": records,
         "next": last,
-        "more": last < core.timeline.total,
-        "names": {n: [core.groups[n].name, core.groups[n].kind] for n in used if n in core.groups},
+        "more": more,
+        "names": {n: [group.name, group.kind, group.origin] for n, group in groups.items()},
+        "running": running,
+        "lanes": {} if more else {w.number: _lane(w) for w in core.workers.values() if w.pid},
         "node": core.config.node_id,
         "address": core.config.address,
     }
+
+
+def _running(core: Core) -> Iterator[tuple[Any, ...]]:
+    """Task, group, worker's number, pid, attempt, start and submission of what runs now."""
+    for worker in core.workers.values():
+        actor = worker.actor
+        tasks: Iterator[Task] = iter(worker.queue)
+        if actor is not None:
+            tasks = chain(tasks, actor.flight.values(), actor.direct.values())
+        for task in tasks:
+            if task.state == RUNNING and task.started:
+                yield (
+                    task.id, task.spec.group.number, worker.number, worker.pid, task.attempt,
+                    task.started, task.submitted,
+                )  # fmt: skip
+
+
+def _lane(worker: Worker) -> list[Any]:
+    """The class and the name of the actor that a worker is, and its GPUs."""
+    actor = worker.actor
+    shown = [actor.spec.spec.name[:100], actor.name[:100]] if actor is not None else ["", ""]
+    return [*shown, worker.gpus or []]
