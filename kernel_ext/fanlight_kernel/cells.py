@@ -77,6 +77,11 @@ class Cells:
         with self._lock:
             return self._cells.get(origin)
 
+    def numbers(self) -> dict[str, int]:
+        """Execution counts by origin, oldest first."""
+        with self._lock:
+            return {origin: cell.number for origin, cell in self._cells.items()}
+
     @contextlib.contextmanager
     def submitting(self) -> Iterator[None]:
         """Hold back routing until the ids of the tasks just submitted are known."""

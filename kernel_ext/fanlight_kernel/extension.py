@@ -56,6 +56,8 @@ class Extension:
         self._undo.append(tracebacks.teach_errors(shell))
         self._undo.append(session.add_output_listener(self.router.on_output))
         self._undo.append(lambda: session.set_default_origin(""))
+        session.set_cell_numbers(self.cells.numbers)
+        self._undo.append(lambda: session.set_cell_numbers(None))
         self._undo.append(widget.register_uplink(shell, self.hub.cancel))
         self._undo.append(self.puts.clear)
         self._undo.append(self.hub.close)

@@ -35,6 +35,7 @@ _current: Session | None = None
 _forked = False  # from a process with a session, and none was started here
 _lock = threading.RLock()
 _listeners: list[Callable[[TaskOutput], bool | None]] = []
+_cell_numbers: Callable[[], dict[str, int]] | None = None
 _PREFIXES = ("FANLIGHT", "RAY")  # of environment variables
 _ended_clients: dict[bytes, str] = {}  # this process's former clients: what became of the runtime
 _forked = False  # this process is a fork of one that had a runtime, and has had none of its own
@@ -548,6 +549,17 @@ def origin(cell_id: str) -> Iterator[None]:
 def set_default_origin(cell_id: str) -> None:
     """Like ``origin``, for all threads, until changed."""
     context.set_default_origin(cell_id)
+
+
+def set_cell_numbers(numbers: Callable[[], dict[str, int]] | None) -> None:
+    """Have ``numbers`` tell which cell has which number: ids of cells with their execution counts."""
+    global _cell_numbers
+    _cell_numbers = numbers
+
+
+def cell_numbers() -> dict[str, int]:
+    """The numbers of the notebook's cells by their ids; none without the IPython extension."""
+    return _cell_numbers() if _cell_numbers is not None else {}
 
 
 def add_output_listener(

@@ -128,3 +128,89 @@ def test_it_does_not_start_a_runtime(fresh):
     with pytest.raises(fresh.fanlight.exceptions.RaySystemError, match=r"before init|ray\.init"):
         fresh.fanlight.timeline()
     assert not fresh.fanlight.is_initialized()
+
+
+@line("OBS.12")
+def test_it_is_a_list_and_a_picture_in_text(rt):
+    @rt.remote
+    def work(n):
+        return bytes(n)
+
+    @rt.remote(max_retries=0)
+    def broken():
+        raise ValueError("no")
+
+    refs = [work.remote(200_000) for _ in range(3)]
+    rt.get(refs)
+    with pytest.raises(ValueError):
+        rt.get(broken.remote())
+    found = rt.timeline()
+    assert isinstance(found, list) and json.loads(json.dumps(found)) == found
+    spans = [s for s in found.spans.all if s.name == "work"]
+    assert {s.task for s in spans} >= {ref.task_id().binary() for ref in refs}
+    assert all(s.state == "done" and s.waited >= 0 and s.size >= 200_000 for s in spans[-3:])
+    text = str(found)
+    assert text.startswith("Timeline: ") and "work: " in text and "! failed" in text
+    facts = found.summary()
+    assert facts["functions"]["broken"]["failed"] >= 1 and facts["failed"] >= 1
+    assert 0 < facts["utilization"] <= 1
+
+
+@line("OBS.12")
+def test_a_part_of_it(rt, tmp_path):
+    @rt.remote
+    def one():
+        pass
+
+    @rt.remote
+    def two():
+        pass
+
+    with rt.session.origin("cell-timeline"):
+        rt.get(one.remote())
+    rt.get([two.remote(), two.remote()])
+    mine = rt.timeline(cell="cell-timeline")
+    assert [s.name for s in mine.spans.all] == ["one"]
+    assert {e["args"]["name"] for e in mine if e["ph"] == "X"} == {"one"}
+    assert {s.name for s in rt.timeline(function="two").spans.all} == {"two"}
+    assert rt.timeline(last=0, function="two").spans.all == []
+    path = tmp_path / "one.json"
+    assert rt.timeline(str(path), cell="cell-timeline") is None
+    assert json.loads(path.read_text()) == mine
+    mine.save(path)
+    assert json.loads(path.read_text()) == mine
+    for cell in ("this", 1):
+        with pytest.raises(ValueError, match="load_ext"):
+            rt.timeline(cell=cell)
+
+
+@line("OBS.12")
+@needs("processes")
+def test_what_runs_just_now_is_in_the_picture(rt, tmp_path):
+    @rt.remote
+    def wait(begun, end):
+        open(begun, "w").close()
+        while not os.path.exists(end):
+            time.sleep(0.005)
+
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    ref = wait.remote(str(begun), str(end))
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    (running,) = [s for s in rt.timeline().spans.all if s.state == "running"]
+    assert (running.name, running.task) == ("wait", ref.task_id().binary())
+    end.touch()
+    rt.get(ref)
+    assert [s.state for s in rt.timeline(function="wait").spans.all] == ["done"]
+
+
+@line("OBS.12")
+def test_it_outlives_its_runtime(fresh):
+    with fresh.init(num_cpus=1):
+        fresh.fanlight.get(fresh.fanlight.remote(lambda: 1).remote())
+        found = fresh.fanlight.timeline()
+    assert len(found.spans) == 1 and str(found).startswith("Timeline: 1 task ")
+    with pytest.raises(fresh.fanlight.exceptions.RaySystemError):
+        fresh.fanlight.timeline()

@@ -100,6 +100,7 @@ def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
         "records": records,
         "next": last,
         "more": more,
+        "forgotten": max(core.timeline.total - core.timeline.limit, 0),
         "names": {n: [group.name, group.kind, group.origin] for n, group in groups.items()},
         "running": running,
         "lanes": {} if more else {w.number: _lane(w) for w in core.workers.values() if w.pid},
