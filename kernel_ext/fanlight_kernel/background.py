@@ -46,7 +46,7 @@ class BackgroundCell:
         columns = [fanlight.get(list(refs)) for refs in run.outputs]
         found = {}
         for position, name in enumerate(run.job.outputs):
-            column = [run.at_home(values[position]) for values in columns]
+            column = [values[position] for values in columns]
             found[name] = column[0] if run.elements is None else column
         return found
 
@@ -98,6 +98,8 @@ class BackgroundCell:
             if self._errors:
                 shown = run.failed(sorted(self._errors, key=lambda e: e[0]))
                 run.say(tracebacks.text_of(shown, run.shell) + "\n")
+            for note in run.notes([r for r in self._results if r is not None]):
+                run.say(note)
             for result in self._results:
                 if result is not None and result.shown and result.data:
                     run.extension.router.display(run.cell, result.data, result.metadata)

@@ -28,6 +28,8 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from fanlight_kernel import mentions
+
 MUTATORS = frozenset(
     [
         "add",
@@ -77,6 +79,9 @@ class CellNames:
     star_import: bool = False
     last_is_expression: bool = False
     imports: dict[str, str] = field(default_factory=dict)  # names bound by imports alone: how
+    attributes: frozenset[str] = frozenset()  # all that follow a dot
+    mentions: tuple[str, ...] = ()  # names in strings that the cell evaluates
+    looks_up: bool = False  # it looks names up at run time
 
 
 def analyse(source: str) -> CellNames:
@@ -85,20 +90,22 @@ def analyse(source: str) -> CellNames:
     walk = _Walk()
     walk.block(tree.body, set())
     writes = dict.fromkeys(n for n in walk.writes)
-    mutations = {name: m for name, m in _mutations(tree.body).items() if name not in writes}
+    nodes = list(ast.walk(tree))
     return CellNames(
         reads=tuple(walk.reads),
         writes=tuple(writes),
         deletes=tuple(walk.deletes),
         augmented=frozenset(walk.augmented),
-        mutations=mutations,
+        mutations=_mutations(tree.body),
         has_await=_has_await(tree.body),
         star_import=any(
-            isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)
-            for n in ast.walk(tree)
+            isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names) for n in nodes
         ),
         last_is_expression=bool(tree.body) and isinstance(tree.body[-1], ast.Expr),
         imports=_imports(tree.body),
+        attributes=frozenset(n.attr for n in nodes if isinstance(n, ast.Attribute)),
+        mentions=mentions.in_tree(tree),
+        looks_up=mentions.looks_up(nodes),
     )
 
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fanlight_kernel import options, reprs, tracebacks, widget
+from fanlight_kernel.carry import Home
 from fanlight_kernel.cells import Cell, Cells, Router
-from fanlight_kernel.inputs import PutCache
 from fanlight_kernel.magics import FanlightMagics
 from fanlight_kernel.monitor import Hub
+from fanlight_kernel.putcache import PutCache
 
 _ATTRIBUTE = "_fanlight_extension"
 
@@ -29,6 +30,7 @@ class Extension:
         self.shell = shell
         self.cells = Cells()
         self.router = Router(shell, self.cells)
+        self.home = Home(shell.user_ns)
         self.puts = PutCache()
         self.hub = Hub(self)
         self.magics = FanlightMagics(shell, self)
@@ -45,6 +47,8 @@ class Extension:
         from fanlight import session
 
         shell = self.shell
+        Home.here = self.home
+        self._undo.append(self._leave_home)
         for event, callback in (
             ("pre_run_cell", self._before),
             ("post_run_cell", self._after),
@@ -77,6 +81,10 @@ class Extension:
             except Exception as error:
                 self.log(f"unloading: {type(error).__name__}: {error}")
         self.cells.clear()
+
+    def _leave_home(self) -> None:
+        if Home.here is self.home:
+            Home.here = None
 
     def _register_magics(self) -> Callable[[], None]:
         shell = self.shell

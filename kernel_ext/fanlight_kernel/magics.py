@@ -85,8 +85,6 @@ class FanlightMagics(Magics):
         if not given.quiet:
             extension.hub.watch(cell, 0.0 if given.bg else 0.25)
             extension.hub.place(cell)
-        for note in run.notes():
-            run.say(note)
         started = time.perf_counter()
         handle: BackgroundCell | None = None
         try:
@@ -110,6 +108,8 @@ class FanlightMagics(Magics):
             run.bind_refs()
         else:
             run.bind(results)
+        for note in run.notes(results):
+            run.say(note)
         run.show(results)
 
     def _ended(
@@ -174,7 +174,8 @@ class FanlightMagics(Magics):
         for name, value in run.inputs.values.items():
             rows.append((name, type(value).__name__, render.size(run.inputs.sizes.get(name))))
         rows += [
-            (name, f"module {module}", "imported there") for name, module in run.job.modules.items()
+            (name, f"module {module[0]}", "imported there")
+            for name, module in run.job.modules.items()
         ]
         returned = ", ".join(run.job.outputs) or "nothing"
         how = "as refs" if run.job.separate else "as values"
@@ -186,7 +187,7 @@ class FanlightMagics(Magics):
         if rows:
             text.append(render.text_table(rows, "  "))
         text.append(f"brings back {returned}" + (f" ({how})" if run.job.outputs else ""))
-        notes = "".join(run.notes())
+        notes = "".join(run.expected_notes())
         table = render.html_table(("variable", "type", "size"), rows) if rows else ""
         html = f'<div style="{render.FONT}">{escape(head)}{table}{escape(text[-1])}</div>'
         display({"text/plain": "\n".join(text), "text/html": html}, raw=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-import types
 from typing import Any
 
 from IPython.core.error import UsageError
 
-from fanlight_kernel import inputs, tracebacks, worker, workshell
-from fanlight_kernel.capture import CellNames, ends_with_semicolon, function_globals
+from fanlight.serialization import PLAIN
+from fanlight_kernel import carry, inputs, tracebacks, worker, workshell
+from fanlight_kernel.capture import CellNames, ends_with_semicolon
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.options import Options
 from fanlight_kernel.results import Shown, short, show_result
@@ -37,7 +37,9 @@ class RemoteCell:
         self.names: CellNames
         self.job: worker.CellJob
         self.inputs: inputs.Inputs
+        self.home: carry.Home = extension.home
         self.elements: list[Any] | None = None  # the values of --each
+        self.packed: list[Any] = []  # the same as they travel
         self.results: list[Any] = []  # a ref of each run's CellResult
         self.outputs: list[list[Any]] = []  # refs of each run's outputs (with --refs, --bg)
         self.started = 0.0
@@ -57,19 +59,18 @@ class RemoteCell:
         given = options.given
         try:
             self.inputs = inputs.gather(
-                self.names.reads,
-                shell.user_ns,
+                [*self.names.reads, *self.names.mentions, *self._pack_elements()],
+                self.home,
                 hidden=self.hidden(),
                 deleted=self.names.deletes,
                 explicit=given.get("in"),
+                attributes=self.names.attributes,
+                looks_up=self.names.looks_up,
             )
         except inputs.CaptureError as error:
             raise UsageError(f"%%remote: {error}") from None
         if options.each is not None:
-            variable, expression = options.each
-            self.elements = list(eval(expression, shell.user_ns))
-            for part in (self.inputs.values, self.inputs.modules, self.inputs.sizes):
-                part.pop(variable, None)
+            self.inputs.drop(options.each[0])
         only = given.get("out")
         outputs = tuple(only) if only is not None else self.default_outputs()
         self.job = worker.CellJob(
@@ -78,24 +79,46 @@ class RemoteCell:
             raw=self.cell.raw or self.body,
             outputs=outputs,
             only=tuple(only) if only is not None else None,
-            always=tuple(self.names.augmented),
+            always=tuple(self.names.augmented | self.names.mutations.keys() & {*outputs}),
             deletes=self.names.deletes,
             separate=bool(options.refs or options.bg),
             display=self.names.last_is_expression and not ends_with_semicolon(self.body),
             keep_last=self.elements is not None,
             rich=workshell.wants_shell(
-                "\n".join([transformed, *self.inputs.modules.values(), *self.names.reads])
-            )
-            or any(
-                workshell.wants_shell(" ".join(function_globals(value)))
-                for value in self.inputs.values.values()
-                if isinstance(value, types.FunctionType)
+                "\n".join(
+                    [
+                        transformed,
+                        *(name for names in self.inputs.modules.values() for name in names),
+                        *self.names.reads,
+                        *self.inputs.used,
+                    ]
+                )
             ),
             modules=self.inputs.modules,
-            functions=tuple(self.inputs.functions),
+            changed=self.names.augmented | self.names.mutations.keys(),
             placeholders=tuple(self.inputs.placeholders),
             flags=flags,
         )
+
+    def _pack_elements(self) -> list[str]:
+        """Evaluate ``--each``; return the names that what it yields needs in the cell."""
+        if self.options.each is None:
+            return []
+        variable, expression = self.options.each
+        self.elements = list(eval(expression, self.shell.user_ns))
+        used: dict[str, None] = {}
+        for value in self.elements:
+            if type(value) in PLAIN:
+                self.packed.append({variable: value})
+                continue
+            packer = carry.Packer(self.home)
+            try:
+                self.packed.append(packer.pack({variable: value}))
+            except Exception as error:
+                text = inputs.explain(variable, value, error, None, self.home)
+                raise UsageError(f"%%remote --each: {text}") from None
+            used.update(packer.used)
+        return list(used)
 
     def hidden(self) -> dict[str, Any]:
         """Names that are not sent while they have these very values."""
@@ -111,19 +134,36 @@ class RemoteCell:
             name for name in self.names.writes if name not in left_out and not name.startswith("__")
         )
 
-    def notes(self) -> list[str]:
+    def expected_notes(self) -> list[str]:
+        """The same for ``--dry-run``, as far as the cell's text tells."""
+        return [
+            f"note: the cell would change a copy of `{name}` ({mutation.how}).\n"
+            for name, mutation in self.names.mutations.items()
+            if name in self.inputs.values and name not in self.job.outputs
+            if not isinstance(self.inputs.values[name], (type, *carry.reference_types()))
+        ]
+
+    def notes(self, results: list[worker.CellResult]) -> list[str]:
         """Sentences about changes in place, which stay in the worker's copy."""
+        altered = dict.fromkeys(name for result in results for name in result.altered)
         found = []
-        for name, mutation in self.names.mutations.items():
-            value = self.inputs.values.get(name)
-            if name not in self.inputs.values or name in (self.job.only or ()):
-                continue
-            if isinstance(value, (types.FunctionType, type, *inputs.reference_types())):
-                continue
+        for name in altered:
+            mutation = self.names.mutations.get(name)
+            how = f" ({mutation.how})" if mutation is not None else " in place"
             found.append(
-                f"note: the cell changes a copy of `{name}` ({mutation.how}); `{name}` stays as it "
+                f"note: the cell changed a copy of `{name}`{how}; `{name}` stays as it "
                 f"is here. `--out {name}` brings the changed copy back.\n"
             )
+        ns = self.shell.user_ns
+        for name in self.names.augmented:
+            value = self.inputs.values.get(name)
+            if name in self.job.outputs and hasattr(type(value), "__iadd__"):
+                others = [n for n, v in ns.items() if v is value and n != name and n[:1] != "_"]
+                if others and not altered.keys() & {*others}:
+                    found.append(
+                        f"note: `{name}` is another object now than `{others[0]}`, which stays as "
+                        "it is: the cell changed a copy.\n"
+                    )
         return found
 
     # -- sending ------------------------------------------------------------------------------
@@ -153,8 +193,8 @@ class RemoteCell:
         variable = self.options.each[0] if self.options.each else ""
         elements = [None] if self.elements is None else self.elements
         with self.extension.cells.submitting(), session.origin(self.cell.origin):
-            for value in elements:
-                element = {} if self.elements is None else {variable: value}
+            for position, value in enumerate(elements):
+                element = {} if self.elements is None else self.packed[position]
                 refs = run.remote(job, small, element, names, *large)
                 refs = [refs] if not isinstance(refs, (list, tuple)) else list(refs)
                 self.results.append(refs[0])
@@ -168,18 +208,18 @@ class RemoteCell:
 
         return fanlight.remote(worker.run_cell).options(**settings)
 
-    def _arguments(self, runtime_id: str) -> tuple[dict[str, Any], tuple[str, ...], list[Any]]:
-        small = dict(self.inputs.values)
-        names: list[str] = []
-        large: list[Any] = []
-        for name, size in self.inputs.sizes.items():
-            value = small.get(name)
-            if size <= inputs.LARGE or isinstance(value, inputs.reference_types()):
-                continue
-            digest = self.inputs.digests.get(name)
-            large.append(self.extension.puts.put(runtime_id, digest, small.pop(name)))
-            names.append(name)
-        return small, tuple(names), large
+    def _arguments(self, runtime_id: str) -> tuple[carry.Packed, tuple[str, ...], list[Any]]:
+        """The small inputs together, the names of the large ones, and refs of those."""
+        names = tuple(self.inputs.large)
+        refs: dict[int, Any] = {}  # one object under two names goes once
+        large = []
+        for name in names:
+            key = id(self.inputs.values[name])
+            if key not in refs:
+                refs[key] = self.extension.puts.put(runtime_id, self.inputs.large[name])
+            large.append(refs[key])
+        small = {n: v for n, v in self.inputs.values.items() if n not in self.inputs.large}
+        return carry.pack(small, self.home), names, large
 
     # -- waiting ------------------------------------------------------------------------------
     def wait(self) -> None:
@@ -239,12 +279,15 @@ class RemoteCell:
         errors: list[tuple[int, BaseException]] = []
         for index, ref in enumerate(self.results):
             try:
-                found.append(fanlight.get(ref))
+                found.append(worker.unpack(fanlight.get(ref), self.home))
             except Exception as error:
                 errors.append((index, error))
                 found.append(None)
         if errors:
             raise self.failed(errors)
+        for result in found:
+            if result.exit is not None:
+                raise result.exit
         return found
 
     def failed(self, errors: list[tuple[int, BaseException]]) -> BaseException:
@@ -289,7 +332,7 @@ class RemoteCell:
                     if isinstance(value, worker.Unpicklable):
                         stayed.append(value)
                     else:
-                        ns[name] = self.at_home(value)
+                        ns[name] = value
                 for name in result.deleted:
                     self.forget(name)
         else:
@@ -306,7 +349,7 @@ class RemoteCell:
                 if bad:
                     stayed.append(bad[0])
                 elif any(name in r.values for r in results) or not results:
-                    ns[name] = [self.at_home(value) for value in column]
+                    ns[name] = column
         for name in self.job.only or ():
             if results and not any(name in r.values for r in results):
                 self.say(f"note: the cell did not assign `{name}` (--out).\n")
@@ -339,16 +382,6 @@ class RemoteCell:
         for position, name in enumerate(self.job.outputs):
             column = [refs[position] for refs in self.outputs]
             self.shell.user_ns[name] = column[0] if self.elements is None else column
-
-    def at_home(self, value: Any) -> Any:
-        """Functions and classes that the cell defined use the notebook's globals from now on."""
-        ns = self.shell.user_ns
-        if isinstance(value, types.FunctionType) and value.__module__ == "__main__":
-            if value.__code__.co_filename == self.job.filename or value.__globals__ is not ns:
-                return worker.adopt(value, ns)
-        elif isinstance(value, type) and value.__module__ == "__main__":
-            worker.adopt_class(value, ns)
-        return value
 
     def show(self, results: list[Any]) -> None:
         """Display the value of the last expression as the cell's own result."""

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
+import contextlib
 import importlib
 import inspect
+import sys
 import threading
 import time
 import types
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanlight_kernel import tracebacks, workshell
+from fanlight.serialization import PLAIN
+from fanlight_kernel import alterations, carry, inputs, tracebacks, workshell
+from fanlight_kernel.carry import Home, Packed, Space
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -36,8 +42,8 @@ class CellJob:
     display: bool = True  # show the value of the last expression
     keep_last: bool = False  # bring that value back whatever its size
     rich: bool = False  # the cell talks to the notebook: have a shell ready
-    modules: dict[str, str] = field(default_factory=dict)  # name in the cell -> module to import
-    functions: tuple[str, ...] = ()  # inputs that are the notebook's own functions
+    modules: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name: what to import
+    changed: frozenset[str] = frozenset()  # inputs that the cell may change: writable copies
     placeholders: tuple[str, ...] = ()  # names that exist only to be deleted
     flags: int = 0  # compiler flags of ``from __future__`` imports in the notebook
 
@@ -68,7 +74,12 @@ class Unpicklable:
 class CellResult:
     """What comes back beside the outputs."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)  # once they are unpacked
+    packed: Packed | None = None
+    modules: dict[str, str] = field(default_factory=dict)  # name of an output -> module
+    stayed: dict[str, Unpicklable] = field(default_factory=dict)
+    altered: tuple[str, ...] = ()  # inputs that were changed in place and did not come back
+    exit: SystemExit | None = None  # the cell called sys.exit()
     deleted: tuple[str, ...] = ()
     shown: bool = False  # the last statement was an expression with a value
     data: dict[str, Any] = field(default_factory=dict)  # its MIME bundle
@@ -84,102 +95,140 @@ SMALL = 1 << 20  # the last expression's value comes along (for ``_`` and ``Out`
 
 def run_cell(
     job: CellJob,
-    values: dict[str, Any],
-    element: dict[str, Any],
+    values: Packed,
+    element: Packed | dict[str, Any],
     names: tuple[str, ...] = (),
-    *large: Any,
+    *large: Packed,
 ) -> Any:
     """Run a cell. ``names`` are the names of ``large``, inputs that came through the store;
     ``element`` holds the variable of ``--each``.
 
     Returns and raises what :func:`run_in` does.
     """
-    ns = namespace(job, {**values, **dict(zip(names, large, strict=True)), **element})
-    return run_in(job, ns)
+    module = types.ModuleType("__main__")
+    space = Space(vars(module))
+    opened = open_inputs(job, space, values, element, names, large)
+    fill(space.ns, job, opened)
+    bulky = {n for n, p in zip(names, large, strict=True) if len(p.data) > alterations.LIMIT}
+    with main_module(module):
+        return run_in(job, space, opened.keys() - bulky)
 
 
-def run_in(job: CellJob, ns: dict[str, Any]) -> Any:
-    """Run a cell whose globals are ``ns``; these may be older than the cell (``--on``).
+def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
+    """Run a cell whose globals are those of ``space``; these may be older than the cell (``--on``).
 
-    Returns a :class:`CellResult`, or a tuple of it and one value for each of ``job.outputs`` when
+    ``sent`` are the inputs of which a change in place is to be told. Returns a
+    :class:`CellResult`, or a tuple of it and one value for each of ``job.outputs`` when
     ``job.separate``.
     """
     tracebacks.register_source(job.filename, job.raw)
-    before = {name: value for name, value in ns.items() if not name.startswith("__")}
+    ns = space.ns
+    before = {name: value for name, value in ns.items() if name not in HIDDEN}
+    marks = alterations.marks({name: ns[name] for name in sent}, space)
     if job.rich:
         workshell.ensure_shell(ns)
     started = time.perf_counter()
     last: list[Any] = []
-    execute(job, ns, last)
-    workshell.show_figures(ns)
+    try:
+        execute(job, ns, last)
+        workshell.show_figures(ns)
+    except SystemExit as ended:  # of the cell, not of the worker
+        return _exited(job, ended)
+    except BaseException as error:
+        explain_read_only(error, job, before)
+        raise
     result = CellResult(seconds=time.perf_counter() - started)
     if last and last[0] is not None and job.display:
-        _show(job, ns, last[0], result)
+        result.shown = True
+        result.data, result.metadata = workshell.mimebundle(last[0], ns)
     result.deleted = tuple(n for n in job.deletes if n in before and n not in ns)
     found = collect(job, ns, before)
-    if not job.separate:
-        result.values = found
-        return result
-    separate = [found.get(name, Unassigned(name)) for name in job.outputs]
-    return (result, *separate)
+    altered = [n for n in alterations.altered(marks, before, space) if n not in found]
+    if job.only is None:  # assigned to itself, as in x = f(x), where f changes and returns it
+        found += [n for n in altered if n in job.outputs]
+    result.altered = tuple(n for n in altered if n not in found)
+    return deliver(job, space, found, last, result)
 
 
-def namespace(job: CellJob, values: dict[str, Any]) -> dict[str, Any]:
-    """The globals of the cell: inputs, modules, and functions that share these very globals."""
-    ns: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
-    fill(ns, job, values)
-    return ns
+def _exited(job: CellJob, ended: SystemExit) -> Any:
+    result = CellResult(exit=SystemExit(*ended.args))
+    return (result, *map(Unassigned, job.outputs)) if job.separate else result
+
+
+HIDDEN = frozenset(
+    f"__{n}__"
+    for n in ("name", "builtins", "builtin", "doc", "loader", "package", "spec", "annotations")
+)
+
+
+def open_inputs(
+    job: CellJob,
+    space: Space,
+    values: Packed,
+    element: Packed | dict[str, Any],
+    names: tuple[str, ...],
+    large: tuple[Packed, ...],
+) -> dict[str, Any]:
+    """The inputs of a cell, rebuilt for ``space``, which does not hold them yet."""
+    found: dict[str, Any] = {}
+    opened: dict[int, Any] = {}
+    for name, packed in zip(names, large, strict=True):
+        if name in job.changed:
+            found[name] = packed.open(space, writable=True)
+            continue
+        if id(packed) not in opened:  # one object may have two names
+            opened[id(packed)] = packed.open(space)
+        found[name] = opened[id(packed)]
+    found.update(values.open(space, writable=bool(job.changed)))
+    found.update(element if isinstance(element, dict) else element.open(space))
+    return found
 
 
 def fill(ns: dict[str, Any], job: CellJob, values: dict[str, Any]) -> None:
-    """Put a cell's inputs into its globals."""
-    for name, module in job.modules.items():
-        ns[name] = importlib.import_module(module)
+    """Put a cell's inputs and modules into its globals."""
+    ns["__builtins__"] = builtins
+    for name, modules in job.modules.items():
+        for module in modules[1:]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        ns[name] = importlib.import_module(modules[0])
     for name in job.placeholders:
         ns[name] = _PLACEHOLDER
     ns.update(values)
-    for name in job.functions:
-        ns[name] = adopt(ns[name], ns)
-    for value in list(values.values()):
-        if isinstance(value, type) and value.__module__ == "__main__":
-            adopt_class(value, ns)
 
 
-def adopt(function: Any, ns: dict[str, Any]) -> Any:
-    """A function with the same code whose globals are ``ns``."""
-    if not isinstance(function, types.FunctionType):
-        return function
-    copy = types.FunctionType(
-        function.__code__, ns, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__dict__.update(function.__dict__)
-    copy.__qualname__ = function.__qualname__
-    copy.__doc__ = function.__doc__
-    copy.__module__ = function.__module__
-    copy.__annotations__ = dict(function.__annotations__)
-    return copy
+@contextlib.contextmanager
+def main_module(module: types.ModuleType) -> Iterator[None]:
+    """Have the cell's namespace be ``__main__``'s, as it is in the notebook: for pickle,
+    dataclasses, type hints. Not in the notebook's own process, whose ``__main__`` is the user's.
+    """
+    if Home.here is not None:
+        yield
+        return
+    before = sys.modules.get("__main__")
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        if before is not None and sys.modules.get("__main__") is module:
+            sys.modules["__main__"] = before
 
 
-def adopt_class(cls: type, ns: dict[str, Any]) -> None:
-    """Point the globals of a notebook class's methods at ``ns``."""
-    for name, member in list(vars(cls).items()):
-        made: Any = None
-        if isinstance(member, types.FunctionType):
-            if member.__globals__ is not ns and member.__module__ == "__main__":
-                made = adopt(member, ns)
-        elif isinstance(member, (staticmethod, classmethod)):
-            inner = member.__func__
-            if isinstance(inner, types.FunctionType) and inner.__globals__ is not ns:
-                made = type(member)(adopt(inner, ns))
-        elif isinstance(member, property):
-            get, put, delete = (adopt(f, ns) for f in (member.fget, member.fset, member.fdel))
-            made = property(get, put, delete, member.__doc__)
-        if made is not None:
-            try:
-                setattr(cls, name, made)
-            except (AttributeError, TypeError):
-                continue
+def explain_read_only(error: BaseException, job: CellJob, before: dict[str, Any]) -> None:
+    """Tell whoever wrote into an array of the notebook why that failed, and what to do."""
+    if not isinstance(error, ValueError) or "read-only" not in str(error):
+        return
+    names = [
+        f"`{name}`"
+        for name, value in before.items()
+        if not getattr(getattr(value, "flags", None), "writeable", True)
+    ]
+    if names:
+        which = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        error.add_note(
+            f"Arrays of the notebook are shared with the cell without a copy, and read-only: "
+            f"{which}. Copy first what you want to change (x = x.copy())."
+        ) if hasattr(error, "add_note") else None
 
 
 def execute(job: CellJob, ns: dict[str, Any], last: list[Any]) -> None:
@@ -241,19 +290,14 @@ def compile_cell(job: CellJob) -> list[tuple[types.CodeType, bool]]:
     return codes
 
 
-def collect(job: CellJob, ns: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+def collect(job: CellJob, ns: dict[str, Any], before: dict[str, Any]) -> list[str]:
     """The outputs of a run: what is new, what was rebound, and what was asked for."""
     if job.only is not None:
-        names = [n for n in job.only if n in ns]
-    else:
-        held = [n for n in job.outputs if n in ns and ns[n] is not _PLACEHOLDER]
-        names = [n for n in held if n in job.always or _changed(n, ns, before)]
-        names += [
-            n
-            for n in ns
-            if n not in job.outputs and not n.startswith("__") and _changed(n, ns, before)
-        ]
-    return {name: _portable(name, ns[name], ns) for name in names}
+        return [n for n in job.only if n in ns]
+    held = [n for n in job.outputs if n in ns and ns[n] is not _PLACEHOLDER]
+    names = [n for n in held if n in job.always or _changed(n, ns, before)]
+    names += [n for n in ns if n not in job.outputs and n not in HIDDEN and _changed(n, ns, before)]
+    return names
 
 
 _ABSENT = object()
@@ -264,34 +308,67 @@ def _changed(name: str, ns: dict[str, Any], before: dict[str, Any]) -> bool:
     return before.get(name, _ABSENT) is not ns[name]
 
 
-_SAFE = (int, float, complex, str, bytes, bool, type(None), types.ModuleType)
+LAST = "<last>"  # the name under which the last expression's value travels
 
 
-def _portable(name: str, value: Any, ns: dict[str, Any]) -> Any:
-    """``value`` as it can travel, or a stand-in that says why it cannot."""
-    kind = type(value)
-    if kind in _SAFE:
-        return value
-    if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
-        return value
-    from fanlight_kernel import inputs
-
-    if isinstance(value, types.FunctionType) and value.__globals__ is ns:
-        value = inputs.strip(value)
-    reason = inputs.why_not(value)
-    if reason is None:
-        return value
-    return Unpicklable(name, type(value).__name__, reason)
-
-
-def _show(job: CellJob, ns: dict[str, Any], value: Any, result: CellResult) -> None:
-    from fanlight_kernel import inputs
-
-    result.shown = True
-    result.data, result.metadata = workshell.mimebundle(value, ns)
+def deliver(
+    job: CellJob, space: Space, names: list[str], last: list[Any], result: CellResult
+) -> Any:
+    """What the run returns: its outputs as they can travel, and stand-ins for those that cannot."""
+    ns = space.ns
+    travelling: dict[str, Any] = {}
+    if result.shown and _comes_along(job, space, last[0], names):
+        travelling[LAST] = last[0]
+        result.has_last = True
+    if job.separate:
+        result.packed = carry.pack(travelling, space) if travelling else None
+        return (result, *(_separate(name, space, name in names) for name in job.outputs))
+    for name in names:
+        if isinstance(ns[name], types.ModuleType):
+            result.modules[name] = ns[name].__name__
+        else:
+            travelling[name] = ns[name]
     try:
-        if job.keep_last or inputs.size_of(value) <= SMALL:
-            result.last = value
-            result.has_last = True
+        result.packed = carry.pack(travelling, space)
     except Exception:
-        result.has_last = False
+        for name in [n for n in names if n in travelling]:
+            reason = inputs.why_not(ns[name], space)
+            if reason is not None:
+                result.stayed[name] = Unpicklable(name, type(ns[name]).__name__, reason)
+                del travelling[name]
+        result.packed = carry.pack(travelling, space)
+    return result
+
+
+def _separate(name: str, space: Space, assigned: bool) -> Any:
+    if not assigned:
+        return Unassigned(name)
+    value = space.ns[name]
+    try:
+        return carry.portable(value, space)
+    except Exception:
+        reason = inputs.why_not(value, space) or "it cannot be pickled"
+        return Unpicklable(name, type(value).__name__, reason)
+
+
+def _comes_along(job: CellJob, space: Space, value: Any, names: list[str]) -> bool:
+    """Whether the shown value itself comes back: it is an output anyway, or small."""
+    if type(value) in PLAIN or (not job.separate and any(space.ns[n] is value for n in names)):
+        return inputs.why_not(value, space) is None
+    try:
+        return carry.pack(value, space).size <= SMALL or job.keep_last
+    except Exception:
+        return False
+
+
+def unpack(result: CellResult, home: Home) -> CellResult:
+    """In the notebook: rebuild what came back."""
+    if result.packed is not None:
+        result.values = result.packed.open(home)
+        result.packed = None
+        result.last = result.values.pop(LAST, None)
+    for name, module in result.modules.items():
+        with contextlib.suppress(ImportError):
+            result.values[name] = importlib.import_module(module)
+    result.values.update(result.stayed)
+    return result

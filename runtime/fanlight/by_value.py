@@ -51,6 +51,11 @@ def reduce(pickler: Any, obj: Any, reduced: Any) -> Any:
     return reduced
 
 
+def know(cls: type) -> None:
+    """``cls`` is complete in this process: what another worker sends of it changes nothing."""
+    _known.add(cls)
+
+
 def set_class(cls: type, payload: tuple[Any, bool, Any]) -> type:
     """Called by unpickling, with what :func:`reduce` put there."""
     setter, from_driver, state = payload

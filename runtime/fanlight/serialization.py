@@ -66,6 +66,11 @@ def unregister_reducer(cls: type) -> None:
     _reducers.pop(cls, None)
 
 
+def reducer_of(cls: type) -> Callable[[Any, list[bytes]], Any] | None:
+    """What pickles instances of ``cls``, if not Python does; asked by whoever pickles for itself."""
+    return _reducers.get(cls) or _late_reducer(cls)
+
+
 def register_refs(
     cls: type,
     make: Callable[[list[bytes], bytes], list[Any]],

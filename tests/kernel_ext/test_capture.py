@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 import os
+import pickle
 import re
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fanlight_kernel import inputs, worker
+from fanlight_kernel import carry, inputs, worker
 from fanlight_kernel.capture import (
     CellNames,
     analyse,
@@ -133,7 +134,6 @@ def test_mutations(source: str, name: str, how: str) -> None:
     "source",
     [
         "data = []\ndata.append(1)",
-        "data += [1]",
         "print(data.index(1))",
         "def f(data):\n    data.append(1)",
         "counter.add.remote(1)",
@@ -141,7 +141,8 @@ def test_mutations(source: str, name: str, how: str) -> None:
     ],
 )
 def test_no_mutation_to_warn_of(source: str) -> None:
-    assert analyse(source).mutations == {}
+    found = analyse(source)
+    assert found.mutations.keys() <= {*found.writes}
 
 
 def test_semicolons() -> None:
@@ -278,28 +279,24 @@ def run(source: str, space: dict[str, Any], names: CellNames | None) -> tuple[st
 
 def run_apart(source: str, space: dict[str, Any], names: CellNames) -> None:
     """All that %%remote does, without a runtime: gather, pickle, run, pickle, bind."""
-    import cloudpickle
-
-    found = inputs.gather(names.reads, space, deleted=names.deletes)
+    home = carry.Home(space)
+    found = inputs.gather(names.reads, home, deleted=names.deletes)
     job = worker.CellJob(
         source=source,
         filename="<cell>",
         raw=source,
         outputs=names.writes,
-        always=tuple(names.augmented),
+        always=tuple(names.augmented | names.mutations.keys() & {*names.writes}),
         deletes=names.deletes,
         display=False,
         modules=found.modules,
-        functions=tuple(found.functions),
         placeholders=tuple(found.placeholders),
+        changed=names.augmented | names.mutations.keys(),
     )
-    job, values = cloudpickle.loads(cloudpickle.dumps((job, found.values)))
-    result = cloudpickle.loads(cloudpickle.dumps(worker.run_cell(job, values, {})))
-    for name, value in result.values.items():
-        home = worker.adopt(value, space)
-        if isinstance(value, type):
-            worker.adopt_class(value, space)
-        space[name] = home
+    sent = pickle.dumps((job, carry.pack(found.values, home)), 5)
+    result = pickle.dumps(worker.run_cell(*pickle.loads(sent), {}), 5)
+    result = worker.unpack(pickle.loads(result), home)
+    space.update(result.values)
     for name in result.deleted:
         space.pop(name, None)
 

@@ -18,6 +18,7 @@ LEAVES = {
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),
     *(f"fanlight.{name}" for name in ("by_value", "observe", "progress_bar", "session", "words")),
+    "fanlight.serialization",
     "fanlight.traces",
 }
 # Package or module -> what of ours it may import, besides itself. The longest name that fits decides.
