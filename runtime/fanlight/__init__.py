@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fanlight.reasons import why
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
+    from fanlight.task_graph import graph
     from fanlight.trace import timeline
 
 _HOME = {
@@ -73,6 +74,7 @@ _HOME = {
     "get_actor": "actor",
     "get_gpu_ids": "api",
     "get_runtime_context": "runtime_context",
+    "graph": "task_graph",
     "init": "api",
     "is_initialized": "api",
     "kill": "api",
@@ -164,6 +166,7 @@ __all__ = [
     "get_actor",
     "get_gpu_ids",
     "get_runtime_context",
+    "graph",
     "init",
     "is_initialized",
     "kill",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fanlight.spans import Span, Spans
+from fanlight.task_graph import Edge, Graph, Node
 from fanlight.trace import Timeline
 from fanlight_kernel import pictures
 from fanlight_kernel.pictures import blocks, palette
@@ -157,3 +159,54 @@ def test_cells_by_number(notebook):
         assert [s.cell for s in found.spans.all] == ["cell-b"] * 2
     assert f"cell: In [{number}]" in pictures.bundle(found)["text/html"]
     notebook.run("fanlight.timeline(cell=999)", fails=True)
+
+
+# --- the task graph ------------------------------------------------------------------------------
+
+
+def graph(level: str = "tasks") -> Graph:
+    nodes = [
+        Node("load", "FINISHED", "cell-1", 1, 1, "task", {"took": "1.0 s", "id": "ab"}),
+        Node("<i>add</i>", "FAILED", "cell-1", 1, 1, "task", {"error": "<script>x</script>"}),
+        Node("put", "VALUE", "", 0, 1, "value", {"size": "8 B"}),
+        Node("late", "PENDING_ARGS", "", 0, 1, "task", {}),
+    ]
+    edges = [
+        Edge(0, 1, 2, 5_000_000, "data"), Edge(2, 1, 1, 8, "data"), Edge(1, 3, 1, None, "spawn"),
+    ]  # fmt: skip
+    if level == "functions":
+        nodes = [replace(n, kind="function", done=3, count=4) for n in nodes]
+        edges.append(Edge(1, 1, 7, None, "data"))
+    return Graph(nodes, edges, level, "A note.", [])
+
+
+@pytest.mark.parametrize("level", ["tasks", "functions"])
+def test_the_bundle_of_a_graph(level):
+    bundle = graph(level)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", pictures.MIME}
+    text = bundle["text/html"]
+    assert set(re.findall(r"<(\w+)", text)) <= {"div", "span", "img", "br"}
+    assert "<script" not in text and "&lt;i&gt;add" in text and "A note." in text
+    known = (ROOT / "labextension" / "src" / "picture.ts").read_text()
+    known = known[known.index("register_models({") : known.index("});")]
+    used = set(re.findall(r'"name": "([A-Z]\w+)", "id"', json.dumps(bundle[pictures.MIME])))
+    assert used - {"DocumentConfig"} <= set(re.findall(r"\w+", known))
+
+
+def test_what_nodes_and_edges_say():
+    found = sources(graph().figure())
+    what = next(s["what"] for s in found if "what" in s)
+    assert next(iter(what)) == "2 objects, 5.0 MB from load to <i>add</i>"
+    details = [text for s in found if "details" in s for text in s["details"]]
+    assert "✓ load\ncell: cell-1\ntook: 1.0 s\nid: ab" in details
+    dashes = next(list(s["dash"]) for s in found if "dash" in s)
+    assert dashes == ["solid", "solid", "dashed"]
+
+
+def test_large_and_empty_graphs(tmp_path):
+    many = [Node("f", "FINISHED", "", 1, 1, "task", {}) for _ in range(2000)]
+    bundle = Graph(many, [], "tasks", "", [])._repr_mimebundle_()
+    assert len(bundle["text/html"]) < 2000 and len(json.dumps(bundle[pictures.MIME])) < 800_000
+    assert set(Graph([], [], "tasks", "", [])._repr_mimebundle_()) == {"text/plain", "text/html"}
+    graph().to_html(tmp_path / "graph.html")
+    assert "<title>4 tasks" not in (tmp_path / "graph.html").read_text()[:500]

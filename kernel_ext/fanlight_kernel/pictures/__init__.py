@@ -22,7 +22,10 @@ def bundle(shown: Any) -> dict[str, Any]:
     if not hasattr(shown, "spans"):
         from fanlight_kernel.pictures import graph
 
-        return {"text/html": graph.static(shown), MIME: document(graph.figure(shown))}
+        found: dict[str, Any] = {"text/html": graph.static(shown)}
+        if shown.nodes:
+            found[MIME] = document(graph.figure(shown))
+        return found
     rich: dict[str, Any] = {"text/html": static.timeline(shown)}
     if len(shown.spans):
         rich[MIME] = document(timeline_figure(shown))
