@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     )
     from fanlight.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from fanlight.logging_config import LoggingConfig
+    from fanlight.memory_report import memory
+    from fanlight.overview import status
     from fanlight.progress_bar import as_completed, progress
     from fanlight.reasons import why
     from fanlight.refs import ObjectRef
@@ -78,12 +80,14 @@ _HOME = {
     "init": "api",
     "is_initialized": "api",
     "kill": "api",
+    "memory": "memory_report",
     "method": "actor",
     "nodes": "api",
     "progress": "progress_bar",
     "put": "api",
     "remote": "api",
     "shutdown": "api",
+    "status": "overview",
     "timeline": "trace",
     "wait": "api",
     "why": "reasons",
@@ -170,6 +174,7 @@ __all__ = [
     "init",
     "is_initialized",
     "kill",
+    "memory",
     "method",
     "nodes",
     "observe",
@@ -180,6 +185,7 @@ __all__ = [
     "runtime_env",
     "session",
     "shutdown",
+    "status",
     "timeline",
     "types",
     "util",

@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fanlight import words
+
 MUTED = "var(--jp-ui-font-color2, #757575)"
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:12px;line-height:1.5"
 GOOD = "var(--jp-success-color1, #388e3c)"
 BAD = "var(--jp-error-color1, #d32f2f)"
 WARN = "var(--jp-warn-color1, #f57c00)"
 BUSY = "var(--jp-brand-color1, #1976d2)"
+WARM = "var(--jp-layout-color4, #9e9e9e)"
 LINE = "var(--jp-border-color2, #bdbdbd)"
 _CODE = "font-family:var(--jp-code-font-family,monospace);font-size:11px;background:none;padding:0"
 _QUOTED = re.compile(r"`([^`\n]{1,200})`")
@@ -37,9 +40,7 @@ def size(count: float | None) -> str:
     >>> size(512), size(1_500_000), size(None)
     ('512 B', '1.5 MB', '?')
     """
-    from fanlight.core.why_text import amount
-
-    return "?" if count is None else amount(count)
+    return "?" if count is None else words.size(count)
 
 
 def text_table(rows: Sequence[Sequence[Any]], indent: str = "", right: Iterable[int] = ()) -> str:
@@ -105,6 +106,12 @@ def title(text: str, note: str = "") -> str:
     """A heading, and something short beside it."""
     beside = f' <span style="font-weight:400;color:{MUTED}">{rich(note)}</span>' if note else ""
     return f'<div style="font-weight:600">{rich(text)}{beside}</div>'
+
+
+def note(text: str, colour: str) -> str:
+    """A sentence that should be seen."""
+    style = f"border-left:3px solid {colour};padding:1px 0 1px 10px;margin:2px 0"
+    return f'<div role="note" style="{style}">{rich(text)}</div>'
 
 
 def bar(parts: Sequence[tuple[str, float, str]], label: str) -> str:

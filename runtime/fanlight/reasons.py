@@ -124,7 +124,7 @@ def why(x: Any) -> Why:
     except LookupError as e:
         return _said("unknown", str(e.args[0] if e.args else e))
     except errors.GetTimeoutError:
-        return _said("silent", _silence(session))
+        return _said("silent", silence(session))
     except errors.RuntimeLostError as e:
         return _said("gone", str(e))
 
@@ -134,7 +134,8 @@ def _said(code: str, sentence: str) -> Why:
     return Why(sentence, facts, [])
 
 
-def _silence(session: Session) -> str:
+def silence(session: Session) -> str:
+    """What to say when the node does not answer in time."""
     from fanlight.node.boot import stopped
 
     pid = session.node_pid
@@ -198,6 +199,10 @@ def _ask(session: Session, **args: Any) -> Any:
 def _answer(found: Node) -> Why:
     found["same"] = found.get("same", 0)
     sentence, lines = found.pop("sentence"), found.pop("lines")
+    numbers = sessions.cell_numbers()
+    for line in lines:
+        if line["label"] == "cell" and line["text"] in numbers:
+            line["text"] = f"In [{numbers[line['text']]}]"
     if found["same"]:
         sentence += f" ({found['same']} more of this name.)"
     return Why(sentence, found, _below(lines))

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 _VARIABLES = ("FANLIGHT_RECORD_REF_CREATION_SITES", "RAY_record_ref_creation_sites")
 
 
@@ -18,7 +18,7 @@ def enabled() -> bool:
 def here(what: str) -> str:
     """``(what) file:line:function`` of the innermost frame that is not Fanlight's own."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     code = frame.f_code
     return f"({what}) {code.co_filename}:{frame.f_lineno}:{code.co_name}"

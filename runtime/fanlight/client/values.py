@@ -13,7 +13,7 @@ import msgspec
 
 from fanlight import config, errors, ids, interrupts, serialization
 from fanlight import messages as m
-from fanlight.client import call_sites, failures, fetching
+from fanlight.client import call_sites, failures, fetching, put_notes
 from fanlight.refs import ObjectRef
 from fanlight.store import files
 from fanlight.store.segments import SegmentReader, SegmentWriter, Unreadable
@@ -70,7 +70,10 @@ class Values:
         client.entries[oid] = value
         if value.kind == m.INLINE:
             client.link.send_soon(m.Put(value))
+            if value.size > config.INLINE_LIMIT:  # in one process, nothing is shared
+                put_notes.note(oid)
         else:
+            put_notes.note(oid)
             client.link.send([m.Put(value)])
         if client._records_sites:
             client.link.send([m.CallSite([oid], call_sites.here("put object"))])

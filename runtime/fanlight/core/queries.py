@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import graph, state, timeline, why_text, why_things
+from fanlight.core import graph, reports, state, timeline, why_text, why_things
 from fanlight.core.model import PENDING, TASK_STATES, Client, Object, Task
 from fanlight.core.placement import PlacementGroup
 from fanlight.core.why import Why, text
@@ -137,21 +137,7 @@ def object_facts(core: Core, obj: Object) -> dict[str, Any]:
 
 
 def _store(core: Core, client: Client, args: Args) -> Any:
-    objects, spilling = core.objects, core.spilling
-    return {
-        "capacity": objects.capacity,
-        "used": objects.used,
-        "reserved": objects.reserved,
-        "mapped": sum(s.size for s in objects.segments.values() if s.mapped and not s.disk),
-        "cached": objects.cached,
-        "spilled": spilling.away + objects.on_disk,  # bytes that are on disk only
-        "spilled_total": spilling.spilled,  # bytes written since the start
-        "restored_total": spilling.restored,
-        "inline": objects.inline,
-        "objects": len(objects.table),
-        "segments": len(objects.segments),
-        "lineage": core.lineage.size,
-    }
+    return reports.store(core)
 
 
 def _store_full(core: Core, client: Client, args: Args) -> Any:
@@ -211,6 +197,8 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "group_tasks": _group_tasks,
     "object": _object,
     "why": why_things.query,
+    "status": reports.status,
+    "memory": reports.memory,
     "store": _store,
     "store_full": _store_full,
     "trim": _trim,

@@ -296,6 +296,10 @@ class SegmentReader:
         view = mapping.view(mapped, protection)
         return view[files.HEADER :] if name[0] == DISK else view
 
+    def folder_of(self, name: str) -> Path | None:
+        """Where the file of a segment lies; None if it is on a disk that this process does not use."""
+        return self._disk if name[:1] == DISK else self._folder
+
     def _map(self, name: str, flags: int, protection: int, size: int) -> mapping.Mapping:
         on_disk = name[0] == DISK and self._disk is not None
         where = "on disk" if on_disk else "in shared memory"

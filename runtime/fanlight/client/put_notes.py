@@ -1,0 +1,35 @@
+"""Where and when this process put its large objects; for :func:`fanlight.memory`, and forgotten with
+the oldest ones."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import NamedTuple
+
+from fanlight import context
+from fanlight.client.call_sites import PACKAGE
+
+_KEPT = 2_000
+
+
+class Note(NamedTuple):
+    """One ``put`` of a large value."""
+
+    time: float  # seconds since the epoch
+    origin: str  # the notebook cell, "" if none
+    file: str
+    line: int
+
+
+notes: dict[bytes, Note] = {}  # by object
+
+
+def note(oid: bytes) -> None:
+    """Called by ``put`` once the value is stored."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    notes[oid] = Note(time.time(), context.origin(), frame.f_code.co_filename, frame.f_lineno)
+    if len(notes) > _KEPT:
+        notes.pop(next(iter(notes)), None)
