@@ -29,41 +29,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fanlight_kernel import mentions
-
-MUTATORS = frozenset(
-    [
-        "add",
-        "append",
-        "appendleft",
-        "clear",
-        "difference_update",
-        "discard",
-        "extend",
-        "extendleft",
-        "fill",
-        "insert",
-        "intersection_update",
-        "pop",
-        "popitem",
-        "popleft",
-        "remove",
-        "resize",
-        "reverse",
-        "rotate",
-        "setdefault",
-        "sort",
-        "symmetric_difference_update",
-        "update",
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A change in place: where, and how people would say it."""
-
-    line: int  # 1-based, in the analysed source
-    how: str  # "data.append(...)", "data[...] = ..."
+from fanlight_kernel.mutations import Mutation, mutations, own_code, targets
 
 
 @dataclass(frozen=True)
@@ -81,6 +47,7 @@ class CellNames:
     imports: dict[str, str] = field(default_factory=dict)  # names bound by imports alone: how
     attributes: frozenset[str] = frozenset()  # all that follow a dot
     mentions: tuple[str, ...] = ()  # names in strings that the cell evaluates
+    words: tuple[str, ...] = ()  # what may be a name, where names are looked up at run time
     looks_up: bool = False  # it looks names up at run time
 
 
@@ -94,9 +61,9 @@ def analyse(source: str) -> CellNames:
     return CellNames(
         reads=tuple(walk.reads),
         writes=tuple(writes),
-        deletes=tuple(walk.deletes),
+        deletes=tuple(dict.fromkeys([*walk.deletes, *_deleted_inside(nodes)])),
         augmented=frozenset(walk.augmented),
-        mutations=_mutations(tree.body),
+        mutations=mutations(tree.body),
         has_await=_has_await(tree.body),
         star_import=any(
             isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names) for n in nodes
@@ -104,9 +71,20 @@ def analyse(source: str) -> CellNames:
         last_is_expression=bool(tree.body) and isinstance(tree.body[-1], ast.Expr),
         imports=_imports(tree.body),
         attributes=frozenset(n.attr for n in nodes if isinstance(n, ast.Attribute)),
-        mentions=mentions.in_tree(tree),
+        mentions=mentions.in_calls(nodes),
+        words=mentions.words(nodes),
         looks_up=mentions.looks_up(nodes),
     )
+
+
+def _deleted_inside(nodes: list[ast.AST]) -> Iterator[str]:
+    """Names that some function declares ``global`` and one deletes."""
+    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    for node in nodes:
+        if declared and isinstance(node, ast.Delete):
+            for target in targets(node.targets):
+                if isinstance(target, ast.Name) and target.id in declared:
+                    yield target.id
 
 
 def _imports(body: list[ast.stmt]) -> dict[str, str]:
@@ -229,7 +207,7 @@ class _Walk:
         return self.simple(node, sure)
 
     def visit_Delete(self, node: ast.Delete, sure: set[str]) -> set[str]:
-        for target in _targets(node.targets):
+        for target in targets(node.targets):
             if isinstance(target, ast.Name):
                 self.deletes.setdefault(target.id)
                 sure = sure - {target.id}
@@ -361,68 +339,16 @@ def _nested(table: symtable.SymbolTable, reads: set[str], writes: set[str]) -> N
 def _bound_by(node: ast.stmt) -> set[str]:
     """Names that a statement binds for certain when it completes."""
     if isinstance(node, ast.Assign):
-        return {t.id for t in _targets(node.targets) if isinstance(t, ast.Name)}
+        return {t.id for t in targets(node.targets) if isinstance(t, ast.Name)}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {(a.asname or a.name).partition(".")[0] for a in node.names if a.name != "*"}
     return set()
 
 
-def _targets(nodes: Iterable[ast.expr]) -> Iterator[ast.expr]:
-    for node in nodes:
-        if isinstance(node, (ast.Tuple, ast.List)):
-            yield from _targets(node.elts)
-        elif isinstance(node, ast.Starred):
-            yield from _targets([node.value])
-        else:
-            yield node
-
-
-def _here(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """All nodes of the cell's own code: function, class and lambda bodies are left out."""
-    stack = list(body)
-    while stack:
-        node = stack.pop()
-        yield node
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            continue
-        stack.extend(ast.iter_child_nodes(node))
-
-
 def _has_await(body: list[ast.stmt]) -> bool:
-    for node in _here(body):
+    for node in own_code(body):
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
             return True
         if isinstance(node, ast.comprehension) and node.is_async:
             return True
     return False
-
-
-def _mutations(body: list[ast.stmt]) -> dict[str, Mutation]:
-    found: dict[str, Mutation] = {}
-
-    def note(name: str, node: ast.AST, how: str) -> None:
-        line = getattr(node, "lineno", 1)
-        if name not in found or line < found[name].line:
-            found[name] = Mutation(line, how)
-
-    for node in _here(body):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = node.func.value
-            if isinstance(owner, ast.Name) and node.func.attr in MUTATORS:
-                note(owner.id, node, f"{owner.id}.{node.func.attr}(...)")
-            continue
-        targets: list[ast.expr] = []
-        if isinstance(node, (ast.Assign, ast.Delete)):
-            targets = node.targets
-        elif isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.For, ast.AsyncFor)):
-            targets = [node.target]
-        verb = "del {}" if isinstance(node, ast.Delete) else "{} = ..."
-        for target in _targets(targets):
-            if isinstance(target, (ast.Subscript, ast.Attribute)):
-                root: ast.expr = target
-                while isinstance(root, (ast.Subscript, ast.Attribute)):
-                    root = root.value
-                if isinstance(root, ast.Name):
-                    part = "[...]" if isinstance(target, ast.Subscript) else f".{target.attr}"
-                    note(root.id, node, verb.format(root.id + part))
-    return found

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import sys
 import threading
 import types
 from collections import OrderedDict
@@ -104,18 +105,21 @@ _opening = _Opening()
 class Packed:
     """A pickled value, its buffers, and the refs inside it: what goes over the runtime."""
 
-    __slots__ = ("buffers", "data", "refs")
+    __slots__ = ("buffers", "data", "refs", "staged")
 
-    def __init__(self, data: Any, buffers: list[Any], refs: list[Any]) -> None:
+    def __init__(
+        self, data: Any, buffers: list[Any], refs: list[Any], staged: bool = False
+    ) -> None:
         self.data = data
         self.buffers = buffers
         self.refs = refs
+        self.staged = staged  # see :func:`pack_names`
 
     def __reduce__(self) -> Any:
         data = self.data
         if isinstance(data, bytes) and len(data) > OUT_OF_BAND:
             data = pickle.PickleBuffer(data)
-        return Packed, (data, self.buffers, self.refs)
+        return Packed, (data, self.buffers, self.refs, self.staged)
 
     @property
     def size(self) -> int:
@@ -129,7 +133,13 @@ class Packed:
         before = _opening.space, _opening.refs
         _opening.space, _opening.refs = space, self.refs
         try:
-            return pickle.loads(self.data, buffers=buffers)
+            if not self.staged:
+                return pickle.loads(self.data, buffers=buffers)
+            unpickler = pickle.Unpickler(io.BytesIO(self.data), buffers=buffers)
+            found = unpickler.load()
+            for name, value in found.items():
+                space.ns.setdefault(name, value)
+            return found | unpickler.load()
         finally:
             _opening.space, _opening.refs = before
 
@@ -201,6 +211,9 @@ class Packer(cloudpickle.Pickler):
             reduced = reducer(obj, [])
             if reduced is not NotImplemented:
                 return reduced
+        if kind is io.TextIOWrapper and obj not in (sys.stdin, sys.stdout, sys.stderr):
+            # cloudpickle would send the file's whole text instead.
+            raise TypeError(f"cannot pickle an open file ({getattr(obj, 'name', '?')!r})")
         if kind is functools._lru_cache_wrapper and _is_dynamic(obj):
             wrapped = obj.__wrapped__
             rest = {k: v for k, v in vars(obj).items() if k != "__wrapped__"}
@@ -237,12 +250,15 @@ class Packer(cloudpickle.Pickler):
         args = (*args[:-2], None, args[-1])
         slots = vars(cls).get("__slots__")
         plain = make is internals._make_skeleton_class and not issubclass(cls, tuple)
+        kwargs: dict[str, Any] = {"__qualname__": cls.__qualname__} if plain else {}
         if plain and isinstance(slots, (str, tuple, list, dict)):
             # Real slots, or an instance's state would not fit into those of the other side.
-            args = (*args[:3], {**args[3], "__slots__": slots}, *args[4:])
+            kwargs["__slots__"] = slots
             members = state[0]
             for name in [n for n, m in members.items() if _is_slot(n, m)]:
                 del members[name]
+        if plain:
+            args = (*args[:3], {**args[3], **kwargs}, *args[4:])
         return make_class, (token, make, args), (token, state), None, None, fill_class
 
 
@@ -262,6 +278,19 @@ _FUNCTION = (
 def pack(value: Any, space: Space) -> Packed:
     """Pickle ``value`` on its way out of ``space``. Raises what pickling raises."""
     return Packer(space).pack(value)
+
+
+def pack_names(values: dict[str, Any], space: Space) -> Packed:
+    """Pickle variables. Functions and classes come first, and are there while the others are
+    rebuilt, which may call them (``__reduce__``, ``__hash__``). Raises what pickling raises."""
+    definitions = {n: v for n, v in values.items() if n.isidentifier() and _defines(v)}
+    packer = Packer(space)
+    if not definitions:
+        return packer.pack(values)
+    packer.dump(definitions)
+    packed = packer.pack({n: v for n, v in values.items() if n not in definitions})
+    packed.staged = True
+    return packed
 
 
 def portable(value: Any, space: Space) -> Any:
@@ -366,6 +395,10 @@ def _cell(cell: types.CellType) -> Any:
     except ValueError:  # not filled yet
         return make_cell, ()
     return make_cell, (), content, None, None, fill_cell
+
+
+def _defines(value: Any) -> bool:
+    return isinstance(value, (types.FunctionType, type))
 
 
 def _is_slot(name: str, member: Any) -> bool:

@@ -20,10 +20,9 @@ _SHELL = frozenset({"system", "getoutput", "getoutput_split", "sx"})
 _MAGICS = frozenset({"run_line_magic", "run_cell_magic", "run_cell", "ev", "ex"})
 
 
-def in_tree(tree: ast.AST) -> tuple[str, ...]:
-    """All such names of a cell, in order of appearance."""
+def in_calls(nodes: list[ast.AST]) -> tuple[str, ...]:
+    """The names that a cell's calls mention, in order of appearance."""
     found: dict[str, None] = {}
-    nodes = list(ast.walk(tree))
     for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             texts = list(_strings([*node.args, *(k.value for k in node.keywords)]))
@@ -39,9 +38,13 @@ def in_tree(tree: ast.AST) -> tuple[str, ...]:
             else:
                 continue
             found.update(dict.fromkeys(names))
-    if looks_up(nodes):
-        found.update(dict.fromkeys(n for text in _strings(nodes) for n in _words(text)))
-        found.update(dict.fromkeys(n.attr for n in nodes if isinstance(n, ast.Attribute)))
+    return tuple(found)
+
+
+def words(nodes: list[ast.AST]) -> tuple[str, ...]:
+    """What may be a name where code looks names up at run time: words in strings, attributes."""
+    found = dict.fromkeys(n for text in _strings(nodes) for n in _words(text))
+    found.update(dict.fromkeys(n.attr for n in nodes if isinstance(n, ast.Attribute)))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import carry, inputs, tracebacks, worker, workshell
+from fanlight_kernel import carry, inputs, refusals, tracebacks, worker, workshell
 from fanlight_kernel.capture import CellNames, ends_with_semicolon
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.options import Options
@@ -65,6 +65,7 @@ class RemoteCell:
                 deleted=self.names.deletes,
                 explicit=given.get("in"),
                 attributes=self.names.attributes,
+                words=self.names.words,
                 looks_up=self.names.looks_up,
             )
         except inputs.CaptureError as error:
@@ -96,6 +97,7 @@ class RemoteCell:
             ),
             modules=self.inputs.modules,
             changed=self.names.augmented | self.names.mutations.keys(),
+            aliases=self.inputs.aliases,
             placeholders=tuple(self.inputs.placeholders),
             flags=flags,
         )
@@ -115,7 +117,7 @@ class RemoteCell:
             try:
                 self.packed.append(packer.pack({variable: value}))
             except Exception as error:
-                text = inputs.explain(variable, value, error, None, self.home)
+                text = refusals.explain(variable, value, error, None, self.home)
                 raise UsageError(f"%%remote --each: {text}") from None
             used.update(packer.used)
         return list(used)
@@ -210,16 +212,12 @@ class RemoteCell:
 
     def _arguments(self, runtime_id: str) -> tuple[carry.Packed, tuple[str, ...], list[Any]]:
         """The small inputs together, the names of the large ones, and refs of those."""
-        names = tuple(self.inputs.large)
-        refs: dict[int, Any] = {}  # one object under two names goes once
-        large = []
-        for name in names:
-            key = id(self.inputs.values[name])
-            if key not in refs:
-                refs[key] = self.extension.puts.put(runtime_id, self.inputs.large[name])
-            large.append(refs[key])
-        small = {n: v for n, v in self.inputs.values.items() if n not in self.inputs.large}
-        return carry.pack(small, self.home), names, large
+        large = [
+            self.extension.puts.put(runtime_id, packed) for packed in self.inputs.large.values()
+        ]
+        apart = self.inputs.large.keys() | self.inputs.aliases.keys()
+        small = {n: v for n, v in self.inputs.values.items() if n not in apart}
+        return carry.pack_names(small, self.home), tuple(self.inputs.large), large
 
     # -- waiting ------------------------------------------------------------------------------
     def wait(self) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import alterations, carry, inputs, tracebacks, workshell
+from fanlight_kernel import alterations, carry, refusals, tracebacks, workshell
 from fanlight_kernel.carry import Home, Packed, Space
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -44,6 +44,7 @@ class CellJob:
     rich: bool = False  # the cell talks to the notebook: have a shell ready
     modules: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name: what to import
     changed: frozenset[str] = frozenset()  # inputs that the cell may change: writable copies
+    aliases: dict[str, str] = field(default_factory=dict)  # the same large object's other names
     placeholders: tuple[str, ...] = ()  # names that exist only to be deleted
     flags: int = 0  # compiler flags of ``from __future__`` imports in the notebook
 
@@ -141,7 +142,7 @@ def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
     if last and last[0] is not None and job.display:
         result.shown = True
         result.data, result.metadata = workshell.mimebundle(last[0], ns)
-    result.deleted = tuple(n for n in job.deletes if n in before and n not in ns)
+    result.deleted = tuple(n for n in before if n not in ns)
     found = collect(job, ns, before)
     altered = [n for n in alterations.altered(marks, before, space) if n not in found]
     if job.only is None:  # assigned to itself, as in x = f(x), where f changes and returns it
@@ -170,28 +171,28 @@ def open_inputs(
     large: tuple[Packed, ...],
 ) -> dict[str, Any]:
     """The inputs of a cell, rebuilt for ``space``, which does not hold them yet."""
-    found: dict[str, Any] = {}
-    opened: dict[int, Any] = {}
+    import_modules(space.ns, job)  # rebuilding may call functions, which may use them
+    found: dict[str, Any] = values.open(space, writable=bool(job.changed))
     for name, packed in zip(names, large, strict=True):
-        if name in job.changed:
-            found[name] = packed.open(space, writable=True)
-            continue
-        if id(packed) not in opened:  # one object may have two names
-            opened[id(packed)] = packed.open(space)
-        found[name] = opened[id(packed)]
-    found.update(values.open(space, writable=bool(job.changed)))
+        found[name] = packed.open(space, writable=name in job.changed)
+    for name, other in job.aliases.items():
+        found[name] = found[other]
     found.update(element if isinstance(element, dict) else element.open(space))
     return found
 
 
-def fill(ns: dict[str, Any], job: CellJob, values: dict[str, Any]) -> None:
-    """Put a cell's inputs and modules into its globals."""
+def import_modules(ns: dict[str, Any], job: CellJob) -> None:
+    """Import what the notebook has imported and the cell uses."""
     ns["__builtins__"] = builtins
     for name, modules in job.modules.items():
         for module in modules[1:]:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
         ns[name] = importlib.import_module(modules[0])
+
+
+def fill(ns: dict[str, Any], job: CellJob, values: dict[str, Any]) -> None:
+    """Put a cell's inputs into its globals."""
     for name in job.placeholders:
         ns[name] = _PLACEHOLDER
     ns.update(values)
@@ -321,7 +322,7 @@ def deliver(
         travelling[LAST] = last[0]
         result.has_last = True
     if job.separate:
-        result.packed = carry.pack(travelling, space) if travelling else None
+        result.packed = carry.pack_names(travelling, space) if travelling else None
         return (result, *(_separate(name, space, name in names) for name in job.outputs))
     for name in names:
         if isinstance(ns[name], types.ModuleType):
@@ -329,14 +330,14 @@ def deliver(
         else:
             travelling[name] = ns[name]
     try:
-        result.packed = carry.pack(travelling, space)
+        result.packed = carry.pack_names(travelling, space)
     except Exception:
         for name in [n for n in names if n in travelling]:
-            reason = inputs.why_not(ns[name], space)
+            reason = refusals.why_not(ns[name], space)
             if reason is not None:
                 result.stayed[name] = Unpicklable(name, type(ns[name]).__name__, reason)
                 del travelling[name]
-        result.packed = carry.pack(travelling, space)
+        result.packed = carry.pack_names(travelling, space)
     return result
 
 
@@ -347,14 +348,14 @@ def _separate(name: str, space: Space, assigned: bool) -> Any:
     try:
         return carry.portable(value, space)
     except Exception:
-        reason = inputs.why_not(value, space) or "it cannot be pickled"
+        reason = refusals.why_not(value, space) or "it cannot be pickled"
         return Unpicklable(name, type(value).__name__, reason)
 
 
 def _comes_along(job: CellJob, space: Space, value: Any, names: list[str]) -> bool:
     """Whether the shown value itself comes back: it is an output anyway, or small."""
     if type(value) in PLAIN or (not job.separate and any(space.ns[n] is value for n in names)):
-        return inputs.why_not(value, space) is None
+        return refusals.why_not(value, space) is None
     try:
         return carry.pack(value, space).size <= SMALL or job.keep_last
     except Exception:
