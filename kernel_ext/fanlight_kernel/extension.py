@@ -16,6 +16,7 @@ from typing import Any
 from fanlight_kernel import options, reprs, tracebacks, widget
 from fanlight_kernel.carry import Home
 from fanlight_kernel.cells import Cell, Cells, Router
+from fanlight_kernel.coach import Coach
 from fanlight_kernel.magics import FanlightMagics
 from fanlight_kernel.monitor import Hub
 from fanlight_kernel.putcache import PutCache
@@ -35,6 +36,7 @@ class Extension:
         self.hub = Hub(self)
         self.magics = FanlightMagics(shell, self)
         self.rich = getattr(shell, "kernel", None) is not None
+        self.coach = Coach(self)
         self._undo: list[Callable[[], None]] = []
 
     # -- settings -----------------------------------------------------------------------------
@@ -63,6 +65,8 @@ class Extension:
         session.set_cell_numbers(self.cells.numbers)
         self._undo.append(lambda: session.set_cell_numbers(None))
         self._undo.append(widget.register_uplink(shell, self.hub.cancel))
+        self._undo.append(self.coach.close)
+        self.coach.open()
         self._undo.append(self.puts.clear)
         self._undo.append(self.hub.close)
         atexit.register(self.hub.farewell)
@@ -137,6 +141,7 @@ class Extension:
         cell = self.cells.start(self.shell, info)
         session.set_default_origin(cell.origin)
         self.hub.watch(cell, float(self.magics.monitor_delay))
+        self.coach.before(cell)
 
     def _after(self, result: Any) -> None:
         cell = self.cells.current
@@ -147,6 +152,7 @@ class Extension:
             if isinstance(error, KeyboardInterrupt) and not cell.remote:
                 self._interrupted(cell)
             self.hub.cell_ended(cell)
+            self.coach.after(cell)
         finally:
             self.cells.end()
 

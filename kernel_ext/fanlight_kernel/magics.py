@@ -41,6 +41,8 @@ class FanlightMagics(Magics):
         True, help="Interrupting a cell cancels the work that it has submitted."
     ).tag(config=True)
 
+    coach = Bool(True, help="Give hints under cells that do what makes them slow.").tag(config=True)
+
     start_options = _STARTS
 
     def __init__(self, shell: Any, extension: Any) -> None:

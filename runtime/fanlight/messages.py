@@ -371,7 +371,8 @@ class Done(Struct, array_like=True, tag=30):
     traceback: str = ""
     retriable: bool = False  # the exception is one that the task wants retried
     started: Seconds = 0.0  # by the worker's clock, seconds since the epoch; 0: not measured
-    phases: list[Seconds] | None = None  # seconds of reading arguments and storing results, if long
+    # Seconds of reading arguments, of storing results, and of waiting for neither CPU nor get; if long.
+    phases: list[Seconds] | None = None
 
 
 class Blocked(Struct, array_like=True, tag=31):

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fanlight import config, context, errors, interrupts, limits, refs
+from fanlight import calls, config, context, errors, interrupts, limits, refs
 from fanlight import messages as m
 from fanlight.driver_log import DriverLog
 
@@ -312,6 +312,7 @@ def start(
         refs.dropped.clear()
         refs.attach(session.client)
         _current, _forked = session, False
+        calls.attach(made)
         if address in (None, "local"):
             for text in bounds.notices:
                 session.on_notice(text)
@@ -576,6 +577,30 @@ def add_output_listener(
             _listeners.remove(callback)
 
     return remove
+
+
+def watch_calls(log: calls.Log | None) -> None:
+    """Record what this process calls (``remote``, ``get``, ``wait``, with their times and places) in
+    ``log``, in this session and those to come; None ends that."""
+    session = current()
+    calls.watch(log, session.engine if session is not None else None)
+
+
+def ended_runs(after: int = 0) -> tuple[list[tuple[bytes, str, int, int, float, float]], int]:
+    """When and where tasks ran: id, name, process, flags (``core.timeline``), start (seconds since
+    the epoch) and duration of each attempt that has ended, from number ``after`` on; and the number
+    to go on with. Raises GetTimeoutError if the node does not answer."""
+    from fanlight.core.timeline import unpack
+
+    client, found, more = require().client, [], True
+    while more:
+        page = client.query("timeline", 5.0, after=after)
+        after, more = page["next"], page["more"]
+        names = page["names"]
+        for task, group, _, pid, _, flags, start, duration, *_ in unpack(page["records"]):
+            name = names[group][0] if group in names else ""
+            found.append((task, name, pid, flags, start, duration))
+    return found, after
 
 
 def subscribe(callback: Callable[[events.Event], None]) -> Subscription:

@@ -18,6 +18,7 @@ LEAVES = {
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),
     *(f"fanlight.{name}" for name in ("by_value", "observe", "progress_bar", "session", "words")),
+    "fanlight.calls",
     "fanlight.serialization",
     "fanlight.traces",
 }

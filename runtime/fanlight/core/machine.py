@@ -365,11 +365,11 @@ class Core:
             self.scheduler.count_call(worker, task)
         if x.started:
             task.started = x.started
-            reading, storing = x.phases or (0.0, 0.0)
+            reading, storing, idle = x.phases or (0.0, 0.0, 0.0)
             self.timeline.record(
                 task.id, task.spec.group.number, worker.number, worker.pid, x.started, x.duration,
                 task.attempt, x.ok, reading, storing, x.started - task.submitted,
-                sum(map(_size_of, x.values)),
+                sum(map(_size_of, x.values)), idle,
             )  # fmt: skip
         actor = task.actor
         if actor is not None:

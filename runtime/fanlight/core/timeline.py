@@ -25,7 +25,9 @@ RECORD = _RECORD.size
 LIMIT = 100_000  # tasks
 PAGE = 5_000  # records in one answer
 RUNNING_SHOWN = 1_000  # unfinished tasks in one answer
-FAILED = 1  # the only flag so far
+FAILED = 1  # a flag
+WAITED = 2  # a flag: it used hardly any of the CPU time that it held
+_IDLE = 0.9  # part of a run, for that
 
 _pack_into = _RECORD.pack_into
 unpack = _RECORD.iter_unpack  # (task, group, worker, pid, attempt, flags, start, …) of a page
@@ -53,23 +55,28 @@ class Timeline:
         storing: float = 0.0,
         waited: float = 0.0,
         size: float = 0,
+        idle: float = 0.0,
     ) -> None:
         """Note one attempt that ended.
 
         Called for each report of a worker, and for calls that went past the node, when the node is
         told of them. ``started`` is the worker's wall clock (0: not measured, nothing is noted);
         ``reading`` and ``storing`` are the parts of ``duration`` before and after the user's code,
-        ``waited`` the time from submission to start, ``size`` the bytes of the results.
+        ``waited`` the time from submission to start, ``size`` the bytes of the results, ``idle`` the
+        part of ``duration`` in which it waited, but not for a CPU or in ``get``.
         """
         if not started:
             return
+        flags = 0 if ok else FAILED
+        if idle and idle >= _IDLE * duration:
+            flags |= WAITED
         slot = self.total % self.limit
         ring = self._ring
         if len(ring) == slot * RECORD:
             ring.extend(bytes(RECORD * min(1024, self.limit - slot)))
         _pack_into(
             ring, slot * RECORD, task, group, worker & 0xFFFFFFFF, pid & 0xFFFFFFFF,
-            attempt & 0xFFFF, 0 if ok else FAILED, started, duration, reading, storing,
+            attempt & 0xFFFF, flags, started, duration, reading, storing,
             waited, size,
         )  # fmt: skip
         self.total += 1

@@ -31,6 +31,7 @@ from fanlight.worker.actor_host import ActorHost, warn_if_on_loop
 from fanlight.worker.channels import DirectCall
 from fanlight.worker.generators import Cancelled as _Cancelled
 from fanlight.worker.gpus import VisibleGpus
+from fanlight.worker.idleness import LONG, Idleness
 from fanlight.worker.output import Outbox
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Executor:
         self._was_slow = False  # what ran last took long
         self.running: bytes = b""  # the task that the main thread runs
         self.in_user_code = False
+        self.idleness = Idleness()
         self.environment: dict[str, Any] | None = None  # that it belongs to, when it is known
         self.threads = 0  # OMP_NUM_THREADS as it is now; 0 if it is the user's, not ours
         self._quick: dict[int, bool] = {}
@@ -197,6 +199,7 @@ class Executor:
         if threading.get_ident() != threading.main_thread().ident:
             return None
         task_id = running.task_id
+        self.idleness.blocked = True
         link: Any = self.client.link
         link.inside = True  # a cancellation waits: what is taken out must reach the node
         try:
@@ -398,8 +401,9 @@ class Executor:
                 packed = values.results(self.client, execute, spec, result)
                 ended = time.perf_counter()
                 done = m.Done(execute.task, True, packed, ended - started)
-                if prepared - started > _PHASE or ended - returned > _PHASE:
-                    done.phases = [prepared - started, ended - returned]
+                if prepared - started > _PHASE or ended - returned > _PHASE or ended - started > LONG:
+                    idle = self.idleness.of(ended - started) if main else 0.0
+                    done.phases = [prepared - started, ended - returned, idle]
             except arguments.Lost as e:
                 done = arguments.give_back(self, execute, spec, e)
             except BaseException as e:
