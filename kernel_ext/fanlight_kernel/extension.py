@@ -152,7 +152,7 @@ class Extension:
             if isinstance(error, KeyboardInterrupt) and not cell.remote:
                 self._interrupted(cell)
             self.hub.cell_ended(cell)
-            self.coach.after(cell)
+            self.coach.after(cell, interrupted=isinstance(error, KeyboardInterrupt))
         finally:
             self.cells.end()
 

@@ -586,15 +586,17 @@ def watch_calls(log: calls.Log | None) -> None:
     calls.watch(log, session.engine if session is not None else None)
 
 
-def ended_runs(after: int = 0) -> tuple[list[tuple[bytes, str, int, int, float, float]], int]:
+def ended_runs(
+    after: int = 0, timeout: float | None = None
+) -> tuple[list[tuple[bytes, str, int, int, float, float]], int]:
     """When and where tasks ran: id, name, process, flags (``core.timeline``), start (seconds since
     the epoch) and duration of each attempt that has ended, from number ``after`` on; and the number
-    to go on with. Raises GetTimeoutError if the node does not answer."""
+    to go on with. Raises GetTimeoutError if the node does not answer within ``timeout`` seconds."""
     from fanlight.core.timeline import unpack
 
     client, found, more = require().client, [], True
     while more:
-        page = client.query("timeline", 5.0, after=after)
+        page = client.query("timeline", timeout, after=after)
         after, more = page["next"], page["more"]
         names = page["names"]
         for task, group, _, pid, _, flags, start, duration, *_ in unpack(page["records"]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fanlight_kernel.coach.reading import FUNCTIONS, Source, base_of, names_in
@@ -108,15 +108,13 @@ def returned_puts(function: Definition, puts: Iterable[str]) -> ast.Return | Non
 
     stored = {
         n.targets[0].id
-        for n in ast.walk(function)
+        for n in _own(function)
         if isinstance(n, ast.Assign)
         and is_put(n.value)
         and len(n.targets) == 1
         and isinstance(n.targets[0], ast.Name)
     }
-    for node in ast.walk(function):
-        if isinstance(node, FUNCTIONS) and node is not function:
-            continue
+    for node in _own(function):
         if isinstance(node, ast.Return) and (
             is_put(node.value) or (isinstance(node.value, ast.Name) and node.value.id in stored)
         ):
@@ -127,7 +125,17 @@ def returned_puts(function: Definition, puts: Iterable[str]) -> ast.Return | Non
 def waits_inside(function: Definition, gets: Iterable[str]) -> ast.Call | None:
     """The call of ``get`` in a function that also calls ``remote()``. ``gets``: as for puts."""
     ways = set(gets)
-    calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
+    calls = [n for n in _own(function) if isinstance(n, ast.Call)]
     if not any(isinstance(c.func, ast.Attribute) and c.func.attr == "remote" for c in calls):
         return None
     return next((c for c in calls if ast.unparse(c.func) in ways), None)
+
+
+def _own(function: Definition) -> Iterator[ast.AST]:
+    """What stands in a function, but not in functions inside it."""
+    todo: list[ast.AST] = [*function.body]
+    while todo:
+        node = todo.pop(0)
+        yield node
+        if not isinstance(node, (*FUNCTIONS, ast.Lambda)):
+            todo += ast.iter_child_nodes(node)

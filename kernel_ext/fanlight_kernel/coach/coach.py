@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fanlight_kernel.cells import Cell
 
 PERIOD = 5.0  # seconds between two looks at a cell that runs
+PATIENCE = 1.0  # seconds that the node may take to answer
 QUICK = 0.05  # seconds: of a shorter cell nobody is asked how its tasks ran
 _TIMED = ("<timed exec>", "<timed eval>")  # what %%time calls its body
 _SOURCES = 200  # files remembered
@@ -111,13 +112,20 @@ class Coach:
                     self._thread.start()
                 self._changed.notify()
 
-    def after(self, cell: Cell) -> None:
-        """The cell is over: show what there is to say."""
+    def after(self, cell: Cell, *, interrupted: bool = False) -> None:
+        """The cell is over: show what there is to say. Who interrupts it wants nothing more."""
+        if interrupted:
+            self._cell = (
+                None  # no lock: the thread may hold it, and wait for a node that stands still
+            )
+            return
         with self._lock:
             if self._cell is not cell:
                 return
             try:
                 self.look(cell)
+            except KeyboardInterrupt:
+                pass  # nothing of the user's was running any more
             except Exception as error:  # the coach must never harm the notebook
                 self.extension.log(f"coach: {type(error).__name__}: {error}")
             finally:
@@ -222,10 +230,11 @@ class Coach:
         current = session.current()
         if current is not None and facts.submits and facts.elapsed >= QUICK:
             facts.processes = bool(current.engine.capabilities.processes)
-            facts.totals = dict(current.resources)
+            ask = current.client.query
+            facts.totals = dict(ask("resources", PATIENCE)["total"])
             facts.machine = _cpus() if facts.processes else 1
             if facts.sent:
-                store = current.engine.query("store")
+                store = ask("store", PATIENCE)
                 facts.capacity = int(store.get("capacity", 0))
                 facts.spilled = int(store.get("spilled", 0))
             self._read_runs(current.runtime_id, cell.started)
@@ -238,7 +247,7 @@ class Coach:
 
         if runtime != self._runtime:
             self._runtime, self._after = runtime, 0
-        rows, self._after = session.ended_runs(self._after)
+        rows, self._after = session.ended_runs(self._after, PATIENCE)
         for task, name, pid, flags, start, duration in rows:
             if start >= since - 1.0:
                 self._spans[task] = Span(start, duration, pid, name, flags)
