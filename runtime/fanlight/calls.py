@@ -151,7 +151,7 @@ _undo: list[Callable[[], None]] = []
 def watch(log: Log | None, engine: Any = None) -> None:
     """Record in ``log`` from now on what is called on ``engine`` and on those that come; None: stop.
 
-    Called by ``session.watch_calls``. One log at a time.
+    ``engine`` is that of the current session, if there is one; one log at a time.
     """
     global _log
     if _log is not None:
@@ -162,6 +162,25 @@ def watch(log: Log | None, engine: Any = None) -> None:
     if log is not None:
         log.on = True
         attach(engine)
+
+
+def ended_runs(
+    client: Any, after: int = 0, timeout: float | None = None
+) -> tuple[list[tuple[bytes, str, int, int, float, float]], int]:
+    """When and where tasks ran: id, name, process, flags (``core.timeline``), start (seconds since
+    the epoch) and duration of each attempt that has ended, from number ``after`` on; and the number
+    to go on with. Raises GetTimeoutError if the node does not answer within ``timeout`` seconds."""
+    from fanlight.core.timeline import unpack
+
+    found, more = [], True
+    while more:
+        page = client.query("timeline", timeout, after=after)
+        after, more = page["next"], page["more"]
+        names = page["names"]
+        for task, group, _, pid, _, flags, start, duration, *_ in unpack(page["records"]):
+            name = names[group][0] if group in names else ""
+            found.append((task, name, pid, flags, start, duration))
+    return found, after
 
 
 def attach(engine: Any) -> None:

@@ -579,32 +579,6 @@ def add_output_listener(
     return remove
 
 
-def watch_calls(log: calls.Log | None) -> None:
-    """Record what this process calls (``remote``, ``get``, ``wait``, with their times and places) in
-    ``log``, in this session and those to come; None ends that."""
-    session = current()
-    calls.watch(log, session.engine if session is not None else None)
-
-
-def ended_runs(
-    after: int = 0, timeout: float | None = None
-) -> tuple[list[tuple[bytes, str, int, int, float, float]], int]:
-    """When and where tasks ran: id, name, process, flags (``core.timeline``), start (seconds since
-    the epoch) and duration of each attempt that has ended, from number ``after`` on; and the number
-    to go on with. Raises GetTimeoutError if the node does not answer within ``timeout`` seconds."""
-    from fanlight.core.timeline import unpack
-
-    client, found, more = require().client, [], True
-    while more:
-        page = client.query("timeline", timeout, after=after)
-        after, more = page["next"], page["more"]
-        names = page["names"]
-        for task, group, _, pid, _, flags, start, duration, *_ in unpack(page["records"]):
-            name = names[group][0] if group in names else ""
-            found.append((task, name, pid, flags, start, duration))
-    return found, after
-
-
 def subscribe(callback: Callable[[events.Event], None]) -> Subscription:
     """Have ``callback`` called with the runtime's events, about ten times a second."""
     subscription: Subscription = require().engine.subscribe(callback)

@@ -76,15 +76,16 @@ class Coach:
 
     # -- called by the extension --------------------------------------------------------------
     def open(self) -> None:
-        from fanlight import session
+        from fanlight import calls, session
 
-        session.watch_calls(self.log)
+        current = session.current()
+        calls.watch(self.log, current.engine if current is not None else None)
 
     def close(self) -> None:
         """Unloading: nothing is recorded any more."""
-        from fanlight import session
+        from fanlight import calls
 
-        session.watch_calls(None)
+        calls.watch(None)
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -237,17 +238,17 @@ class Coach:
                 store = ask("store", PATIENCE)
                 facts.capacity = int(store.get("capacity", 0))
                 facts.spilled = int(store.get("spilled", 0))
-            self._read_runs(current.runtime_id, cell.started)
+            self._read_runs(current, cell.started)
             facts.spans = self._spans
         return facts
 
-    def _read_runs(self, runtime: str, since: float) -> None:
+    def _read_runs(self, current: Any, since: float) -> None:
         """Take in the runs that ended since the last look, and began in this cell's time."""
-        from fanlight import session
+        from fanlight import calls
 
-        if runtime != self._runtime:
-            self._runtime, self._after = runtime, 0
-        rows, self._after = session.ended_runs(self._after, PATIENCE)
+        if current.runtime_id != self._runtime:
+            self._runtime, self._after = current.runtime_id, 0
+        rows, self._after = calls.ended_runs(current.client, self._after, PATIENCE)
         for task, name, pid, flags, start, duration in rows:
             if start >= since - 1.0:
                 self._spans[task] = Span(start, duration, pid, name, flags)

@@ -7,10 +7,9 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 
+from fanlight.words import seconds, size
 from fanlight_kernel.coach import reading
 from fanlight_kernel.coach.facts import Facts, Get, Hint, Limits, Site, Submit, Wait, makespan
-from fanlight_kernel.progress import seconds
-from fanlight_kernel.render import size
 
 
 def find(facts: Facts, limits: Limits) -> Iterator[Hint]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from fanlight.words import seconds, size
 from fanlight_kernel.coach.facts import Facts, Function, Hint, Large, Limits, Sent, Submit
-from fanlight_kernel.progress import seconds
-from fanlight_kernel.render import size
 
 
 def find(facts: Facts, limits: Limits) -> Iterator[Hint]:

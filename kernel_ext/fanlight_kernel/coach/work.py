@@ -6,6 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 
+from fanlight.words import seconds
 from fanlight_kernel.coach import bodies, reading
 from fanlight_kernel.coach.facts import (
     WAITED,
@@ -18,7 +19,6 @@ from fanlight_kernel.coach.facts import (
     Submit,
     median,
 )
-from fanlight_kernel.progress import seconds
 
 
 def find(facts: Facts, limits: Limits) -> Iterator[Hint]:
@@ -36,11 +36,6 @@ def _by_function(facts: Facts) -> dict[Function, list[Submit]]:
         if not submit.function.actor:
             found[submit.function].append(submit)
     return found
-
-
-def _short(value: float) -> str:
-    """Seconds that may be very few."""
-    return f"{max(1, round(value * 1e6))} µs" if value < 0.001 else seconds(value)
 
 
 def _tiny(facts: Facts, limits: Limits) -> Iterator[Hint]:
@@ -62,8 +57,8 @@ def _tiny(facts: Facts, limits: Limits) -> Iterator[Hint]:
         if lost >= limits.seconds and lost >= 0.5 * facts.elapsed and run <= 0.3 * around:
             yield Hint(
                 "tiny-tasks",
-                f"{len(submits)} tasks of {function.name} ran for {_short(run)} in all "
-                f"({_short(middle)} each); submitting and fetching them took {seconds(around)}.",
+                f"{len(submits)} tasks of {function.name} ran for {seconds(run)} in all "
+                f"({seconds(middle)} each); submitting and fetching them took {seconds(around)}.",
                 submits[0].site,
             )
 
@@ -273,6 +268,6 @@ def _redefined(facts: Facts, limits: Limits) -> Iterator[Hint]:
         yield Hint(
             "redefined",
             f"{key[2]} was defined {len(targets)} times by the same lines; pickling the definitions "
-            f"took {_short(spent[key])}.",
+            f"took {seconds(spent[key])}.",
             site,
         )
