@@ -401,7 +401,11 @@ class Executor:
                 packed = values.results(self.client, execute, spec, result)
                 ended = time.perf_counter()
                 done = m.Done(execute.task, True, packed, ended - started)
-                if prepared - started > _PHASE or ended - returned > _PHASE or ended - started > LONG:
+                if (
+                    prepared - started > _PHASE
+                    or ended - returned > _PHASE
+                    or ended - started > LONG
+                ):
                     idle = self.idleness.of(ended - started) if main else 0.0
                     done.phases = [prepared - started, ended - returned, idle]
             except arguments.Lost as e:
