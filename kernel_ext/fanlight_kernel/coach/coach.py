@@ -184,7 +184,7 @@ class Coach:
             again, self._display_id = bool(self._display_id), self._display_id or uuid.uuid4().hex
             self.extension.router.display(
                 cell,
-                show.bundle([*self._shown.values()]),
+                show.bundle([*self._shown.values()], self._alias()),
                 display_id=self._display_id,
                 update=again and self.extension.rich,
             )
@@ -318,6 +318,13 @@ class Coach:
             while len(self._sources) > _SOURCES:
                 self._sources.popitem(last=False)
         return self._sources[key]
+
+    def _alias(self) -> str:
+        """What the notebook calls Fanlight."""
+        import fanlight
+
+        found = [n for n, v in [*self.extension.shell.user_ns.items()] if v is fanlight]
+        return found[-1] if found else "fanlight"
 
     def _as_shown(self, hint: Hint) -> show.Shown:
         where = line = ""

@@ -39,7 +39,7 @@ RULES: dict[str, Rule] = {
             "All that was fetched went into `remote()` calls and nowhere else, and the wait, or the "
             "bytes that were sent on, were measured.",
             "part = ray.get(load.remote(path))\nresult = ray.get(work.remote(part))",
-            "part = load.remote(path)          # a ref\nresult = ray.get(work.remote(part))",
+            "part = load.remote(path)  # a ref\nresult = ray.get(work.remote(part))",
         ),
         Rule(
             "tiny-tasks",
@@ -49,9 +49,12 @@ RULES: dict[str, Rule] = {
             "Hundreds of tasks ran shorter than a millisecond, and submitting and fetching them took "
             "the cell many times longer than their own run time.",
             "refs = [add_one.remote(x) for x in data]",
-            "@ray.remote\ndef add_one_to_all(batch):\n    return [x + 1 for x in batch]\n\n"
-            "refs = [add_one_to_all.remote(data[i:i + 1000])\n"
-            "        for i in range(0, len(data), 1000)]",
+            "@ray.remote\n"
+            "def add_one_to_all(batch):\n"
+            "    return [x + 1 for x in batch]\n"
+            "\n"
+            "\n"
+            "refs = [add_one_to_all.remote(data[i : i + 1000]) for i in range(0, len(data), 1000)]",
         ),
         Rule(
             "same-large-value",
@@ -59,7 +62,7 @@ RULES: dict[str, Rule] = {
             "A large argument is copied into the object store by every call that gets it.",
             "Calls were given the very same value, unchanged, and the bytes of each copy are known.",
             "refs = [work.remote(data, i) for i in range(100)]",
-            "data_ref = ray.put(data)          # once\n"
+            "data_ref = ray.put(data)  # once\n"
             "refs = [work.remote(data_ref, i) for i in range(100)]",
         ),
         Rule(
@@ -68,9 +71,14 @@ RULES: dict[str, Rule] = {
             "What a remote function uses of the notebook travels with its definition: it is pickled "
             "with the function and copied into every worker process.",
             "The size of the pickled function, and the size of the variable that makes it large.",
-            "@ray.remote\ndef work(i):\n    return data[i].sum()   # data is captured",
-            "@ray.remote\ndef work(data, i):\n    return data[i].sum()\n\n"
-            "data_ref = ray.put(data)\nrefs = [work.remote(data_ref, i) for i in range(100)]",
+            "@ray.remote\ndef work(i):\n    return data[i].sum()  # data is captured",
+            "@ray.remote\n"
+            "def work(data, i):\n"
+            "    return data[i].sum()\n"
+            "\n"
+            "\n"
+            "data_ref = ray.put(data)\n"
+            "refs = [work.remote(data_ref, i) for i in range(100)]",
         ),
         Rule(
             "unbounded-submission",
@@ -104,7 +112,8 @@ RULES: dict[str, Rule] = {
             "only while the others wait in `get`.",
             "@ray.remote\ndef outer(part):\n    return sum(ray.get([inner.remote(x) for x in part]))",
             "refs = [inner.remote(x) for part in parts for x in part]\n"
-            "results = ray.get(refs)           # one level: nobody waits\n\n"
+            "results = ray.get(refs)  # one level: nobody waits\n"
+            "\n"
             "# in a recursion: call the plain function below a certain size",
         ),
         Rule(
@@ -114,8 +123,11 @@ RULES: dict[str, Rule] = {
             "others wait behind it.",
             "The tasks' processes used hardly any CPU time while they ran, and calls were waiting.",
             "@ray.remote\ndef fetch(url):\n    return requests.get(url).text",
-            "@ray.remote(num_cpus=0.1)         # ten at a time on each CPU\ndef fetch(url):\n"
-            "    return requests.get(url).text\n\n"
+            "@ray.remote(num_cpus=0.1)  # ten at a time on each CPU\n"
+            "def fetch(url):\n"
+            "    return requests.get(url).text\n"
+            "\n"
+            "\n"
             "# or an actor with async methods, which has many calls open at once",
         ),
         Rule(
@@ -134,20 +146,48 @@ RULES: dict[str, Rule] = {
             "is not seen here, nor by other tasks, unless they happen to run in the same process.",
             "The function's code changes a variable of the notebook, it ran in other processes, and "
             "the notebook reads that variable afterwards.",
-            "total = 0\n\n@ray.remote\ndef add(x):\n    global total\n    total += x\n\n"
-            "ray.get([add.remote(x) for x in data])\nprint(total)   # 0",
-            "@ray.remote\nclass Total:\n    def __init__(self):\n        self.value = 0\n"
-            "    def add(self, x):\n        self.value += x\n        return self.value\n\n"
-            "total = Total.remote()\nray.get([total.add.remote(x) for x in data])",
+            "total = 0\n"
+            "\n"
+            "\n"
+            "@ray.remote\n"
+            "def add(x):\n"
+            "    global total\n"
+            "    total += x\n"
+            "\n"
+            "\n"
+            "ray.get([add.remote(x) for x in data])\n"
+            "print(total)  # 0",
+            "@ray.remote\n"
+            "class Total:\n"
+            "    def __init__(self):\n"
+            "        self.value = 0\n"
+            "\n"
+            "    def add(self, x):\n"
+            "        self.value += x\n"
+            "        return self.value\n"
+            "\n"
+            "\n"
+            "total = Total.remote()\n"
+            "ray.get([total.add.remote(x) for x in data])",
         ),
         Rule(
             "redefined",
             "a remote function defined again and again",
             "Each definition is pickled and sent to the workers anew, though it is the same code.",
             "The same lines made many remote functions, and each was pickled.",
-            "for x in data:\n    @ray.remote\n    def work(v):\n        return v + 1\n"
+            "for x in data:\n"
+            "\n"
+            "    @ray.remote\n"
+            "    def work(v):\n"
+            "        return v + 1\n"
+            "\n"
             "    refs.append(work.remote(x))",
-            "@ray.remote\ndef work(v):\n    return v + 1\n\nrefs = [work.remote(x) for x in data]",
+            "@ray.remote\n"
+            "def work(v):\n"
+            "    return v + 1\n"
+            "\n"
+            "\n"
+            "refs = [work.remote(x) for x in data]",
         ),
         Rule(
             "polling",
@@ -157,7 +197,7 @@ RULES: dict[str, Rule] = {
             "Hundreds of waits in one place that returned nothing, with nothing done between them.",
             "while True:\n    ready, refs = ray.wait(refs, timeout=0)\n    if ready:\n"
             "        break",
-            "ready, refs = ray.wait(refs)          # sleeps until one is ready",
+            "ready, refs = ray.wait(refs)  # sleeps until one is ready",
         ),
     )
 }

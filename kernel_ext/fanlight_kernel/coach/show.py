@@ -28,23 +28,27 @@ class Shown(NamedTuple):
     line: str
 
 
-def text(hints: Sequence[Shown]) -> str:
+def example(rule: str, alias: str) -> str:
+    """The mended code, for who calls Fanlight ``alias``; without the blank lines of a module."""
+    return re.sub(r"\bray\.", f"{alias}.", re.sub(r"\n\n+", "\n\n", RULES[rule].right))
+
+
+def text(hints: Sequence[Shown], alias: str = "ray") -> str:
     """For terminals, and for those who read the file of a notebook."""
     parts = []
     for hint in hints:
-        rule = RULES[hint.rule]
         parts.append(f"Hint: {hint.evidence}")
         if hint.where:
             parts.append(f"  {hint.where}: {hint.line}" if hint.line else f"  {hint.where}")
         parts.append("  Instead:")
-        parts += [f"    {line}".rstrip() for line in rule.right.splitlines()]
+        parts += [f"    {line}".rstrip() for line in example(hint.rule, alias).splitlines()]
     parts.append(f"  (No more hints: {OFF})")
     return "\n".join(parts)
 
 
-def bundle(hints: Sequence[Shown]) -> dict[str, str]:
-    """The MIME bundle of one cell's hints."""
-    blocks = "".join(map(_block, hints))
+def bundle(hints: Sequence[Shown], alias: str = "ray") -> dict[str, str]:
+    """The MIME bundle of one cell's hints. ``alias`` is the user's name for Fanlight."""
+    blocks = "".join(_block(hint, alias) for hint in hints)
     box = (
         f'<div role="note" aria-label="Hint of the Fanlight coach" style="{FONT};'
         f"color:var(--jp-content-font-color1,inherit);border-left:3px solid {WARN};"
@@ -52,10 +56,10 @@ def bundle(hints: Sequence[Shown]) -> dict[str, str]:
         f'<div style="color:{MUTED}">No more hints: <code style="{_INLINE}">{html.escape(OFF)}'
         f"</code></div></div>"
     )
-    return {"text/plain": text(hints), "text/html": box}
+    return {"text/plain": text(hints, alias), "text/html": box}
 
 
-def _block(hint: Shown) -> str:
+def _block(hint: Shown, alias: str) -> str:
     rule = RULES[hint.rule]
     where = ""
     if hint.where:
@@ -65,7 +69,7 @@ def _block(hint: Shown) -> str:
         f'<div style="margin-bottom:4px"><div>{_marked(hint.evidence)}</div>{where}'
         f'<details><summary style="cursor:pointer;color:{MUTED}">Why, and what to write instead'
         f'</summary><div style="margin:4px 0">{_marked(rule.why)}</div>'
-        f'<pre style="{_CODE};border:1px solid {LINE}">{html.escape(rule.right)}</pre>'
+        f'<pre style="{_CODE};border:1px solid {LINE}">{html.escape(example(hint.rule, alias))}</pre>'
         f"</details></div>"
     )
 
