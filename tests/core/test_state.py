@@ -151,7 +151,7 @@ def test_reports_of_workers_are_recorded():
     assert running[0] == task and running[-1] == submitted
     value = m.Value(ids.object_id(task, 0), m.INLINE, b"x", 1)
     worker.running.clear()
-    worker.send(m.Done(task, True, [value], 0.5, started=1234.5, phases=[0.1, 0.2]))
+    worker.send(m.Done(task, True, [value], 0.5, started=1234.5, phases=[0.1, 0.2, 0.0]))
     page = driver.query("timeline")
     ((got, group, _, pid, attempt, flags, started, duration, *parts),) = unpack(page["records"])
     assert got == task and page["names"] == {group: ["f", "task", ""]} and not page["more"]
@@ -161,6 +161,14 @@ def test_reports_of_workers_are_recorded():
     assert parts == [pytest.approx(n) for n in (0.1, 0.2, waited, 1)]
     assert page["running"] == []
     assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
+
+
+@pytest.mark.parametrize(("idle", "ok", "flags"), [(0.5, True, 2), (0.4, True, 0), (0.5, False, 3)])
+def test_runs_that_only_waited_are_flagged(idle, ok, flags):
+    spans = Timeline()
+    spans.record(b"t" * 24, 1, 1, 2, 1.0, 0.5, ok=ok, idle=idle)
+    ((*_, found, _, _, _, _, _, _),) = unpack(spans.page(0)[1])
+    assert found == flags
 
 
 # --- sentences for drivers -----------------------------------------------------------------------

@@ -76,6 +76,7 @@ _size_of = operator.attrgetter("size")
 ERRORS_KEPT = 200
 DEAD_KEPT = 200  # dead actors that stay visible
 _ERROR_TEXT = 50_000  # characters of one traceback that are kept
+_NO_PHASES = (0.0, 0.0, 0.0)
 RECENT_KEPT = 2000  # finished tasks that stay visible one by one
 
 
@@ -365,7 +366,7 @@ class Core:
             self.scheduler.count_call(worker, task)
         if x.started:
             task.started = x.started
-            reading, storing, idle = x.phases or (0.0, 0.0, 0.0)
+            reading, storing, idle = x.phases or _NO_PHASES
             self.timeline.record(
                 task.id, task.spec.group.number, worker.number, worker.pid, x.started, x.duration,
                 task.attempt, x.ok, reading, storing, x.started - task.submitted,
