@@ -254,6 +254,18 @@ def what_became_of(client_id: bytes) -> str:
     return _ended_clients.get(client_id, "")
 
 
+@contextlib.contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    """Ctrl-C may strike in the moment after ``held`` has let go: that counts as within, too."""
+    before = _current
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _current is not before:
+            stop()
+        raise
+
+
 def start(
     *,
     address: str | None = None,
@@ -277,7 +289,7 @@ def start(
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
     global _current, _forked
-    with _lock, interrupts.held():
+    with _all_or_nothing(), _lock, interrupts.held():
         if _current is not None:
             if current() is not None:
                 return _current

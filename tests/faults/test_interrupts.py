@@ -297,18 +297,22 @@ STORM = """
         assert add.remote(1, 2).future().result(10) == 3
 
     class Strike:
-        \"\"\"Ctrl-C, as it strikes: when a function begins, or a call of C code ends.\"\"\"
+        \"\"\"Ctrl-C, as it strikes: when a function begins, or a call of C code ends.
 
-        def __init__(self, at):
-            self.at, self.seen, self.where = at, 0, ""
+        ``at`` is the number of that moment, or what it is (the first of them ``when`` that is so).
+        \"\"\"
+
+        def __init__(self, at, when=None):
+            self.at, self.when, self.seen, self.where = at, when, 0, ""
 
         def __call__(self, frame, event, arg):
             if event in ("call", "c_return") and "/fanlight/" in frame.f_code.co_filename:
                 self.seen += 1
-                if self.seen == self.at:
+                step = f"{frame.f_code.co_name} {event}"
+                if self.at in (self.seen, step) and (self.when is None or self.when()):
                     sys.setprofile(None)
                     file = frame.f_code.co_filename.rpartition("/fanlight/")[2]
-                    self.where = f"{file}:{frame.f_lineno} {frame.f_code.co_name} {event}"
+                    self.where = f"{file}:{frame.f_lineno} {step}"
                     signal.getsignal(signal.SIGINT)(signal.SIGINT, frame)
 
         def within(self, call):
@@ -411,8 +415,9 @@ def test_init_and_shutdown_interrupted_at_any_moment(
     chance = random.Random({seed})
     many, few = moments(init), moments(fanlight.shutdown)
     nothing = left()
-    for _ in range({rounds}):
-        strike = Strike(chance.randrange(1, many))
+    there = lambda: fanlight.session._current is not None
+    after_all = Strike("start c_return", there)  # all is done, and nothing has been given back
+    for strike in [after_all, *(Strike(chance.randrange(1, many)) for _ in range({rounds}))]:
         heard = strike.within(init)
         assert heard and not fanlight.is_initialized() or not strike.where, strike.where
         fanlight.shutdown()
