@@ -37,7 +37,7 @@ class Picture extends Widget implements IRenderMime.IRenderer {
         return;
       }
       this.clear();
-      const drawn = await draw(this.node, data.document);
+      const drawn = await draw(this.node, JSON.parse(String(data.document)));
       if (turn === this.latest && !this.isDisposed) {
         this.drawn = drawn;
       } else {

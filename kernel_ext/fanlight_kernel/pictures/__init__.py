@@ -8,6 +8,7 @@ there is plain HTML in the same bundle.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,17 @@ def graph_figure(graph: Any, **options: Any) -> Any:
 
 
 def document(figure: Any) -> dict[str, Any]:
-    """A figure as JSON for the extension's renderer."""
+    """A figure for the extension's renderer.
+
+    The document is JSON in a string: saving a notebook sorts the keys of what is no string, and
+    BokehJS needs them in their order.
+    """
     from bokeh.document import Document
 
     made = Document()
     made.add_root(figure)
-    return {"document": made.to_json(deferred=False), "height": figure.height}
+    text = json.dumps(made.to_json(deferred=False), separators=(",", ":"))
+    return {"document": text, "height": figure.height}
 
 
 def write_page(shown: Any, filename: str | os.PathLike[str]) -> None:
