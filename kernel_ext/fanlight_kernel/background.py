@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from fanlight_kernel import tracebacks
@@ -23,10 +24,27 @@ class BackgroundCell:
         self._results: list[Any] = [None] * len(run.results)
         self._errors: list[tuple[int, BaseException]] = []
         self.finished = threading.Event()
+        self._started = time.monotonic()
+        self._ended = 0.0
 
     def __repr__(self) -> str:
         state = "done" if self.done() else "running"
+        if self.done() and self._errors:
+            state = "failed"
         return f"<background cell {self._run.title}: {state}>"
+
+    @property
+    def title(self) -> str:
+        return str(self._run.title)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Runs, how many of them ended, and how many of those failed."""
+        with self._lock:
+            return len(self._results), len(self._results) - self._left, len(self._errors)
+
+    def elapsed(self) -> float:
+        """Seconds from its start to its end, or until now."""
+        return (self._ended or time.monotonic()) - self._started
 
     def done(self) -> bool:
         """Whether all of it has ended."""
@@ -104,5 +122,6 @@ class BackgroundCell:
                 if result is not None and result.shown and result.data:
                     run.extension.router.display(run.cell, result.data, result.metadata)
         finally:
+            self._ended = time.monotonic()
             self.finished.set()
             run.extension.hub.remote_ended(run.cell)

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fanlight_kernel import options, reprs, tracebacks, widget
+from fanlight_kernel import options, progress_view, reprs, tracebacks, widget
 from fanlight_kernel.carry import Home
 from fanlight_kernel.cells import Cell, Cells, Router
 from fanlight_kernel.coach import Coach
+from fanlight_kernel.live import Live
 from fanlight_kernel.magics import FanlightMagics
 from fanlight_kernel.monitor import Hub
 from fanlight_kernel.putcache import PutCache
@@ -34,6 +35,8 @@ class Extension:
         self.home = Home(shell.user_ns)
         self.puts = PutCache()
         self.hub = Hub(self)
+        self.live = Live(self, self._view)
+        self.cancels: dict[str, Callable[[], object]] = {}  # what other cancel buttons do
         self.magics = FanlightMagics(shell, self)
         self.rich = getattr(shell, "kernel", None) is not None
         self.coach = Coach(self)
@@ -58,19 +61,21 @@ class Extension:
             shell.events.register(event, callback)
             self._undo.append(functools.partial(shell.events.unregister, event, callback))
         self._undo.append(self._register_magics())
-        self._undo.append(reprs.register(shell))
+        self._undo.append(self.live.close)
+        self._undo.append(reprs.register(shell, self))
+        self._undo.append(progress_view.register(self))
         self._undo.append(tracebacks.teach_errors(shell))
         self._undo.append(session.add_output_listener(self.router.on_output))
         self._undo.append(lambda: session.set_default_origin(""))
         session.set_cell_numbers(self.cells.numbers)
         self._undo.append(lambda: session.set_cell_numbers(None))
-        self._undo.append(widget.register_uplink(shell, self.hub.cancel))
         self._undo.append(self.coach.close)
         self.coach.open()
+        self._undo.append(widget.register_uplink(shell, self.cancel_pressed))
         self._undo.append(self.puts.clear)
         self._undo.append(self.hub.close)
-        atexit.register(self.hub.farewell)
-        self._undo.append(lambda: atexit.unregister(self.hub.farewell))
+        atexit.register(self._farewell)
+        self._undo.append(lambda: atexit.unregister(self._farewell))
         current = getattr(shell, "execution_count", None)
         if current is not None:
             # The cell that loads the extension is running already: it counts too.
@@ -187,7 +192,28 @@ class Extension:
         return max(count, len(refs or ()))
 
     def make_view(self, cell: Cell, state: dict[str, Any]) -> Any:
-        return widget.make_view(cell.origin, state, self.hub.cancel)
+        return self._view("monitor", cell.origin, state)
+
+    def _view(self, kind: str, origin: str, state: dict[str, Any]) -> Any:
+        return widget.make_view(kind, origin, state, self.cancel_pressed)
+
+    def cancel_pressed(self, origin: str) -> None:
+        """A cancel button: on whatever thread the front end's message arrived."""
+        cancel = self.cancels.get(origin)
+        if cancel is not None:
+            cancel()
+        else:
+            self.hub.cancel(origin)
+
+    def where(self, origin: str) -> str:
+        """A cell as people know it: "In[3]", or "" if it is none of this notebook's."""
+        cell = self.cells.get(origin)
+        return f"In[{cell.number}]" if cell is not None and cell.number else ""
+
+    def _farewell(self) -> None:
+        """The kernel ends: leave in the notebook what can be saved."""
+        self.hub.farewell()
+        self.live.settle_all()
 
     def log(self, text: str) -> None:
         """For what went wrong in the extension itself: the kernel's log, not the notebook."""

@@ -96,6 +96,12 @@ class Hub:
         else:
             self._settle(watch)
 
+    def hush(self, cell: Cell) -> None:
+        """Another display shows this cell's progress: it needs no monitor of its own."""
+        watch = self._watches.get(cell.origin)
+        if watch is not None and watch.cell is cell and not watch.placed and not cell.remote:
+            watch.hushed = True
+
     def cancel(self, origin: str) -> None:
         """The cancel button: on whatever thread the front end's message arrived."""
         watch = self._watches.get(origin)
@@ -303,7 +309,7 @@ class Hub:
                 watch.why = str(self._session.engine.query("task", ANSWER, id=task)["why"])
 
     def _show(self, watch: Watch, progress: Progress) -> None:
-        if watch.cell.quiet:
+        if watch.cell.quiet or watch.hushed:
             return
         self._ask_why(watch)
         state = watch.state(progress)
@@ -373,7 +379,7 @@ class Hub:
             self._changed.notify()
         if not self.extension.rich:
             self._finish_line(watch, progress)
-        elif watch.cell.quiet or not progress.total:
+        elif watch.cell.quiet or watch.hushed or not progress.total:
             if watch.placed:
                 self._show_final(watch, render.nothing())
         else:
@@ -390,7 +396,7 @@ class Hub:
         drawn = watch.view is not None
         if drawn:
             watch.view.clear()
-        if watch.cell.quiet or not progress.total:
+        if watch.cell.quiet or watch.hushed or not progress.total:
             return
         if watch.cell.remote:
             self.extension.router.display(watch.cell, render.final(progress))

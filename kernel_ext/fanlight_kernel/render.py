@@ -7,6 +7,7 @@ that a saved notebook looks right in nbconvert and on a web page too.
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -77,12 +78,13 @@ def _failure_text(name: str, message: str, count: int) -> str:
     return f"  {name}: {message}{times}" if message else f"  {name}"
 
 
-def stale(text: str) -> dict[str, Any]:
-    """Stands in a saved notebook for what was live: nobody updates it, so it claims nothing that
-    may have changed."""
+def stand_in(bundle: dict[str, Any]) -> dict[str, Any]:
+    """What a notebook shows that was saved while the display was live: as of when that was."""
+    as_of = time.strftime("as of %H:%M:%S")
     return {
-        "text/plain": text,
-        "text/html": f'<div style="{FONT};color:{MUTED}">{html.escape(text)}</div>',
+        "text/plain": f"{bundle['text/plain']} ({as_of})",
+        "text/html": f'{bundle["text/html"]}<div style="{FONT};color:{MUTED};padding-left:16px">'
+        f"{as_of}</div>",
     }
 
 
@@ -184,6 +186,6 @@ def card(title: str, rows: Sequence[tuple[str, str]], *, open_: bool = True) -> 
 
 
 __all__ = [
-    "card", "final", "html_table", "live", "live_text", "nothing", "placeholder", "size", "stale",
+    "card", "final", "html_table", "live", "live_text", "nothing", "placeholder", "size", "stand_in",
     "text_table",
 ]  # fmt: skip

@@ -1,100 +1,153 @@
-"""Rich reprs of references and actor handles, registered with IPython's formatters.
+"""Rich reprs of refs, lists of refs, actors, placement groups and background cells.
 
-The runtime itself knows nothing of IPython; unloading the extension takes them away again.
+Registered with IPython's formatters; the runtime itself knows nothing of them, and unloading the
+extension takes them away again. In a notebook what may still change updates itself
+(:mod:`fanlight_kernel.live`); it is known by its id, so that being shown keeps nothing alive.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from fanlight_kernel import render
+from IPython.lib import pretty
 
-_WORDS = {
-    "PENDING_ARGS": "waiting for its arguments",
-    "PENDING_RESOURCES": "waiting for resources",
-    "SUBMITTED": "about to run",
-    "PENDING": "pending",
-    "RUNNING": "running",
-    "READY": "ready",
-    "FINISHED": "ready",
-    "FAILED": "failed",
-    "CANCELLED": "cancelled",
-}
+from fanlight_kernel import facts
+from fanlight_kernel.background import BackgroundCell
+from fanlight_kernel.cards import Card
+
+SHORT = 2  # refs that a list must have to be shown as one thing
+_pretty_list = pretty._type_pprinters[list]
 
 
-def facts_of_ref(ref: Any) -> list[tuple[str, str]]:
-    """State, size, maker and error of a reference; never blocks and never raises."""
-    from fanlight import session
+class CardItem:
+    """A card on display, for :class:`fanlight_kernel.live.Live`."""
 
-    try:
-        state = session.ref_state(ref)
-    except Exception:
-        state = {}
-    word = str(state.get("state") or "unknown")
-    rows = [("state", _WORDS.get(word.upper(), word.lower()))]
-    if state.get("size"):
-        rows.append(("size", render.size(state["size"])))
-    maker = state.get("creator") or state.get("name")
-    if maker:
-        rows.append(("made by", str(maker)))
-    if state.get("error"):
-        rows.append(("error", str(state["error"]).strip().splitlines()[-1]))
-    rows.append(("id", ref.hex()))
-    return rows
+    kind = "card"
+
+    def __init__(self, ask: Callable[[], Card], steady: float) -> None:
+        self._ask = ask
+        self._card: Card | None = None
+        self.steady = steady
+
+    def look(self) -> tuple[dict[str, Any], bool]:
+        self._card = card = self._ask()
+        return card.as_state(), card.final
+
+    def bundle(self) -> dict[str, Any]:
+        return self._card.bundle() if self._card is not None else {}
 
 
-def ref_html(ref: Any) -> str:
-    return render.card("ObjectRef", facts_of_ref(ref))
+class Reprs:
+    """The formatters of one shell."""
+
+    def __init__(self, extension: Any) -> None:
+        self.extension = extension
+        # What was asked a moment ago for one MIME type answers for the others.
+        self._fresh: tuple[int, Card] | None = None
+
+    # -- how to ask about a thing, without the thing -------------------------------------------
+    def _asker(self, thing: Any) -> tuple[Callable[[], Card], float] | None:
+        """A function that makes its card, and seconds between two questions; None for plain lists."""
+        import fanlight
+
+        where = self.extension.where
+        if isinstance(thing, fanlight.ObjectRef):
+            oid = thing.binary()
+            return (lambda: facts.ref_card(oid, where)), 1.0
+        if isinstance(thing, list):
+            if len(thing) < SHORT or any(type(item) is not fanlight.ObjectRef for item in thing):
+                return None
+            cell = self.extension.cells.current
+            monitored = cell.origin if cell is not None and self.extension.monitor_on else ""
+            many = facts.ManyRefs([ref.binary() for ref in thing], where, monitored)
+            return many.card, 1.0 + many.total / 2000
+        if isinstance(thing, fanlight.ActorHandle):
+            known = vars(thing)  # its attributes are methods of the actor
+            actor_id, name = known["_id"], str(known["_class_name"])
+            return (lambda: facts.actor_card(actor_id, name)), 5.0
+        if isinstance(thing, BackgroundCell):
+            handle = weakref.ref(thing)
+            return (lambda: _background(handle)), 1.0
+        group_id = thing.id.binary()
+        return (lambda: facts.group_card(group_id)), 2.0
+
+    def _card(self, thing: Any) -> Card | None:
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None and fresh[0] == id(thing):
+            self._fresh = fresh if fresh[1].final else None
+            return fresh[1]
+        found = self._asker(thing)
+        return found[0]() if found is not None else None
+
+    # -- IPython's formatters -----------------------------------------------------------------
+    def display(self, thing: Any) -> None:
+        """For what may still change. Raises NotImplementedError: the other formatters show it."""
+        if isinstance(thing, list) and (len(thing) < SHORT or not _is_ref(thing[0])):
+            raise NotImplementedError
+        extension = self.extension
+        cell = extension.cells.current
+        found = self._asker(thing)
+        if found is None or cell is None:
+            raise NotImplementedError
+        item = CardItem(*found)
+        state, final = item.look()
+        if final:
+            assert item._card is not None
+            self._fresh = (id(thing), item._card)
+            raise NotImplementedError
+        extension.live.show(item, cell, state)
+
+    def html(self, thing: Any) -> str | None:
+        if isinstance(thing, list) and (len(thing) < SHORT or not _is_ref(thing[0])):
+            return None
+        card = self._card(thing)
+        return card.html() if card is not None else None
+
+    def text(self, thing: Any, printer: Any, cycle: bool) -> None:
+        if isinstance(thing, list) and (cycle or len(thing) < SHORT or not _is_ref(thing[0])):
+            _pretty_list(thing, printer, cycle)
+            return
+        card = self._card(thing)
+        if card is None:
+            _pretty_list(thing, printer, cycle)
+        else:
+            printer.text(card.text())
 
 
-def ref_text(ref: Any, printer: Any, cycle: bool) -> None:
-    facts = dict(facts_of_ref(ref))
-    parts = [facts["state"], *(facts[k] for k in ("size",) if k in facts)]
-    if "made by" in facts:
-        parts.append(f"made by {facts['made by']}")
-    printer.text(f"ObjectRef({ref.hex()[:16]}…, {', '.join(parts)})")
-
-
-def facts_of_actor(handle: Any) -> list[tuple[str, str]]:
-    """Class and id; an actor's attributes are methods, so only its own dictionary is read."""
-    known = vars(handle)
-    rows = [("class", str(known.get("_class_name", "?")))]
-    identity = known.get("_id")
-    if isinstance(identity, bytes):
-        rows.append(("id", identity.hex()))
-    methods = [name for name in known.get("_methods", ()) if not name.startswith("_")]
-    if methods:
-        shown = ", ".join(methods[:8]) + (", …" if len(methods) > 8 else "")
-        rows.append(("methods", shown))
-    return rows
-
-
-def actor_html(handle: Any) -> str:
-    return render.card("Actor", facts_of_actor(handle))
-
-
-def actor_text(handle: Any, printer: Any, cycle: bool) -> None:
-    printer.text(repr(handle))
-
-
-def register(shell: Any) -> Callable[[], None]:
-    """Register the reprs; returns what undoes it."""
+def _is_ref(thing: Any) -> bool:
     import fanlight
 
-    targets: list[tuple[type, Any, Any]] = [(fanlight.ObjectRef, ref_html, ref_text)]
-    try:
-        from fanlight.actor import ActorHandle
+    return type(thing) is fanlight.ObjectRef
 
-        targets.append((ActorHandle, actor_html, actor_text))
-    except ImportError:
-        pass
+
+def _background(handle: weakref.ref[BackgroundCell]) -> Card:
+    cell = handle()
+    if cell is None:
+        return Card("Background cell", "forgotten", lines=["Nobody holds its handle."], final=True)
+    return facts.background_card(cell)
+
+
+def register(shell: Any, extension: Any) -> Callable[[], None]:
+    """Register the reprs; returns what undoes it."""
+    import fanlight
+    from fanlight.util import PlacementGroup
+
+    reprs = Reprs(extension)
+    types = (fanlight.ObjectRef, fanlight.ActorHandle, PlacementGroup, BackgroundCell, list)
     formatters = shell.display_formatter.formatters
-    undo: list[tuple[Any, type, Any]] = []
-    for cls, to_html, to_text in targets:
-        for kind, function in (("text/html", to_html), ("text/plain", to_text)):
-            previous = formatters[kind].for_type(cls, function)
-            undo.append((formatters[kind], cls, previous))
+    targets: list[tuple[Any, Any]] = [
+        (formatters["text/html"], reprs.html),
+        (formatters["text/plain"], reprs.text),
+    ]
+    if extension.rich:
+        targets.append((shell.display_formatter.ipython_display_formatter, reprs.display))
+    undo: list[tuple[Any, type, Any]] = [
+        (formatter, cls, formatter.for_type(cls, function))
+        for formatter, function in targets
+        for cls in types
+    ]
 
     def restore() -> None:
         for formatter, cls, previous in undo:

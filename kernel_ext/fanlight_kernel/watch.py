@@ -29,6 +29,7 @@ class Watch:
         self.last: dict[str, Any] | None = None
         self.pushed = 0.0
         self.cancelling = False
+        self.hushed = False  # another display shows its progress
         self.known: Progress | None = None  # the newest figures
         self.grown = 0.0  # when the number of tasks last changed; time.monotonic()
         self.moved = 0.0  # when something of it ran last

@@ -1,4 +1,4 @@
-"""The monitor as a widget, and the way back from its cancel button.
+"""Monitors and cards as widgets, and the way back from the cancel button.
 
 Two comms, because ipykernel handles messages of a comm that was also pushed from another thread on
 the main thread, and so after the running cell: the widget's own comm only ever carries state from
@@ -16,34 +16,40 @@ from fanlight_kernel import render
 
 TARGET = "fanlight.uplink"
 _STATIC = Path(__file__).parent / "static"
-_class: Any = None
+_classes: dict[str, Any] = {}
 
 
-def _widget_class() -> Any:
-    global _class
-    if _class is None:
+def _class(kind: str) -> Any:
+    """The widget class of a kind: "monitor" (rows, a cancel button) or "card"."""
+    if kind not in _classes:
         import anywidget
         import traitlets
 
-        class CellMonitor(anywidget.AnyWidget):
-            """What :func:`fanlight_kernel.progress.as_state` gives, drawn under a cell."""
+        name = {"monitor": "monitor", "card": "live"}[kind]
 
-            _esm = (_STATIC / "monitor.js").read_text(encoding="utf-8")
-            _css = (_STATIC / "monitor.css").read_text(encoding="utf-8")
+        class LiveState(anywidget.AnyWidget):
+            """A state made in Python, drawn in the notebook."""
+
+            _esm = (_STATIC / f"{name}.js").read_text(encoding="utf-8")
+            _css = (_STATIC / f"{name}.css").read_text(encoding="utf-8")
             state = traitlets.Dict().tag(sync=True)
             origin = traitlets.Unicode().tag(sync=True)
             target = traitlets.Unicode(TARGET).tag(sync=True)
 
-        _class = CellMonitor
-    return _class
+        LiveState.__name__ = LiveState.__qualname__ = {"monitor": "CellMonitor", "card": "Card"}[
+            kind
+        ]
+        _classes[kind] = LiveState
+    return _classes[kind]
 
 
 class WidgetView:
-    """A live widget. Made and pushed on the monitor's thread."""
+    """A live widget. Made and pushed on any thread, by one at a time."""
 
-    def __init__(self, origin: str, state: dict[str, Any], cancel: Callable[[str], None]) -> None:
-        self.widget = _widget_class()(state=state, origin=origin)
-        self.origin = origin
+    def __init__(
+        self, kind: str, origin: str, state: dict[str, Any], cancel: Callable[[str], None]
+    ) -> None:
+        self.widget = _class(kind)(state=state, origin=origin)
         # Front ends without a way to the kernel itself answer on the widget's comm.
         self.widget.on_msg(lambda _w, content, _b: _uplink(content, cancel))
 
@@ -51,7 +57,7 @@ class WidgetView:
         """The MIME bundle to display: the widget, with text and HTML for where none can run."""
         made = self.widget._repr_mimebundle_()
         data = dict(made[0] if isinstance(made, tuple) else made or {})
-        return {**data, **render.live(state)}
+        return {**data, **render.stand_in(_fallback(state))}
 
     def push(self, state: dict[str, Any]) -> dict[str, Any] | None:
         self.widget.state = state
@@ -65,19 +71,27 @@ class HtmlView:
     """The same without anywidget: HTML that is replaced in place. It has no cancel button."""
 
     def bundle(self, state: dict[str, Any]) -> dict[str, Any]:
-        return render.live(state)
+        return _fallback(state)
 
     def push(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        return render.live(state)
+        return _fallback(state)
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def make_view(origin: str, state: dict[str, Any], cancel: Callable[[str], None]) -> Any:
+def _fallback(state: dict[str, Any]) -> dict[str, Any]:
+    if "rows" in state:
+        return render.live(state)
+    from fanlight_kernel.cards import Card
+
+    return Card(**state).bundle()
+
+
+def make_view(kind: str, origin: str, state: dict[str, Any], cancel: Callable[[str], None]) -> Any:
     """The best view that can be had here."""
     try:
-        return WidgetView(origin, state, cancel)
+        return WidgetView(kind, origin, state, cancel)
     except ImportError:
         return HtmlView()
 

@@ -338,6 +338,10 @@ class Progress(Generic[T]):
                 continue  # it ended just now, or cannot be cancelled
         return len(left)
 
+    def first_waiting(self) -> bytes | None:
+        """The id of the first ref that is not ready yet."""
+        return next((i.binary() for i in self._waiting if isinstance(i, ObjectRef)), None)
+
     def tally(self, *, look: bool = True) -> Tally:
         """How far it is. ``look``: ask now, without waiting. From any thread."""
         if look and self._waiting and _waits_in_slices():

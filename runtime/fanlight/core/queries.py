@@ -117,6 +117,48 @@ def _object(core: Core, client: Client, args: Args) -> Any:
     return object_facts(core, obj)
 
 
+_GONE = {"state": "GONE", "size": 0, "creator": "", "origin": "", "holders": 0, "why": ""}
+_MANY = 5_000  # objects of one question
+
+
+def _objects(core: Core, client: Client, args: Args) -> Any:
+    """State, size and maker of many objects: ``ids`` are theirs, joined."""
+    joined: bytes = args["ids"][: _MANY * ids.OBJECT_LEN]
+    found = []
+    for start in range(0, len(joined), ids.OBJECT_LEN):
+        obj = core.objects.table.get(joined[start : start + ids.OBJECT_LEN])
+        if obj is None:
+            found.append(_GONE)
+            continue
+        state = "READY" if obj.kind in (m.INLINE, m.STORED, m.AWAY) else "FAILED"
+        if obj.kind == PENDING:
+            task = core.tasks.table.get(obj.id[: ids.TASK_LEN])
+            state = TASK_STATES[task.state] if task is not None else "PENDING"
+        group = obj.group
+        found.append(
+            {
+                "state": state,
+                "size": obj.size,
+                "creator": group.name if group is not None else "put",
+                "origin": group.origin if group is not None else "",
+            }
+        )
+    return found
+
+
+def _actor_facts(core: Core, client: Client, args: Args) -> Any:
+    """An actor as observers see it, and why it is not there yet."""
+    from fanlight.core.views import actor_view
+
+    actor = core.actors.table.get(bytes.fromhex(args["id"]))
+    if actor is None:
+        raise LookupError("The actor ended a while ago; the runtime keeps only the newest ones.")
+    return {
+        "actor": actor_view(actor),
+        "why": text(core, actor.create) if actor.create is not None else "",
+    }
+
+
 def object_facts(core: Core, obj: Object) -> dict[str, Any]:
     """State, size, origin and reason to wait of one object."""
     task = core.tasks.table.get(obj.id[: ids.TASK_LEN])
@@ -199,6 +241,8 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "why": why_things.query,
     "status": reports.status,
     "memory": reports.memory,
+    "objects": _objects,
+    "actor_facts": _actor_facts,
     "store": _store,
     "store_full": _store_full,
     "trim": _trim,
