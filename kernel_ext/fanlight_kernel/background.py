@@ -37,6 +37,10 @@ class BackgroundCell:
     def title(self) -> str:
         return str(self._run.title)
 
+    def __fanlight_refs__(self) -> list[Any]:
+        """What ``fanlight.why`` looks at."""
+        return list(self._run.results)
+
     def counts(self) -> tuple[int, int, int]:
         """Runs, how many of them ended, and how many of those failed."""
         with self._lock:

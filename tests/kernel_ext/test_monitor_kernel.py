@@ -142,15 +142,13 @@ def test_the_reason_of_a_standstill(kernel: KernelClient) -> None:
         "hog = Hog.remote()\nfanlight.get(hog.ready.remote())"
     )
     running = kernel.start("@fanlight.remote\ndef late():\n    pass\nfanlight.get(late.remote())")
-    kernel.until(
-        lambda: (
-            any(VIEW in d["data"] for d in running.displays())
-            and any("Held by: Hog" in s["why"] for s in states(kernel, running))
-        )
-    )
-    kernel.interrupt()
-    running.wait()
-    kernel.run("fanlight.kill(hog)")
+    try:
+        kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+        kernel.until(lambda: any("Hog" in s["why"] for s in states(kernel, running)))
+    finally:
+        kernel.interrupt()
+        running.wait()
+        kernel.run("fanlight.kill(hog)")
 
 
 def test_all_that_ran_stays_for_a_page_that_is_loaded_again(kernel: KernelClient) -> None:
