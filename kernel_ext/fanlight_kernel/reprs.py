@@ -132,10 +132,15 @@ def _background(handle: weakref.ref[BackgroundCell]) -> Card:
 def register(shell: Any, extension: Any) -> Callable[[], None]:
     """Register the reprs; returns what undoes it."""
     import fanlight
-    from fanlight.util import PlacementGroup
 
     reprs = Reprs(extension)
-    types = (fanlight.ObjectRef, fanlight.ActorHandle, PlacementGroup, BackgroundCell, list)
+    types = (
+        fanlight.ObjectRef,
+        fanlight.ActorHandle,
+        fanlight.util.PlacementGroup,
+        BackgroundCell,
+        list,
+    )
     formatters = shell.display_formatter.formatters
     targets: list[tuple[Any, Any]] = [
         (formatters["text/html"], reprs.html),
