@@ -7,17 +7,22 @@ header, saved when it was executed, lets any thread write under it later, while 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from fanlight_kernel.outlet import PERIOD, Outlet
+from fanlight_kernel.quota import Limits
+
 TASKS_LIMIT = 20_000  # own tasks that a cell hands on when it is run again
-LIMIT = 500  # cells remembered; output of older ones goes to the default
+LIMIT = 2000  # cells remembered; output of older ones goes to the cell that runs
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Cell:
     remote: bool = False  # it is a %%remote cell
     quiet: bool = False
     ended: bool = False
+    outlet: Outlet | None = None  # what its work has put out
 
 
 class Cells:
@@ -88,6 +94,11 @@ class Cells:
         with self._lock:
             yield
 
+    def newest(self) -> Cell | None:
+        """The cell that runs, or that ran last."""
+        with self._lock:
+            return self.current or next(reversed(self._cells.values()), None)
+
     def clear(self) -> None:
         with self._lock:
             self._cells.clear()
@@ -118,7 +129,13 @@ class Router:
     def __init__(self, shell: Any, cells: Cells) -> None:
         self.shell = shell
         self.cells = cells
-        self._middle: set[tuple[str, str]] = set()  # (task, stream) that stand within a line
+        self.limits = Limits()
+        self.rich = getattr(shell, "kernel", None) is not None  # displays can be updated
+        self._lock = threading.RLock()  # of all outlets
+        self._due: dict[int, Outlet] = {}  # that wait for their tick
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
         self.streams = {"stdout": sys.stdout, "stderr": sys.stderr}
         self.publisher = getattr(shell, "display_pub", None)
 
@@ -130,27 +147,77 @@ class Router:
             if cell is None:
                 return False
             own = cell.own_tasks.get(output.task_id)
-        if output.stream == "display":
-            self.display(cell, output.data or {}, output.metadata or {})
-            return True
         prefix = own if own is not None else f"({output.name} pid={output.pid}) "
-        text = self._prefixed(output.text, prefix, (output.task_id, output.stream))
-        self.write(cell, output.stream, text)
+        with self._lock:
+            if cell.outlet is None:
+                cell.outlet = Outlet(self, cell, self.limits)
+            cell.outlet.take(output, prefix)
         return True
 
-    def _prefixed(self, text: str, prefix: str, key: tuple[str, str]) -> str:
-        middle = key in self._middle
-        if text.endswith("\n"):
-            self._middle.discard(key)
-        elif text:
-            if len(self._middle) > LIMIT:
-                self._middle.clear()  # tasks that ended within a line
-            self._middle.add(key)
-        if not prefix:
-            return text
-        lines = text.splitlines(keepends=True)
-        start = 1 if middle else 0
-        return "".join(lines[:start] + [prefix + line for line in lines[start:]])
+    def place(self, origin: str) -> Callable[[str, str], None] | None:
+        """Where notices of a cell go, "" being the one that runs: see ``fanlight.driver_log``."""
+        cell = self.cells.get(origin) if origin else self.cells.newest()
+        return None if cell is None else functools.partial(self.write, cell)
+
+    def settle(self, cell: Cell) -> None:
+        """The cell ends: show what its work has put out so far. The main thread."""
+        with self._lock:
+            if cell.outlet is not None:
+                cell.outlet.settle()
+
+    def tend(self, outlet: Outlet) -> None:
+        """Have the outlet's ``tick`` called until it says that nothing waits."""
+        with self._changed:
+            self._due[id(outlet)] = outlet
+            if self._closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="fanlight-output", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._due and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                self._changed.wait(PERIOD / 2)
+                due = list(self._due.items())
+            with self._lock:
+                for key, outlet in due:
+                    try:
+                        waits = outlet.tick(time.monotonic())
+                    except Exception:  # a closed stream: never the end of this thread
+                        waits = False
+                    if not waits:
+                        self._due.pop(key, None)
+
+    def close(self) -> None:
+        """Show what waits, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        for outlet in list(self._due.values()):
+            with self._lock, contextlib.suppress(Exception):
+                outlet.settle()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=2.0)
+
+    def logs_of(self, pids: Iterable[int], stream: str) -> list[str]:
+        """The files that have what these workers printed."""
+        from fanlight import session
+
+        current = session.current()
+        folder = current.info.get("session_dir") if current is not None else ""
+        if not folder:
+            return []
+        suffix = "err" if stream == "stderr" else "out"
+        logs = Path(folder, "logs")
+        return [str(path) for pid in pids for path in logs.glob(f"worker-*-{pid}.{suffix}")]
 
     # -- under a cell -------------------------------------------------------------------------
     def write(self, cell: Cell, stream: str, text: str) -> None:

@@ -49,7 +49,7 @@ class Extension:
 
     # -- loading ------------------------------------------------------------------------------
     def open(self) -> None:
-        from fanlight import session
+        from fanlight import driver_log, session
 
         shell = self.shell
         Home.here = self.home
@@ -66,6 +66,9 @@ class Extension:
         self._undo.append(progress_view.register(self))
         self._undo.append(tracebacks.teach_errors(shell))
         self._undo.append(session.add_output_listener(self.router.on_output))
+        driver_log.places, before = self.router.place, driver_log.places
+        self._undo.append(lambda: setattr(driver_log, "places", before))
+        self._undo.append(self.router.close)
         self._undo.append(lambda: session.set_default_origin(""))
         session.set_cell_numbers(self.cells.numbers)
         self._undo.append(lambda: session.set_cell_numbers(None))
@@ -156,6 +159,7 @@ class Extension:
         try:
             if isinstance(error, KeyboardInterrupt) and not cell.remote:
                 self._interrupted(cell)
+            self.router.settle(cell)
             self.hub.cell_ended(cell)
             self.coach.after(cell, interrupted=isinstance(error, KeyboardInterrupt))
         finally:

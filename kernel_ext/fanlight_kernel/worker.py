@@ -130,6 +130,7 @@ def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
         workshell.ensure_shell(ns)
     started = time.perf_counter()
     last: list[Any] = []
+    workshell.forget_figures()
     try:
         execute(job, ns, last)
         workshell.show_figures(ns)

@@ -6,6 +6,7 @@ Users meet it as ``init`` and ``shutdown``; extensions (magics, widgets) use the
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import json
 import logging
@@ -401,6 +402,8 @@ def _make_engine(
     spill_dir: str | None,
 ) -> Any:
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
+    if hasattr(builtins, "__IPYTHON__"):
+        info["ipython"] = "1"
     if logging_config is not None:
         info["logging"] = json.dumps(vars(logging_config))  # for the workers
     tokens = _gpu_tokens(_gpus()) if "GPU" in totals else []

@@ -19,8 +19,10 @@ PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),
     *(f"fanlight.{name}" for name in ("by_value", "observe", "progress_bar", "session", "words")),
     "fanlight.calls",
+    "fanlight.driver_log",
     "fanlight.serialization",
     "fanlight.traces",
+    "fanlight.words",
 }
 # Package or module -> what of ours it may import, besides itself. The longest name that fits decides.
 ALLOWED: dict[str, set[str]] = {

@@ -19,7 +19,7 @@ from fanlight.client.connect import handshake
 from fanlight.client.link import SocketLink
 from fanlight.wire import peers
 from fanlight.wire.failures import ConnectionLost
-from fanlight.worker import last_words, output, threads
+from fanlight.worker import imports, last_words, output, threads
 from fanlight.worker.channels import Callers
 from fanlight.worker.executor import Executor
 from fanlight.worker.gpus import VisibleGpus
@@ -67,6 +67,7 @@ def run(boot: BootConfig, number: int, worker_id: bytes, env: str, begun: mmap.m
     executor = Executor(client, [out, err], gpus, begun)
     out.whose = err.whose = executor.owner
     threads.follow()
+    imports.watch(notebook=bool(boot.driver_info.get("ipython")))
     executor.threads = 1 if boot.set_threads else 0
     path = config.channel_path(boot.session_dir, number)
     executor.callers = callers = Callers(client, executor.queue, boot.token, path)
