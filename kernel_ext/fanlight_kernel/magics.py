@@ -128,7 +128,8 @@ class FanlightMagics(Magics):
         elif run.cancelled:
             row.cancelled = count
         else:
-            row.failed = count
+            row.failed = run.failures or count
+            row.done = count - row.failed
         row.busy = sum(r.seconds for r in results)
         progress = Progress(
             rows=[row] if count else [],

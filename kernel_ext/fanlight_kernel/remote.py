@@ -44,6 +44,7 @@ class RemoteCell:
         self.outputs: list[list[Any]] = []  # refs of each run's outputs (with --refs, --bg)
         self.started = 0.0
         self.cancelled = ""
+        self.failures = 0  # runs that ended with an error, known when they are collected
 
     # -- before anything runs -----------------------------------------------------------------
     def prepare(self) -> None:
@@ -282,6 +283,7 @@ class RemoteCell:
                 errors.append((index, error))
                 found.append(None)
         if errors:
+            self.failures = len(errors)
             raise self.failed(errors)
         for result in found:
             if result.exit is not None:

@@ -131,6 +131,8 @@ def test_an_error_of_each_counts_the_others(kernel: KernelClient) -> None:
     text = failed.traceback()
     assert "ZeroDivisionError" in text
     assert "1 other failed (n = 2), of 4 runs" in text
+    (summary,) = failed.shown().values()
+    assert "4 tasks, 2 failed" in summary["text/plain"]
 
 
 def test_what_cannot_be_sent_is_named(kernel: KernelClient) -> None:
