@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight_kernel.carry import Packed
-from fanlight_kernel.unchanged import Watch, Watcher, address_of, same_bytes, view_of
+from fanlight_kernel.unchanged import Fixed, Watch, Watcher, same_bytes, view_of
 
 HASHED = 1 << 20  # bytes: larger buffers are watched or compared
 ENTRIES = 64
@@ -27,7 +27,7 @@ class Entry:
     ref: Any
     size: int
     layout: tuple[int, ...]  # sizes of the large buffers
-    watches: list[Watch | None] = field(default_factory=list)
+    watches: list[Watch | Fixed | None] = field(default_factory=list)
 
     def close(self) -> None:
         for watch in self.watches:
@@ -65,8 +65,7 @@ class PutCache:
         key = runtime_id, digest.hexdigest()
         entries = self._entries.pop(key, [])
         self._entries[key] = entries
-        addresses = [address_of(view) for view in large]
-        entry = self._find(entries, large, addresses)
+        entry = self._find(entries, large)
         if entry is None:
             # First watch, then copy: what is written in between counts as changed.
             watches = [self._watcher.watch(view) for view in large]
@@ -83,13 +82,11 @@ class PutCache:
         self._trim(entry)
         return entry.ref
 
-    def _find(
-        self, entries: list[Entry], large: list[memoryview], addresses: list[int]
-    ) -> Entry | None:
+    def _find(self, entries: list[Entry], large: list[memoryview]) -> Entry | None:
         for entry in reversed(entries):
             if all(
-                watch is not None and watch.unwritten(address, view.nbytes)
-                for watch, address, view in zip(entry.watches, addresses, large, strict=True)
+                watch is not None and watch.unwritten(view)
+                for watch, view in zip(entry.watches, large, strict=True)
             ):
                 self.watched += bool(large)
                 return entry

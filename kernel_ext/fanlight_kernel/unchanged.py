@@ -1,7 +1,8 @@
 """Whether memory still holds what was copied from it: certain, and fast where the kernel helps.
 
-Two ways, both certain:
+Three ways, all certain:
 
+* **Fixed**: results of earlier cells and tasks lie in the store, where nobody writes to them.
 * **Watched** pages (Linux ≥ 6.7, where ``userfaultfd`` is allowed): the kernel write-protects them,
   lifts that by itself at the first write, and tells which were written. Asking about 1 GB takes
   less than a millisecond, protecting it some. What is watched is memory, not an object: when it is
@@ -23,8 +24,11 @@ import platform
 import struct
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from fanlight import session
 
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _PIECE = 32 << 20  # bytes that one thread compares before it takes the next piece
@@ -86,6 +90,33 @@ def same_bytes(one: memoryview, other: memoryview) -> bool:
     return equal
 
 
+class Fixed:
+    """A part of a mapping that nobody writes to, known for as long as the mapping lives."""
+
+    def __init__(self, mapped: Any, view: memoryview) -> None:
+        self._mapped = weakref.ref(mapped)
+        self._place = address_of(view), view.nbytes
+
+    def unwritten(self, view: memoryview) -> bool:
+        mapped = self._mapped()
+        same = mapped is not None and owner_of(view) is mapped
+        return same and self._place == (address_of(view), view.nbytes)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def owner_of(view: memoryview) -> Any:
+    """What a buffer is a part of in the end."""
+    found: Any = view
+    for _ in range(100):
+        inner = found.obj if isinstance(found, memoryview) else getattr(found, "base", None)
+        if inner is None:
+            return found
+        found = inner
+    return None
+
+
 class Watch:
     """Pages of one buffer whose writes the kernel notes."""
 
@@ -97,11 +128,11 @@ class Watch:
         self._head = ctypes.string_at(edges[0], start - edges[0])
         self._tail = ctypes.string_at(end, edges[1] - end)
 
-    def unwritten(self, address: int, size: int) -> bool:
-        """Whether this very memory holds what it held when it was watched."""
+    def unwritten(self, view: memoryview) -> bool:
+        """Whether it is this very memory, and holds what it held when it was watched."""
         first, last = self._edges
         return (
-            (address, address + size) == (first, last)
+            (address_of(view), view.nbytes) == (first, last - first)
             and not self._watcher.written(self.start, self.end)
             and ctypes.string_at(first, self.start - first) == self._head
             and ctypes.string_at(self.end, last - self.end) == self._tail
@@ -145,8 +176,11 @@ class Watcher:
         self._fd = fd
         return True
 
-    def watch(self, view: memoryview) -> Watch | None:
+    def watch(self, view: memoryview) -> Watch | Fixed | None:
         """Note writes to the memory of ``view`` from now on. Call it before it is copied."""
+        owner = owner_of(view) if view.readonly else None
+        if owner is not None and session.is_stored(owner):
+            return Fixed(owner, view)
         first = address_of(view)
         last = first + view.nbytes
         start, end = -(-first // PAGE) * PAGE, last // PAGE * PAGE

@@ -160,6 +160,13 @@ class Session:
 # --- the current session -------------------------------------------------------------------------
 
 
+def is_stored(mapped: Any) -> bool:
+    """Whether ``mapped``, which a buffer is a part of, is an object in the store as this process
+    maps it: read-only, and the same for as long as it lives."""
+    reader = None if _current is None else _current.client.values.reader
+    return reader is not None and reader.holds(mapped)
+
+
 def current() -> Session | None:
     """The session, or None before ``init`` and after ``shutdown``."""
     session = _current

@@ -283,6 +283,12 @@ class SegmentReader:
                 mapped = self._maps[name] = self._map(name, mapping.SHARED, mapping.READ, size)
             return self._content(name, mapped, mapping.READ)
 
+    def holds(self, mapped: mapping.Mapping) -> bool:
+        """Whether it is a mapping that :meth:`view` made: nobody writes to what it shows, and it shows
+        the same for as long as it lives."""
+        with self._mapping:
+            return any(held is mapped for held in self._maps.values())
+
     def own_view(self, name: str, size: int = 0) -> memoryview:
         """The segment's bytes, writable: pages that are written to are copied first, and are seen
         by nobody else. Each call gives a mapping of its own."""
