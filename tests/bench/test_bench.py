@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import curves, peers, results, rows, runner
+from tests.bench import cells, curves, peers, results, rows, runner
 from tests.bench.page import page
 from tests.bench.peers import Peer
 
@@ -267,3 +267,16 @@ def test_a_peer_that_hangs_or_dies_costs_only_its_row(
     for subject in started:
         assert subject._processes() == []
         assert not Path(subject.temp).exists()
+
+
+def test_cells_beside_ipyparallels(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fanlight's side runs; the ratios are right where both are there."""
+    assert (
+        cells.main(["--no-install", "--rounds", "1", "--seconds", "0.05", "--megabytes", "1"]) == 0
+    )
+    assert "An empty %%remote cell takes" in capsys.readouterr().out
+    one = {"plain": 1.0, "empty": 4.0, "value": 5.0, "array": 6.0}
+    other = {key: 3 * value for key, value in one.items()}
+    text = cells.table({"fanlight": [one, one], "ipyparallel": [other, other]}, 1)
+    assert "| an empty cell elsewhere | 4.00 | 12.00 | 3.0 |" in text
+    assert "takes 3.0 ms more" in text
