@@ -232,6 +232,11 @@ def test_cancel_from_the_panel_and_why_it_waits(page: Page, lab: Any) -> None:
     drawer = page.locator(".fl-Drawer")
     drawer.locator(".fl-Field .fl-fill-pending").first.click()
     expect(drawer).to_contain_text("Why it waits")
+    why = drawer.locator(".fl-Why")
+    expect(why).to_contain_text("waits for 1 CPU (0 of 2 free), held by nap ×2")
+    expect(why.get_by_role("list", name="The facts")).to_contain_text("asks for 1, 0 of 2 free")
+    before = why.locator("p").inner_text()
+    expect(why.locator("p")).not_to_have_text(before)  # it is asked again while it is looked at
     drawer.get_by_role("button", name="Cancel", exact=True).click()
     nb.expect_ended(page, "nap", 3)
     expect(drawer.locator(".fl-Badge")).to_have_text("cancelled")

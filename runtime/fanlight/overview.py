@@ -21,6 +21,10 @@ _WORKERS = (
     ("BUSY", "busy"), ("BLOCKED", "wait in get()"), ("ACTOR", "for actors"), ("IDLE", "idle"),
     ("STARTING", "starting"),
 )  # fmt: skip
+_ACTORS = (
+    ("ALIVE", "alive"), ("PENDING_ARGS", "wait for arguments"), ("PENDING_CREATION", "wait to be made"),
+    ("RESTARTING", "restarting"), ("DEAD", "dead"),
+)  # fmt: skip
 _TASKS = (
     ("RUNNING", "running"), ("SUBMITTED", "with a worker"), ("PENDING_RESOURCES", "wait for resources"),
     ("PENDING_ARGS", "wait for arguments"), ("FINISHED", "finished"), ("FAILED", "failed"),
@@ -84,9 +88,8 @@ class Status:
                 rows.append((label, self._resource(name, used, total)))
         rows.append(("workers", _counts(self.workers, _WORKERS) or "none yet"))
         rows.append(("tasks", _counts(self.tasks, _TASKS) or "none yet"))
-        actors = [(state, state.lower().replace("_", " ")) for state in self.actors]
-        if actors:
-            rows.append(("actors", _counts(self.actors, actors)))
+        if self.actors:
+            rows.append(("actors", _counts(self.actors, _ACTORS)))
         if self.memory:
             used, limit = self.memory["used"], self.memory["limit"]
             text = f"{look.size(used)} of {look.size(limit)} in use ({self.memory['scope']})"

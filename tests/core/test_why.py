@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from itertools import islice
 from typing import Any
+from unittest import mock
 
+import msgspec
 import pytest
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import why_text
+from fanlight.core import reports, why_text
 from fanlight.core.effects import WorkerStopped
+from fanlight.core.machine import Core
+from fanlight.core.why import Why
+from fanlight.core.why_things import group_node, object_node
+from fanlight.testing import histories
 from fanlight.testing.builders import actor_spec, method_spec, task_spec, units
 from fanlight.testing.clients import SimulatedClient
 from fanlight.testing.simulation import SimulatedNode
+from fanlight.testing.world import World
 
 
 def why(client: SimulatedClient, ref: bytes) -> str:
@@ -291,6 +301,19 @@ def test_calls_of_actors(node: SimulatedNode, driver: SimulatedClient) -> None:
     assert driver.query("why", id=actor.hex())["code"] == "idle"
 
 
+def test_a_call_that_has_submitted_work(node: SimulatedNode, driver: SimulatedClient) -> None:
+    """Whether it waits for it, an actor's process does not say."""
+    actor = driver.create_actor(actor_spec("Counter"))
+    node.busy()[0].finish()
+    [call] = driver.submit(method_spec("Counter.ask"), actor=actor)
+    node.runs("Counter.ask").submit(task_spec("inner", gpus=5))
+    node.advance(2)
+    assert why(driver, call) == (
+        "It has been running for 2.0 s (worker 2, pid 2); `inner`, which it has submitted, is not "
+        "finished."
+    )
+
+
 def test_a_call_behind_one_that_lacks_an_argument(
     node: SimulatedNode, driver: SimulatedClient
 ) -> None:
@@ -384,6 +407,39 @@ def test_many_at_once(node: SimulatedNode, driver: SimulatedClient) -> None:
     assert counts == {("f", "resources"): 17, ("f", "running"): 2, ("big", "infeasible"): 5}
 
 
+def test_what_was_lost(node: SimulatedNode, driver: SimulatedClient) -> None:
+    ref = driver.put(500)
+    node.lose(ref)
+    found = ask(driver, ref)
+    assert found["code"] == "lost" and "is lost: The object" in found["sentence"]
+
+
+def test_what_is_on_disk() -> None:
+    node = SimulatedNode(2, pool_size=2, capacity=1000, spill=True)
+    driver = node.driver()
+    refs = [driver.put(400) for _ in range(4)]
+    codes = [ask(driver, ref)["code"] for ref in refs]
+    assert set(codes) == {"ready", "spilled"} and codes[-1] == "ready"
+    assert "it comes back when it is used" in ask(driver, refs[codes.index("spilled")])["sentence"]
+
+
+def test_the_bound_of_processes() -> None:
+    node = SimulatedNode(4, pool_size=1, max_processes=1)
+    driver = node.driver()
+    refs = [driver.submit(task_spec("f"))[0] for _ in range(2)]
+    found = ask(driver, refs[1])
+    assert found["code"] == "processes" and "may have 1 (max_processes)" in found["sentence"]
+
+
+def test_memory_that_ran_low(node: SimulatedNode, driver: SimulatedClient) -> None:
+    refs = [driver.submit(task_spec("f", retries=1))[0] for _ in range(2)]
+    node.memory(950_000_000, 500_000_000, 450_000_000, limit=1_000_000_000, threshold=900_000_000)
+    [held] = node.core.memory.held.values()
+    found = driver.query("why", id=held.id.hex())
+    assert found["code"] == "memory" and held.id in {r[:24] for r in refs}
+    assert found["sentence"].startswith("`f` was ended since memory ran low, and waits until ")
+
+
 def test_work_of_another_driver(node: SimulatedNode, driver: SimulatedClient) -> None:
     other = node.driver()
     [ref] = other.submit(task_spec("f"))
@@ -399,6 +455,45 @@ def test_ids_that_nobody_knows(node: SimulatedNode, driver: SimulatedClient) -> 
             driver.query("why", id=key.hex())
     with pytest.raises(LookupError):
         driver.query("why", id="no hex at all")
+
+
+def test_any_state_can_be_asked_about() -> None:
+    """In the middle of random histories: every thing has an answer, and asking changes nothing."""
+    asked: Counter[str] = Counter()
+    calls = itertools.count()
+    look = World.sample
+
+    def sample(world: World, core: Core) -> None:
+        look(world, core)
+        if next(calls) % 7:
+            return
+        things = [Why(core).task(t) for t in islice(core.tasks.table.values(), 15)]
+        things += [Why(core).actor(a) for a in islice(core.actors.table.values(), 5)]
+        things += [group_node(core, g) for g in islice(core.placement.table.values(), 5)]
+        things += [object_node(core, oid) for oid in islice(core.objects.table, 15)]
+        for found in things:
+            assert len(why_text.sentence(found)) < 3_000 and why_text.lines(found)
+            asked[found["code"]] += 1
+        client = next(iter(core.clients.values()), None)
+        if client is not None:
+            for answer in (reports.status(core, client, {}), reports.memory(core, client, {})):
+                msgspec.msgpack.encode(answer)
+        msgspec.msgpack.encode(things)
+
+    with mock.patch.object(World, "sample", sample):
+        for seed in range(12):
+            histories.replay(seed, histories.plan(seed, 150), 5)
+    often = (
+        "argument",
+        "resources",
+        "running",
+        "actor",
+        "turn",
+        "ready",
+        "placement",
+        "infeasible",
+    )
+    assert all(asked[code] > 5 for code in often), asked
 
 
 def test_a_task_that_is_forgotten(driver: SimulatedClient) -> None:

@@ -20,7 +20,8 @@ TYPES = tuple(t for t in typing.get_args(m.FromClient) if t is not m.Shutdown)
 _NAMES = (
     "nodes", "resources", "job", "drivers", "get_actor", "describe_actor", "named_actors", "task",
     "group_tasks", "object", "store", "placement_group", "placement_groups", "counts",
-    "tasks_of_origin", "state", "state_summary", "timeline", "graph", "prometheus",
+    "tasks_of_origin", "state", "state_summary", "timeline", "graph", "prometheus", "why", "status",
+    "memory",
 )  # fmt: skip
 
 _OF_WORKERS = (

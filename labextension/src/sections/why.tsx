@@ -12,12 +12,12 @@ export interface WhyProps {
 }
 
 export function Why({ title, sentence, lines, onTask }: WhyProps) {
-  // The first line is what the sentence begins with.
-  const below = lines.slice(1);
+  // The first line is what the sentence begins with; a cell's id says nothing here.
+  const below = lines.slice(1).filter(line => line.label !== 'cell');
   return (
     <div className="fl-Why">
       <b>{title}</b>
-      <p aria-live="polite">{quoted(sentence)}</p>
+      <p>{quoted(sentence)}</p>
       {below.length > 0 && (
         <ul className="fl-Why-facts" aria-label="The facts">
           {below.map((line, i) => (

@@ -304,7 +304,9 @@ class Why:
         if not found or not waits:
             names = several(dict.fromkeys(f"`{t.name}`" for t in children))
             many = len(children)
-            tail = f", and waits in get() for {names}" if waits else ""
+            verb = "are" if many > 1 else "is"
+            own = f"; {names}, which it has submitted, {verb} not finished"  # an actor may wait for it
+            tail = f", and waits in get() for {names}" if waits else own
             return node | {"clause": clause + tail, "submitted": many, "next": []}
         clause += f", and waits in get() for {called(found[0])}"
         return node | {"code": "blocked", "clause": clause, "next": found}

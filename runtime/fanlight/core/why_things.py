@@ -195,10 +195,10 @@ def query(core: Core, client: Client, args: dict[str, Any]) -> Any:
     """
     if "ids" in args:
         return _many(core, client, [bytes.fromhex(x) for x in args["ids"][:_MANY]])
-    if "name" in args:
-        node = _by_name(core, client, str(args["name"]))
-    else:
+    if "id" in args:
         node = _by_id(core, bytes.fromhex(args["id"]), args)
+    else:
+        node = _by_name(core, client, str(args["name"]))
     return _finish(core, client, node)
 
 
