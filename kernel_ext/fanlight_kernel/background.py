@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fanlight_kernel import tracebacks
-from fanlight_kernel.remote import GRACE
+from fanlight_kernel.interrupting import GRACE
 
 if TYPE_CHECKING:
     from fanlight_kernel.remote import RemoteCell
@@ -59,11 +59,15 @@ class BackgroundCell:
         self._run.extension.cancel_origin(self._run.cell, self._run.results, force=force)
 
     def result(self) -> dict[str, Any]:
-        """Wait, and return the outputs by name. Raises what the cell raised."""
+        """Wait, and return the outputs by name. Raises what the cell raised.
+
+        Interrupting the wait leaves the work alone; ``cancel`` stops it.
+        """
         import fanlight
 
         run = self._run
-        run.wait()
+        if run.results:
+            fanlight.wait(run.results, num_returns=len(run.results))
         run.collect()
         columns = [fanlight.get(list(refs)) for refs in run.outputs]
         found = {}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import atexit
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from fanlight_kernel import options, progress_view, reprs, tracebacks, widget
+from fanlight_kernel import interrupting, options, progress_view, reprs, tracebacks, widget
 from fanlight_kernel.carry import Home
 from fanlight_kernel.cells import Cell, Cells, Router
 from fanlight_kernel.coach import Coach
@@ -40,6 +41,7 @@ class Extension:
         self.magics = FanlightMagics(shell, self)
         self.rich = getattr(shell, "kernel", None) is not None
         self.coach = Coach(self)
+        self.closed = threading.Event()
         self._undo: list[Callable[[], None]] = []
 
     # -- settings -----------------------------------------------------------------------------
@@ -86,6 +88,7 @@ class Extension:
 
     def close(self) -> None:
         """Undo everything, newest first; one failure keeps none of the others back."""
+        self.closed.set()
         while self._undo:
             undo = self._undo.pop()
             try:
@@ -169,31 +172,19 @@ class Extension:
         """A plain cell was interrupted: what it started must not run on unseen."""
         if not self.magics.cancel_on_interrupt:
             return
-        count = self.cancel_origin(cell, None)
-        if count:
+        tasks = interrupting.cancel(self, cell, [])
+        if tasks:
+            count = len(tasks)
             self.router.write(
                 cell, "stderr", f"Cancelled {count} task{'' if count == 1 else 's'} of this cell.\n"
             )
+        interrupting.insist(self, cell, tasks)
 
     # -- services to the other modules -------------------------------------------------------
     def cancel_origin(self, cell: Cell, refs: list[Any] | None, *, force: bool = False) -> int:
         """Cancel ``refs`` and all other unfinished work of the cell; return how many tasks."""
-        import fanlight
-        from fanlight import session
-
-        if session.current() is None:
-            return 0
-        count = 0
-        try:
-            count = session.cancel_origin(cell.origin, force=force)
-        except fanlight.errors.FanlightError as error:  # the node is dead, or stopped
-            self.router.write(cell, "stderr", f"Its tasks were not cancelled. {error}\n")
-        for ref in refs or ():
-            try:
-                fanlight.cancel(ref, force=force)
-            except Exception:
-                continue  # it has ended
-        return max(count, len(refs or ()))
+        tasks = interrupting.cancel(self, cell, refs or [], force)
+        return max(len(tasks), len(refs or ()))
 
     def make_view(self, cell: Cell, state: dict[str, Any]) -> Any:
         return self._view("monitor", cell.origin, state)

@@ -72,7 +72,10 @@ class FanlightMagics(Magics):
         extension = self.extension
         cell: Cell = extension.cells.current or extension.cells.start(self.shell, _NoInfo())
         run = RemoteCell(extension, given, body, cell)
-        run.prepare()
+        try:
+            run.prepare()
+        except KeyboardInterrupt:
+            run.interrupted()
         if given.dry_run:
             self._describe(run)
         elif given.local:
@@ -101,9 +104,11 @@ class FanlightMagics(Magics):
             run.wait()
             results = run.collect()
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and run.results and not run.cancelled:
-                run.stop("interrupted")  # it came before or after the wait
-            self._ended(run, error, time.perf_counter() - started, [])
+            try:
+                if isinstance(error, KeyboardInterrupt) and not run.cancelled:
+                    run.interrupted()  # it came before or after the wait
+            finally:
+                self._ended(run, error, time.perf_counter() - started, [])
             raise
         self._ended(run, None, time.perf_counter() - started, results)
         if given.refs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
@@ -16,12 +16,10 @@ from fanlight.serialization import PLAIN
 from fanlight_kernel import carry, inputs, refusals, tracebacks, worker, workshell
 from fanlight_kernel.capture import CellNames, ends_with_semicolon
 from fanlight_kernel.cells import Cell
+from fanlight_kernel.interrupting import GRACE, LAST, cancel, insist
 from fanlight_kernel.options import Options
 from fanlight_kernel.results import Shown, short, show_result
 from fanlight_kernel.source import analyse_as, from_first_line, future_flags, locate
-
-GRACE = 2.0  # seconds that a cancelled cell has before its worker is killed
-LAST = 5.0  # seconds to wait for a killed worker to be gone
 
 
 class RemoteCell:
@@ -239,10 +237,16 @@ class RemoteCell:
         except KeyboardInterrupt:
             self.interrupted()
 
-    def interrupted(self) -> None:
-        """First interrupt: ask; after two seconds, or on a second one: kill. Always raises."""
+    def interrupted(self) -> NoReturn:
+        """First interrupt: ask; a second later, or on a second one: kill. Always raises."""
         count = self.stop("interrupted")
-        self.say(f"Cancelled {self.title}: {count} task{'' if count == 1 else 's'} stopped.\n")
+        if count:
+            text = f"{count} task{'' if count == 1 else 's'} stopped"
+        elif self.results:
+            text = "it had run, but nothing of it was brought back"
+        else:
+            text = "nothing of it had run"
+        self.say(f"Cancelled {self.title}: {text}.\n")
         error = KeyboardInterrupt(f"{self.title} was cancelled")
         raise self.short_error(error) from None
 
@@ -252,6 +256,7 @@ class RemoteCell:
 
         self.cancelled = reason
         waiting: list[Any] = list(self.results)
+        tasks: list[bytes] = []  # nested ones too
         count = 0
         force = False
         for attempt, patience in enumerate((GRACE, LAST)):
@@ -262,11 +267,12 @@ class RemoteCell:
                 waiting = fanlight.wait(waiting, num_returns=len(waiting), timeout=0)[1]
                 if not waiting:
                     break
-                asked = self.extension.cancel_origin(self.cell, waiting, force=force)
-                count = max(count, asked)
+                tasks = cancel(self.extension, self.cell, waiting, force)
+                count = max(count, len(tasks), len(waiting))
                 waiting = fanlight.wait(waiting, num_returns=len(waiting), timeout=patience)[1]
             except KeyboardInterrupt:
                 continue  # the second interrupt: do not wait any longer, kill
+        insist(self.extension, self.cell, tasks)
         return count
 
     # -- afterwards ---------------------------------------------------------------------------

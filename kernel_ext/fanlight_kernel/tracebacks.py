@@ -107,6 +107,8 @@ def teach_errors(shell: Any) -> Callable[[], None]:
             return own(exc_tuple, *args, **kwargs)
         if isinstance(value, BaseExceptionGroup) and hasattr(value, "_render_traceback_"):
             return shell._showtraceback(kind, value, value._render_traceback_())
+        if isinstance(value, KeyboardInterrupt) and not hasattr(value, "_render_traceback_"):
+            _trim(value, shell)
         return own(exc_tuple, *args, **kwargs)
 
     shell.showtraceback = showtraceback
@@ -118,6 +120,13 @@ def teach_errors(shell: Any) -> Callable[[], None]:
             del FanlightError._render_traceback_  # type: ignore[attr-defined]
 
     return undo
+
+
+def _trim(error: Any, shell: Any) -> None:
+    """Have an interrupt that struck in the runtime's own code be shown where the cell called it."""
+    if any(traces.is_ours(frame) for frame, _ in traceback.walk_tb(error.__traceback__)):
+        tb = _without_runtime(error.__traceback__, None)
+        error._render_traceback_ = lambda: format_lines(error, tb, shell)
 
 
 def plain_lines(error: BaseException, shell: Any) -> list[str]:

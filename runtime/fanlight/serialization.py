@@ -304,8 +304,11 @@ def dumps(value: Any) -> Serialized:
     pickler: Any = _FastPickler(out, buffers)
     try:
         pickler.dump(value)
+        fast = True
     except (_NeedsCloudpickle, pickle.PicklingError, AttributeError, TypeError):
         # TypeError and AttributeError too: cloudpickle explains better what cannot be pickled.
+        fast = False
+    if not fast:  # not above, where what it raises would have the first error as its context
         buffers = []
         out = io.BytesIO()
         pickler = _cloud_pickler(out, buffers)

@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanlight import calls, config, context, errors, interrupts, limits, refs
@@ -609,8 +609,23 @@ def subscribe(callback: Callable[[events.Event], None]) -> Subscription:
 
 def cancel_origin(cell_id: str, *, force: bool = False) -> int:
     """Cancel all unfinished tasks of one cell, nested ones too; returns their number."""
+    tasks = unfinished_of_origin(cell_id)
+    cancel_tasks(tasks, force=force)
+    return len(tasks)
+
+
+def unfinished_of_origin(cell_id: str) -> list[bytes]:
+    """The ids of all unfinished tasks of one cell of this driver, nested ones too."""
     session = current()
-    return 0 if session is None else int(session.engine.cancel_origin(cell_id, force))
+    return [] if session is None else list(session.engine.unfinished_of_origin(cell_id))
+
+
+def cancel_tasks(tasks: Iterable[bytes], *, force: bool = False) -> None:
+    """Cancel tasks by their ids; those that ended are left alone. ``force`` kills workers, but not
+    those of actors."""
+    session = current()
+    if session is not None:
+        session.engine.cancel_tasks(tasks, force)
 
 
 def ref_state(ref: ObjectRef[Any]) -> dict[str, Any]:

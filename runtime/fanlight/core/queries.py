@@ -222,9 +222,14 @@ def _counts(core: Core, client: Client, args: Args) -> Any:
 
 
 def _tasks_of_origin(core: Core, client: Client, args: Args) -> Any:
-    """Unfinished tasks submitted from one cell, for cancelling them."""
-    origin = args["origin"]
-    return [t.id for t in core.tasks.table.values() if t.spec.spec.origin == origin]
+    """Unfinished tasks submitted from one cell, for cancelling them.
+
+    Of one driver: the cells of two copies of a notebook have the same ids.
+    """
+    origin, job = args["origin"], client.job if client.worker is None else client.worker.job
+    return [
+        t.id for t in core.tasks.table.values() if t.spec.spec.origin == origin and t.job == job
+    ]
 
 
 QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import pickle
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from fanlight import context, errors, ids, options, serialization
@@ -334,21 +335,27 @@ class NativeEngine:
     def kill(self, actor_id: bytes, no_restart: bool) -> None:
         self.client.link.send([m.KillActor(actor_id, no_restart)])
 
-    def cancel_origin(self, origin: str, force: bool) -> int:
-        """Cancel all unfinished tasks of one cell; returns how many there were.
+    def unfinished_of_origin(self, origin: str) -> list[bytes]:
+        """The ids of all unfinished tasks of one cell.
 
         Called when a cell was interrupted, so it does not wait for ever in its turn: raises
         GetTimeoutError if the node does not answer.
         """
-        tasks = self.client.query("tasks_of_origin", _ANSWER_SECONDS, origin=origin)
+        tasks: list[bytes] = self.client.query("tasks_of_origin", _ANSWER_SECONDS, origin=origin)
         if self.client.channels is not None:
-            ours = self.client.channels.of_origin(origin)
-            for task in ours:
+            known = set(tasks)
+            tasks += [t for t in self.client.channels.of_origin(origin) if t not in known]
+        return tasks
+
+    def cancel_tasks(self, tasks: Iterable[bytes], force: bool) -> None:
+        """Cancel tasks by their ids; ``force`` is not for calls of actors, which are only asked."""
+        messages = []
+        for task in tasks:
+            if self.client.channels is not None:
                 self.client.channels.cancel(task, False)
-            tasks = [*tasks, *(t for t in ours if t not in tasks)]
-        if tasks:
-            self.client.link.send([m.Cancel(t, force, True) for t in tasks])
-        return len(tasks)
+            messages.append(m.Cancel(task, force, True))
+        if messages:
+            self.client.link.send(messages)
 
 
 def _returns(num_returns: int | str) -> int:
