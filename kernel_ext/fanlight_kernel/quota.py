@@ -25,8 +25,8 @@ class Rate:
 class Limits:
     """For one cell. A single task may take half of what is there."""
 
-    lines: Rate = field(default_factory=lambda: Rate(2_000, 500, 10_000))
-    size: Rate = field(default_factory=lambda: Rate(500_000, 200_000, 2_000_000))
+    lines: Rate = field(default_factory=lambda: Rate(8_000, 500, 20_000))
+    size: Rate = field(default_factory=lambda: Rate(1_000_000, 200_000, 4_000_000))
     displays: Rate = field(default_factory=lambda: Rate(100, 10, 500))
 
 

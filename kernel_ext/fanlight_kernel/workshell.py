@@ -156,7 +156,9 @@ def portable(
     del data[WIDGET]
     metadata.pop(WIDGET, None)
     text = str(data.get("text/plain", "Widget"))
-    shown = data.get("text/html") or f"<pre>{html.escape(text)}</pre>"
+    shown = data.get("text/html") or (
+        f'<pre style="font-size: var(--jp-code-font-size, 13px)">{html.escape(text)}</pre>'
+    )
     data["text/plain"] = f"{text}\n({_WIDGET_NOTE})"
     data["text/html"] = (
         f'<div>{shown}<div style="color: var(--jp-ui-font-color2, #767676); '

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-LINES = 4000  # of one task in one second
+LINES = 6000  # of one task in one second
 SIZE = 1 << 20  # characters of them
 LAST = 50  # lines that are kept of what is left out
 _LONG = 2000  # characters of a line that are kept
@@ -32,8 +32,8 @@ class Flood:
     >>> flood = Flood(0.0)
     >>> flood.pass_on("stdout", "few\\n", 0.1)
     [('stdout', 'few\\n')]
-    >>> [(kind, len(what)) for kind, what in flood.pass_on("stdout", "many\\n" * 5000, 0.2)]
-    [('stdout', 19995)]
+    >>> [(kind, len(what)) for kind, what in flood.pass_on("stdout", "many\\n" * 7000, 0.2)]
+    [('stdout', 29995)]
     >>> flood.rest()[0]
     ('left_out', {'stream': 'stdout', 'lines': 951, 'bytes': 4755})
     >>> flood.rest()
