@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from fanlight_kernel import widget
+
 FIRST, SLOWEST, GROWTH = 0.1, 5.0, 1.5  # seconds between two questions, and how they grow
 LIVE = 20  # displays that update themselves at once; older ones stay as they are
 KEPT = 20  # finished widgets that stay for pages that are loaded again
@@ -65,7 +67,9 @@ class Live:
         """Display ``item``, whose first look gave ``state``, under ``cell`` from now on."""
         shown = _Shown(item, cell, state)
         shown.view = self._make_view(item.kind, origin, state)
-        self.extension.router.display(cell, shown.view.bundle(state), display_id=shown.display_id)
+        self.extension.router.display(
+            cell, shown.view.bundle(state), widget.mark(), display_id=shown.display_id
+        )
         with self._changed:
             self._shown.append(shown)
             surplus = self._shown[:-LIVE]

@@ -20,7 +20,7 @@ import time
 from collections import deque
 from typing import Any
 
-from fanlight_kernel import render
+from fanlight_kernel import render, widget
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.progress import Progress, Tracker
 from fanlight_kernel.watch import Watch, short
@@ -322,7 +322,7 @@ class Hub:
             watch.view = self.extension.make_view(watch.cell, state)
             bundle = watch.view.bundle(state)
             self.extension.router.display(
-                watch.cell, bundle, display_id=watch.display_id, update=watch.placed
+                watch.cell, bundle, widget.mark(), display_id=watch.display_id, update=watch.placed
             )
             watch.placed = True
         else:

@@ -101,6 +101,15 @@ def _uplink(content: Any, cancel: Callable[[str], None]) -> None:
         cancel(str(content.get("origin", "")))
 
 
+def mark() -> dict[str, Any]:
+    """The metadata of a display that is live as long as this kernel is. The JupyterLab extension
+    puts the display's HTML in the widget's place where the kernel is gone."""
+    from fanlight import session
+
+    kernel = session.kernel_id()
+    return {"fanlight": {"kernel": kernel}} if kernel else {}
+
+
 def register_uplink(shell: Any, cancel: Callable[[str], None]) -> Callable[[], None]:
     """Listen for the cancel button; returns what undoes it. Handlers run on a subshell's thread."""
     kernel = getattr(shell, "kernel", None)

@@ -13,6 +13,7 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { Session } from './model/session';
 import { Rest } from './rest';
 import { StatusItem } from './statusbar';
+import { keepStandIns } from './standin';
 import { KernelFocus } from './tracker';
 import { PanelModel } from './views/model';
 import { FanlightPanel } from './panel';
@@ -64,6 +65,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
         model.update({ folded: value.filter((v): v is string => typeof v === 'string') });
       }
     });
+
+    if (notebooks) {
+      keepStandIns(notebooks);
+    }
 
     const panel = new FanlightPanel(model);
     app.shell.add(panel, 'right', { rank: 900, type: 'Fanlight' });
