@@ -163,8 +163,8 @@ class Extension:
             if isinstance(error, KeyboardInterrupt) and not cell.remote:
                 self._interrupted(cell)
             self.router.settle(cell)
-            self.hub.cell_ended(cell)
             self.coach.after(cell, interrupted=isinstance(error, KeyboardInterrupt))
+            self.hub.cell_ended(cell)
         finally:
             self.cells.end()
 

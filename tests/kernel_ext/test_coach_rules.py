@@ -605,8 +605,7 @@ def changing(body: str, after: str = "print(total)") -> Story:
         story.submit(CALL, 0.1, pid=pid)
     from fanlight_kernel.coach import work
 
-    for name, function, site, how, calls, pids in work.mutations(story.facts):
-        story.facts.mutated[name] = Mutation(name, function, site, how, calls, pids)
+    story.facts.mutated = {m.name: m for m in work.mutations(story.facts)}
     return story
 
 
@@ -645,6 +644,19 @@ def test_a_global_that_tasks_change_and_the_notebook_reads(body: str) -> None:
 )
 def test_functions_that_change_nothing_of_the_notebook(body: str) -> None:
     assert changing(body).rules() == []
+
+
+def test_a_later_cell_that_reads_it() -> None:
+    mutation = Mutation("total", "f", Site("another cell", 3, 3, 4, 9), "assigns", 1, 1)
+    for text, rules in (
+        ("print(total)", ["global-state"]),
+        ("total += 1", []),
+        ("total = 0\nprint(total)", []),
+        ("print('done')", []),
+    ):
+        story = Story(text)
+        story.facts.mutated = {"total": mutation}
+        assert story.rules() == rules, text
 
 
 def test_inproc_has_no_other_processes() -> None:

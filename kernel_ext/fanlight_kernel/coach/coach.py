@@ -7,6 +7,7 @@ written to the kernel's log.
 
 from __future__ import annotations
 
+import dataclasses
 import linecache
 import os
 import threading
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from fanlight_kernel.cells import Cell
 
 PERIOD = 5.0  # seconds between two looks at a cell that runs
-PATIENCE = 1.0  # seconds that the node may take to answer
+PATIENCE = 5.0  # seconds that the node may take to answer
+BRIEF = 0.5  # seconds that the start of a cell may wait for a look at the one before
 QUICK = 0.05  # seconds: of a shorter cell nobody is asked how its tasks ran
 _TIMED = ("<timed exec>", "<timed eval>")  # what %%time calls its body
 _SOURCES = 200  # files remembered
@@ -68,7 +70,8 @@ class Coach:
         self._functions: dict[int, tuple[Any, Function]] = {}
         self._codes: dict[tuple[int, int], tuple[Any, Site | None]] = {}
         self._sources: OrderedDict[tuple[str, str], Source | None] = OrderedDict()
-        self._mutated: dict[str, Mutation] = {}
+        self._mutated: dict[str, Mutation] = {}  # by cells before this one
+        self._later: dict[str, Mutation] = {}  # the same, for the next one
         self._shown: dict[str, show.Shown] = {}
         self._display_id = ""
         ours = Path(__file__).parents[1], Path(calls.__file__).parent
@@ -97,12 +100,19 @@ class Coach:
     def before(self, cell: Cell) -> None:
         """A cell begins, in the thread whose calls are its own."""
         on = bool(self.extension.magics.coach)
-        with self._lock:
-            self._forget()
+        # The thread may be looking yet, and wait for a node that stands still: no hints then.
+        free = self._lock.acquire(timeout=BRIEF)
+        on = free and on
+        try:
             self.log.on = on
             self.log.thread = threading.get_ident()
             self.log.offset = time.time() - time.perf_counter()
             self._cell = cell if on else None
+            if on:
+                self._forget()
+        finally:
+            if free:
+                self._lock.release()
         if on:
             with self._changed:
                 self._due = time.monotonic() + self.period
@@ -116,9 +126,8 @@ class Coach:
     def after(self, cell: Cell, *, interrupted: bool = False) -> None:
         """The cell is over: show what there is to say. Who interrupts it wants nothing more."""
         if interrupted:
-            self._cell = (
-                None  # no lock: the thread may hold it, and wait for a node that stands still
-            )
+            # Without the lock: the thread may have it, and wait for a node that stands still.
+            self._cell = None
             return
         with self._lock:
             if self._cell is not cell:
@@ -131,6 +140,7 @@ class Coach:
                 self.extension.log(f"coach: {type(error).__name__}: {error}")
             finally:
                 self._cell = None
+                self._mutated = self._later
                 self._forget()
 
     # -- while a cell runs --------------------------------------------------------------------
@@ -179,6 +189,8 @@ class Coach:
         for hint in rulebook.hints(facts, self.limits):
             shown = self._as_shown(hint)
             changed |= self._shown.get(hint.rule) != shown
+            if hint.rule == "global-state":  # told once
+                self._later = {n: m for n, m in self._later.items() if m.site != hint.site}
             self._shown[hint.rule] = shown
         if changed and not cell.quiet:
             again, self._display_id = bool(self._display_id), self._display_id or uuid.uuid4().hex
@@ -279,10 +291,11 @@ class Coach:
     def _remember(self, facts: Facts) -> None:
         """Globals that tasks have changed: a later cell may be the one that reads them."""
         namespace = self.extension.shell.user_ns
-        for name, function, site, how, count, pids in work.mutations(facts):
-            if name in namespace and values.is_state(namespace[name]):
-                self._mutated[name] = Mutation(name, function, site, how, count, pids)
-        facts.mutated = dict(self._mutated)
+        facts.mutated = {n: m for n, m in self._mutated.items() if n in namespace}
+        for mutation in work.mutations(facts):
+            if values.is_state(namespace.get(mutation.name, values)):
+                facts.mutated[mutation.name] = mutation
+        self._later = {n: dataclasses.replace(m, line=0) for n, m in facts.mutated.items()}
 
     # -- the user's code ----------------------------------------------------------------------
     def _main(self, cell: Cell) -> str:

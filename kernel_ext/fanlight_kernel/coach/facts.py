@@ -174,6 +174,7 @@ class Mutation:
     how: str  # "assigns", "changes"
     calls: int
     pids: int
+    line: int = 0  # of the last call in this cell's own code; 0: an earlier cell called it
 
 
 @dataclass(frozen=True)

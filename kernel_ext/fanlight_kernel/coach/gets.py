@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 from fanlight.words import seconds, size
 from fanlight_kernel.coach import reading
 from fanlight_kernel.coach.facts import Facts, Get, Hint, Limits, Site, Submit, Wait, makespan
+
+PAUSE = 0.0005  # seconds between two waits: with less, nothing is done in between
 
 
 def find(facts: Facts, limits: Limits) -> Iterator[Hint]:
@@ -78,8 +80,10 @@ def _in_loop(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
         found = _serial(facts, places, gets, inside)
         if found is None:
             continue
-        waited, together, count = found
-        if count >= limits.gets and _enough(waited - together, facts, limits):
+        waited, ran, together, count = found
+        # What was waited beyond the runs may have any cause: it does not count as saved.
+        saved = min(waited, ran) - together
+        if count >= limits.gets and _enough(saved, facts, limits):
             yield Hint(
                 "get-in-loop",
                 f"`get` in a loop: {count} calls waited {seconds(waited)} in turn; together they "
@@ -90,8 +94,8 @@ def _in_loop(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
 
 def _serial(
     facts: Facts, places: _Places, gets: list[Get], inside: list[Submit]
-) -> tuple[float, float, int] | None:
-    """Seconds waited in turn, seconds that the same runs need together, number of gets.
+) -> tuple[float, float, float, int] | None:
+    """Seconds waited in turn, seconds of the runs, seconds that they need together, number of gets.
 
     What one round submits counts as one piece of work that is done in turn. None when the runs are
     not known, or when calls were submitted ahead of the gets.
@@ -129,7 +133,8 @@ def _serial(
     together = makespan(rounds, slots) if tasks else 0.0
     if actors:
         together = max(together, makespan(sorted(actors.values(), reverse=True), facts.machine))
-    return waited, together, len(gets)
+    ran = sum(rounds) + sum(actors.values())
+    return waited, ran, together, len(gets)
 
 
 def _early(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
@@ -155,14 +160,15 @@ def _early(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
             loop = source.loop(node)
             together = _alone(facts, places, gets)
             if loop is not None and together is not None:
-                saved = waited - together
+                ran, least = together
+                saved = min(waited, ran) - least
                 if _enough(saved, facts, limits):
                     yield Hint(
                         "early-get",
                         f"`get` too early: {count} gets waited {seconds(waited)} in turn for values "
                         f"that were only passed on to {passed[0].function.name} (line "
                         f"{there.line + source.shift}); their tasks together would have taken about "
-                        f"{seconds(together)}.",
+                        f"{seconds(least)}.",
                         site,
                     )
                     continue
@@ -177,8 +183,8 @@ def _early(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
             )
 
 
-def _alone(facts: Facts, places: _Places, gets: list[Get]) -> float | None:
-    """Seconds that the fetched tasks need together; None if that is not known, or if one of them was
+def _alone(facts: Facts, places: _Places, gets: list[Get]) -> tuple[float, float] | None:
+    """Seconds of the fetched tasks, and seconds that they need together; None if that is not known, or if one of them was
     submitted ahead of an earlier get."""
     runs: list[float] = []
     submits: list[Submit] = []
@@ -206,7 +212,7 @@ def _alone(facts: Facts, places: _Places, gets: list[Get]) -> float | None:
     if not reading.rounds_are_independent(source, loop, others, mine):
         return None
     slots = places.slots(submits)
-    return makespan(runs, slots) if slots else None
+    return (sum(runs), makespan(runs, slots)) if slots else None
 
 
 def _in_order(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
@@ -228,7 +234,7 @@ def _in_order(facts: Facts, limits: Limits, places: _Places) -> Iterator[Hint]:
             continue
         ends = [span.end for span in spans if span is not None]
         # What the notebook did with each result: until the next get. Of the last one nothing is known.
-        work = [max(0.0, b.start - a.end) for a, b in itertools.pairwise(gets)] + [0.0]
+        work = [max(0.0, b.start - a.end) for a, b in pairwise(gets)] + [0.0]
         now = first
         for end, did in sorted(zip(ends, work, strict=True)):
             now = max(now, end) + did
@@ -258,11 +264,10 @@ def _polling(facts: Facts, limits: Limits) -> Iterator[Hint]:
         if len(empty) < limits.polls or len(empty) < 0.9 * len(waits):
             continue
         waits = sorted(waits, key=lambda w: w.start)
-        spun = 0.0
-        for a, b in itertools.pairwise(waits):
-            if a.timeout == 0 and b.start - a.end < 0.0005:
-                spun += b.start - a.start
-        if _enough(spun, facts, limits) and spun > 0.5 * (waits[-1].end - waits[0].start):
+        pairs = [*pairwise(waits)]
+        tight = [a for a, b in pairs if a.timeout == 0 and b.start - a.end < PAUSE]
+        spun = sum(b.start - a.start for a, b in pairs if b.start - a.end < PAUSE)
+        if len(tight) > 0.9 * len(pairs) and _enough(spun, facts, limits):
             yield Hint(
                 "polling",
                 f"`wait` in a tight loop: {len(waits)} calls, of which {len(empty)} found nothing, "

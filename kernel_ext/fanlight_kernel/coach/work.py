@@ -14,11 +14,13 @@ from fanlight_kernel.coach.facts import (
     Function,
     Hint,
     Limits,
-    Site,
+    Mutation,
     Span,
     Submit,
     median,
 )
+
+NEVER = 1_000_000_000  # a line that no cell has
 
 
 def find(facts: Facts, limits: Limits) -> Iterator[Hint]:
@@ -202,9 +204,8 @@ def _returned(facts: Facts) -> Iterator[Hint]:
         )
 
 
-def mutations(facts: Facts) -> Iterator[tuple[str, str, Site, str, int, int]]:
-    """Globals that functions change which ran in other processes: name, function, where, how, calls,
-    processes. The extension keeps them from cell to cell."""
+def mutations(facts: Facts) -> Iterator[Mutation]:
+    """Globals that functions change which ran in other processes, in this run of the cell."""
     if not facts.processes:
         return
     for function, submits in _by_function(facts).items():
@@ -214,9 +215,11 @@ def mutations(facts: Facts) -> Iterator[tuple[str, str, Site, str, int, int]]:
             continue
         source, node = found
         pids = len({span.pid for span in spans})
+        # Who calls it from a function may do so at any time: then only later cells are looked at.
+        line = max((s.site.end_line for s in submits if s.site.file == facts.main), default=NEVER)
         for change in bodies.changes_of_globals(node):
             site = source.site(change.node)
-            yield change.name, function.name, site, change.how, len(spans), pids
+            yield Mutation(change.name, function.name, site, change.how, len(spans), pids, line)
 
 
 def _globals(facts: Facts) -> Iterator[Hint]:
@@ -225,23 +228,17 @@ def _globals(facts: Facts) -> Iterator[Hint]:
     if source is None:
         return
     for name, mutation in facts.mutated.items():
-        here = [s for s in facts.submits if s.function.name == mutation.function]
-        line = 0
-        if here:
-            line = max((s.site.end_line for s in here if s.site.file == facts.main), default=0)
-            if not line:
-                continue
-        read = bodies.reads_after(source, name, line)
+        read = bodies.reads_after(source, name, mutation.line)
         if read is None:
             continue
         calls = "1 call" if mutation.calls == 1 else f"{mutation.calls} calls"
         pids = "another process" if mutation.pids == 1 else f"{mutation.pids} other processes"
-        line_no = read.lineno + source.shift
+        they = "it" if mutation.calls == 1 else "they"
         yield Hint(
             "global-state",
             f"{mutation.function} {mutation.how} the global `{name}`, in {calls} that ran in {pids}; "
-            f"line {line_no} reads the notebook's own `{name}`, which "
-            + ("they did not change." if mutation.calls > 1 else "it did not change."),
+            f"line {read.lineno + source.shift} reads the notebook's own `{name}`, which {they} did "
+            "not change.",
             mutation.site,
         )
 

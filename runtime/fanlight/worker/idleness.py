@@ -7,9 +7,10 @@ the last such moment is an upper bound of what this task used: short tasks betwe
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
-LONG = 0.1  # seconds: shorter runs are not looked at; the system counts CPU time in 0.01
+LONG = 0.1  # seconds: shorter runs are not looked at
 
 
 class Idleness:
@@ -17,25 +18,25 @@ class Idleness:
 
     def __init__(self) -> None:
         self.blocked = False  # it waited in get, and had given its CPU back
-        self._used = 0.0  # seconds, at the last look
+        self._used = 0.0  # seconds of CPU time, at the last look
         self._delayed = 0.0
 
     def of(self, seconds: float) -> float:
         """For how many of the last ``seconds`` the process waited by its own will, at least.
 
-        Waiting for a CPU that others use does not count, nor does what a child did meanwhile: 0.0
-        where that cannot be told apart.
+        Time in which others had the CPU says nothing, and is taken to have passed as the rest did.
+        0.0 where nothing is certain: it waited in ``get``, or children of it were at work.
         """
         times = os.times()
-        used = times.user + times.system + times.children_user + times.children_system
+        used = time.process_time() + times.children_user + times.children_system
         delayed = _delayed()
-        busy = used - self._used + max(0.0, delayed - self._delayed)
+        busy, delay = used - self._used, max(0.0, delayed - self._delayed)
         blocked, self.blocked = self.blocked, False
         self._used, self._delayed = used, delayed
-        waited = seconds - busy
-        if blocked or delayed < 0 or waited <= 0.5 * seconds or _has_children():
+        own = seconds - delay
+        if blocked or delayed < 0 or own < 0.5 * seconds or busy > 0.5 * own or _has_children():
             return 0.0
-        return waited
+        return seconds * (1 - max(0.0, busy) / own)
 
 
 def _delayed() -> float:
