@@ -66,7 +66,7 @@ def _block(hint: Shown, alias: str) -> str:
         line = f': <code style="{_INLINE}">{html.escape(hint.line)}</code>' if hint.line else ""
         where = f'<div style="color:{MUTED}">{html.escape(hint.where)}{line}</div>'
     return (
-        f'<div style="margin-bottom:4px"><div>{_marked(hint.evidence)}</div>{where}'
+        f'<div style="margin-bottom:4px"><div><b>Hint:</b> {_marked(hint.evidence)}</div>{where}'
         f'<details><summary style="cursor:pointer;color:{MUTED}">Why, and what to write instead'
         f'</summary><div style="margin:4px 0">{_marked(rule.why)}</div>'
         f'<pre style="{_CODE};border:1px solid {LINE}">{html.escape(example(hint.rule, alias))}</pre>'
