@@ -111,6 +111,7 @@ class BackgroundCell:
                 self._results[index] = future.result()
             else:
                 self._errors.append((index, error))
+            self._run.got(index, self._results[index], error)
             self._left -= 1
             last = self._left == 0
         if last:

@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fanlight_kernel import interrupting, options, progress_view, reprs, tracebacks, widget
+from fanlight_kernel import completion, interrupting, progress_view, reprs, tracebacks, widget
 from fanlight_kernel.carry import Home
 from fanlight_kernel.cells import Cell, Cells, Router
 from fanlight_kernel.coach import Coach
 from fanlight_kernel.live import Live
 from fanlight_kernel.magics import FanlightMagics
 from fanlight_kernel.monitor import Hub
+from fanlight_kernel.namespaces import Namespaces
 from fanlight_kernel.putcache import PutCache
 
 _ATTRIBUTE = "_fanlight_extension"
@@ -35,6 +36,7 @@ class Extension:
         self.router = Router(shell, self.cells)
         self.home = Home(shell.user_ns)
         self.puts = PutCache()
+        self.namespaces = Namespaces()
         self.hub = Hub(self)
         self.live = Live(self, self._view)
         self.cancels: dict[str, Callable[[], object]] = {}  # what other cancel buttons do
@@ -63,6 +65,7 @@ class Extension:
             shell.events.register(event, callback)
             self._undo.append(functools.partial(shell.events.unregister, event, callback))
         self._undo.append(self._register_magics())
+        self._undo.append(self._register_completion())
         self._undo.append(self.live.close)
         self._undo.append(reprs.register(shell, self))
         self._undo.append(progress_view.register(self))
@@ -78,6 +81,7 @@ class Extension:
         self.coach.open()
         self._undo.append(widget.register_uplink(shell, self.cancel_pressed))
         self._undo.append(self.puts.clear)
+        self._undo.append(self.namespaces.clear)
         self._undo.append(self.hub.close)
         atexit.register(self._farewell)
         self._undo.append(lambda: atexit.unregister(self._farewell))
@@ -107,8 +111,6 @@ class Extension:
         names = [("cell", "remote"), ("line", "remote"), ("line", "fanlight")]
         before = {key: manager.magics[key[0]].get(key[1]) for key in names}
         shell.register_magics(self.magics)
-        for key in ("%%remote", "%fanlight"):
-            shell.set_hook("complete_command", self._complete, str_key=key)
 
         def restore() -> None:
             for (kind, name), previous in before.items():
@@ -119,27 +121,37 @@ class Extension:
             manager.registry.pop(type(self.magics).__name__, None)
             if self.magics in shell.configurables:
                 shell.configurables.remove(self.magics)
-            dispatcher = shell.strdispatchers.get("complete_command")
-            for chain in getattr(dispatcher, "strs", {}).values():
-                # ``set_hook`` makes a method of the shell of what it is given.
-                chain.chain[:] = [
-                    entry
-                    for entry in chain.chain
-                    if getattr(entry[1], "__func__", None) != self._complete
-                ]
 
         return restore
 
-    def _complete(self, _shell: Any, event: Any) -> list[str]:
-        line = event.line
-        if line.lstrip().startswith("%%remote"):
-            return options.complete(line.lstrip(), self._names)
-        words = line.split()
-        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-            return ["status", "start", "stop", "monitor"]
-        if words[1] == "start":
-            return [option.flag for option in self.magics.start_options]
-        return ["on", "off"] if words[1] == "monitor" else []
+    def _register_completion(self) -> Callable[[], None]:
+        """Complete the lines of our magics; nothing else has anything to say about them."""
+        from IPython.core.completer import SimpleCompletion, context_matcher
+
+        sources = {
+            "variables": self._names,
+            "namespaces": self.namespaces.names,
+            "settings": lambda: [f"{name}=" for name in self.magics.traits(config=True)],
+        }
+
+        @context_matcher(identifier="fanlight")
+        def match(context: Any) -> Any:
+            line = context.text_until_cursor
+            found = completion.complete(line, sources)
+            return {
+                "completions": [SimpleCompletion(text, type="magic") for text in found],
+                "suppress": bool(found) or not completion.takes_python(line),
+                "ordered": True,
+            }
+
+        matchers = self.shell.Completer.custom_matchers
+        matchers.append(match)
+
+        def remove() -> None:
+            if match in matchers:
+                matchers.remove(match)
+
+        return remove
 
     def _names(self) -> list[str]:
         hidden = self.shell.user_ns_hidden

@@ -11,20 +11,15 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.display import display
 from traitlets import Bool, Float
 
-from fanlight_kernel import options, render, worker
+from fanlight_kernel import commands, options, render, worker
 from fanlight_kernel.background import BackgroundCell
 from fanlight_kernel.cells import Cell
-from fanlight_kernel.options import Option, Options
+from fanlight_kernel.commands import Commands
+from fanlight_kernel.namespace_cell import NamespaceCell
+from fanlight_kernel.options import Options
 from fanlight_kernel.progress import Progress, Row
 from fanlight_kernel.remote import RemoteCell
 from fanlight_kernel.results import show_result
-
-_SHARED = ("--num-cpus", "--num-gpus", "--resources", "--name")
-_STARTS: tuple[Option, ...] = (
-    *(option for option in options.CELL_OPTIONS if option.flag in _SHARED),
-    Option("--address", "value", 'an existing runtime: "auto" or an address', "ADDRESS"),
-    Option("--engine", "value", '"local" or "inproc"', "NAME"),
-)
 
 
 @magics_class
@@ -43,11 +38,10 @@ class FanlightMagics(Magics):
 
     coach = Bool(True, help="Give hints under cells that do what makes them slow.").tag(config=True)
 
-    start_options = _STARTS
-
     def __init__(self, shell: Any, extension: Any) -> None:
         super().__init__(shell=shell)
         self.extension = extension
+        self.commands = Commands(extension, self)
 
     # -- %%remote and %remote -----------------------------------------------------------------
     @no_var_expand
@@ -58,32 +52,35 @@ class FanlightMagics(Magics):
 
     @no_var_expand
     @line_magic("remote")
-    def remote_line(self, line: str) -> None:
-        """Evaluate one expression in a worker process: ``%remote EXPR``.
+    def remote_line(self, line: str) -> Any:
+        """Evaluate one expression in a worker process: ``%remote [options] EXPR``.
 
-        Its value is shown as the cell's result. Names are captured as in a ``%%remote`` cell;
-        ``%remote x = f(y)`` works too.
+        Its value is the magic's: shown at the end of a cell, or assigned by ``x = %remote f(y)``.
+        Names are captured as in a ``%%remote`` cell; ``%remote x = f(y)`` works too.
         """
-        if not line.strip():
+        given, body = options.parse_line(line)
+        if not body:
             raise UsageError("%remote: say what to evaluate, as in %remote f(x)")
-        self._run(Options({"quiet": True}), line)
+        given.given.setdefault("quiet", True)
+        return self._run(given, body, line=True)
 
-    def _run(self, given: Options, body: str) -> None:
+    def _run(self, given: Options, body: str, *, line: bool = False) -> Any:
+        """Run a cell; returns the value of a ``%remote`` line, which IPython shows or assigns."""
         extension = self.extension
         cell: Cell = extension.cells.current or extension.cells.start(self.shell, _NoInfo())
-        run = RemoteCell(extension, given, body, cell)
+        run = (NamespaceCell if given.on else RemoteCell)(extension, given, body, cell)
         try:
             run.prepare()
         except KeyboardInterrupt:
             run.interrupted()
+        run.job.keep_last = run.job.keep_last or line
         if given.dry_run:
-            self._describe(run)
-        elif given.local:
-            self._run_here(run)
-        else:
-            self._run_there(run)
+            return self._describe(run)
+        if given.local:
+            return self._run_here(run, line)
+        return self._run_there(run, line)
 
-    def _run_there(self, run: RemoteCell) -> None:
+    def _run_there(self, run: RemoteCell, line: bool) -> Any:
         extension, cell, given = self.extension, run.cell, run.options
         cell.remote = True
         cell.quiet = bool(given.quiet)
@@ -100,7 +97,7 @@ class FanlightMagics(Magics):
                 if isinstance(given.bg, str):
                     self.shell.user_ns[given.bg] = handle
                 handle.watch()
-                return
+                return None
             run.wait()
             results = run.collect()
         except BaseException as error:
@@ -117,7 +114,11 @@ class FanlightMagics(Magics):
             run.bind(results)
         for note in run.notes(results):
             run.say(note)
+        if line:
+            values = [run.value_of(result) for result in results]
+            return values if run.elements is not None else values[0]
         run.show(results)
+        return None
 
     def _ended(
         self,
@@ -127,6 +128,7 @@ class FanlightMagics(Magics):
         results: list[worker.CellResult],
     ) -> None:
         count = len(run.results)
+        parallel = count > 1 and not run.options.on  # runs in a namespace follow each other
         row = Row(run.title)
         if error is None:
             row.done = count
@@ -134,13 +136,14 @@ class FanlightMagics(Magics):
             row.cancelled = count
         else:
             row.failed = run.failures or count
-            row.done = count - row.failed
+            row.cancelled = run.skipped
+            row.done = count - row.failed - row.cancelled
         row.busy = sum(r.seconds for r in results)
         progress = Progress(
             rows=[row] if count else [],
-            cpus=self._cpus() if count > 1 else 0.0,
+            cpus=self._cpus() if parallel else 0.0,
             elapsed=elapsed,
-            busy=row.busy if error is None and count > 1 else None,
+            busy=row.busy if error is None and parallel else None,
         )
         self.extension.hub.remote_ended(run.cell, progress)
 
@@ -151,7 +154,7 @@ class FanlightMagics(Magics):
         resources = getattr(current, "resources", None) or {}
         return float(resources.get("CPU", 0.0))
 
-    def _run_here(self, run: RemoteCell) -> None:
+    def _run_here(self, run: RemoteCell, line: bool) -> Any:
         """``--local``: the same cell, in the notebook's own process and namespace."""
         ns = self.shell.user_ns
         elements: list[dict[str, Any]] = [{}]
@@ -171,10 +174,12 @@ class FanlightMagics(Magics):
         ns.update(columns)
         if run.elements is not None:
             ns.pop(run.options.each[0], None)
-            if shown:
-                show_result(self.shell, shown)
-        elif shown:
-            show_result(self.shell, shown[0])
+        value = shown if run.elements is not None else next(iter(shown), None)
+        if line:
+            return value
+        if shown:
+            show_result(self.shell, value)
+        return None
 
     def _describe(self, run: RemoteCell) -> None:
         """``--dry-run``: names, types and sizes."""
@@ -191,119 +196,26 @@ class FanlightMagics(Magics):
             how = f"as lists of {len(run.elements)}" + (" refs" if run.job.separate else "")
         total = render.size(sum(run.inputs.sizes.values()))
         head = f"sends {total} in {len(run.inputs.values)} variables"
-        text = [head]
+        text = [*run.facts(), head]
         if rows:
             text.append(render.text_table(rows, "  "))
         text.append(f"brings back {returned}" + (f" ({how})" if run.job.outputs else ""))
         notes = "".join(run.expected_notes())
         table = render.html_table(("variable", "type", "size"), rows) if rows else ""
-        html = f'<div style="{render.FONT}">{escape(head)}{table}{escape(text[-1])}</div>'
+        facts = "".join(f"{escape(fact)}<br>" for fact in run.facts())
+        html = f'<div style="{render.FONT}">{facts}{escape(head)}{table}{escape(text[-1])}</div>'
         display({"text/plain": "\n".join(text), "text/html": html}, raw=True)
         if notes:
             run.say(notes)
 
-    # -- %fanlight ----------------------------------------------------------------------------
     @no_var_expand
     @line_magic("fanlight")
     def fanlight_line(self, line: str) -> None:
-        """Look at the runtime, start it, stop it.
-
-        %fanlight status               engine, workers, resources, object store
-        %fanlight start [options]      --num-cpus N --num-gpus N --resources JSON --name NAME
-                                       --address ADDRESS --engine NAME
-        %fanlight stop                 end it, and everything that runs in it
-        %fanlight monitor on|off       live monitors under cells
-        """
-        words = line.split(None, 1)
-        command = words[0] if words else "status"
-        rest = words[1] if len(words) > 1 else ""
-        handler = {
-            "status": self._status,
-            "start": self._start,
-            "stop": self._stop,
-            "monitor": self._monitor,
-            "help": self._help,
-        }.get(command)
-        if handler is None:
-            raise UsageError(
-                f"%fanlight: unknown command {command!r}. There are status, start, stop and monitor."
-            )
-        handler(rest)
-
-    def _help(self, rest: str) -> None:
-        print(type(self).fanlight_line.__doc__)
-
-    def _monitor(self, rest: str) -> None:
-        if rest.strip() not in ("on", "off", ""):
-            raise UsageError("%fanlight monitor: say on or off")
-        if rest.strip():
-            self.monitor = rest.strip() == "on"
-        print(f"Cell monitors are {'on' if self.monitor else 'off'}.")
-
-    def _start(self, rest: str) -> None:
-        import fanlight
-
-        given = options.parse(rest, _STARTS, "%fanlight start").given
-        if fanlight.is_initialized():
-            raise UsageError(
-                "%fanlight start: the runtime is running already; %fanlight stop ends it"
-            )
-        fanlight.init(given.pop("address", None), **given)
-        self._status("")
-
-    def _stop(self, rest: str) -> None:
-        import fanlight
-        from fanlight import session
-
-        if not fanlight.is_initialized():
-            print(session.why_gone() or "No runtime is running.")
-            fanlight.shutdown()  # of what a dead one left
-            return
-        self.extension.puts.clear()
-        fanlight.shutdown()
-        print("The runtime has stopped.")
-
-    def _status(self, rest: str) -> None:
-        import fanlight
-        from fanlight import session
-
-        current = session.current()
-        if current is None:
-            text = session.why_gone() or (
-                "No runtime is running. It starts with the first task, or with %fanlight start."
-            )
-            style = f"{render.FONT};color:{render.MUTED}"
-            display(
-                {
-                    "text/plain": text,
-                    "text/html": f'<div style="{style}">{escape(text)}</div>',
-                },
-                raw=True,
-            )
-            return
-        total = fanlight.cluster_resources()
-        free = fanlight.available_resources()
-        rows = [("engine", str(current.engine_name)), ("runtime", str(current.runtime_id))]
-        if current.node_pid:
-            rows.append(("node", f"pid {current.node_pid}"))
-        for name in sorted(total, key=lambda n: (n not in ("CPU", "GPU"), n)):
-            if name.startswith("node:"):
-                continue
-            if "memory" in name:
-                left = render.size(free.get(name, 0.0))
-                rows.append((name.replace("_", " "), f"{render.size(total[name])}, {left} free"))
-            else:
-                rows.append((name, f"{total[name]:g}, {free.get(name, 0.0):g} free"))
-        rows.append(("monitors", "on" if self.monitor else "off"))
-        display(
-            {
-                "text/plain": "Fanlight\n" + render.text_table(rows, "  "),
-                "text/html": render.card("Fanlight", rows),
-            },
-            raw=True,
-        )
+        """Replaced below by the text that the table of commands makes."""
+        self.commands.run(line)
 
 
+FanlightMagics.fanlight_line.__doc__ = commands.help_text()
 FanlightMagics.remote_cell.__doc__ = options.help_text()
 # Front ends that look up the word under the cursor find the line magic first.
 FanlightMagics.remote_line.__doc__ = (

@@ -42,7 +42,8 @@ class RemoteCell:
         self.outputs: list[list[Any]] = []  # refs of each run's outputs (with --refs, --bg)
         self.started = 0.0
         self.cancelled = ""
-        self.failures = 0  # runs that ended with an error, known when they are collected
+        self.failures = 0  # runs that raised
+        self.skipped = 0  # runs that did not begin, because an earlier one in a namespace failed
 
     # -- before anything runs -----------------------------------------------------------------
     def prepare(self) -> None:
@@ -181,6 +182,8 @@ class RemoteCell:
             "num_cpus": options.get("num_cpus"),
             "num_gpus": options.get("num_gpus"),
             "resources": options.get("resources"),
+            "memory": options.get("memory"),
+            "runtime_env": {"env_vars": options["env"]} if options.get("env") else None,
             "max_retries": options.get("retries", 0),
             "retry_exceptions": bool(options.get("retries")),
         }
@@ -285,7 +288,9 @@ class RemoteCell:
         for index, ref in enumerate(self.results):
             try:
                 found.append(worker.unpack(fanlight.get(ref), self.home))
+                self.got(index, found[-1], None)
             except Exception as error:
+                self.got(index, None, error)
                 errors.append((index, error))
                 found.append(None)
         if errors:
@@ -296,22 +301,16 @@ class RemoteCell:
                 raise result.exit
         return found
 
+    def got(self, index: int, result: Any, error: BaseException | None) -> None:
+        """Called for each run that ended, also of cells in the background."""
+
     def failed(self, errors: list[tuple[int, BaseException]]) -> BaseException:
         """What the cell raises: the user's own exception, dressed with the cell's own lines."""
         from fanlight import errors as kinds
 
-        index, error = errors[0]
-        heading = ""
-        if self.elements is not None:
-            variable = self.options.each[0]
-            heading = f"This was the run with {variable} = {short(self.elements[index])}"
-            others = len(errors) - 1
-            if others:
-                which = ", ".join(short(self.elements[i]) for i, _ in errors[1:4])
-                more = ", …" if others > 3 else ""
-                plural = "s" if others > 1 else ""
-                heading += f"; and {others} other{plural} failed ({variable} = {which}{more})"
-            heading += f", of {len(self.elements)} runs."
+        error = errors[0][1]
+        self.failures = len(errors)
+        heading = self.heading(errors)
         inner = kinds.innermost(error)
         if isinstance(inner, kinds.TaskCancelledError):
             return self.short_error(
@@ -320,6 +319,20 @@ class RemoteCell:
         if isinstance(error, (kinds.TaskError, kinds.UnserializableException)):
             return tracebacks.dress(tracebacks.restored(error), self.shell, heading)
         return self.short_error(error, heading)
+
+    def heading(self, errors: list[tuple[int, BaseException]]) -> str:
+        """Which run of ``--each`` failed, and how many others."""
+        if self.elements is None:
+            return ""
+        variable = self.options.each[0]
+        text = f"This was the run with {variable} = {short(self.elements[errors[0][0]])}"
+        others = len(errors) - 1
+        if others:
+            which = ", ".join(short(self.elements[i]) for i, _ in errors[1:4])
+            more = ", …" if others > 3 else ""
+            plural = "s" if others > 1 else ""
+            text += f"; and {others} other{plural} failed ({variable} = {which}{more})"
+        return f"{text}, of {len(self.elements)} runs."
 
     def short_error(self, error: BaseException, heading: str = "") -> BaseException:
         """An error of the system rather than of the cell: no traceback says more than its text."""
@@ -400,6 +413,16 @@ class RemoteCell:
             if result.shown and result.data:
                 value = result.last if result.has_last else Shown(result.data)
                 show_result(self.shell, value, result.data, result.metadata)
+
+    def value_of(self, result: worker.CellResult) -> Any:
+        """The value of a run's last expression, for a ``%remote`` line."""
+        if not result.shown:
+            return None
+        return result.last if result.has_last else Shown(result.data)
+
+    def facts(self) -> list[str]:
+        """What ``--dry-run`` says first."""
+        return []
 
     def say(self, text: str) -> None:
         if self.options.quiet and text.startswith("note:"):

@@ -89,6 +89,7 @@ class CellResult:
     has_last: bool = False
     seconds: float = 0.0
     pid: int = 0
+    state: Any = None  # of the namespace, after a cell on one
 
 
 SMALL = 1 << 20  # the last expression's value comes along (for ``_`` and ``Out``) up to this size
@@ -154,7 +155,8 @@ def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
 
 def _exited(job: CellJob, ended: SystemExit) -> Any:
     result = CellResult(exit=SystemExit(*ended.args))
-    return (result, *map(Unassigned, job.outputs)) if job.separate else result
+    separate = job.separate and job.outputs
+    return (result, *map(Unassigned, job.outputs)) if separate else result
 
 
 HIDDEN = frozenset(
@@ -324,7 +326,8 @@ def deliver(
         result.has_last = True
     if job.separate:
         result.packed = carry.pack_names(travelling, space) if travelling else None
-        return (result, *(_separate(name, space, name in names) for name in job.outputs))
+        separate = [_separate(name, space, name in names) for name in job.outputs]
+        return (result, *separate) if separate else result
     for name in names:
         if isinstance(ns[name], types.ModuleType):
             result.modules[name] = ns[name].__name__
