@@ -172,6 +172,15 @@ async function drawOnce(
     }
     showDetails(plot, details);
   });
+  // What is on view, for tests and for who writes style sheets.
+  const note = (): void => {
+    host.dataset.range = JSON.stringify(plots.map(zoom));
+  };
+  for (const plot of plots) {
+    plot.x_range.change.connect(note);
+    plot.y_range.change.connect(note);
+  }
+  note();
   const views = await add_document_standalone(made, place);
   const hovers = plots
     .flatMap(plot => plot.toolbar.tools)

@@ -293,9 +293,10 @@ def test_two_notebooks_and_a_hidden_panel(page: Page, lab: Any) -> None:
 
 
 def test_notebook_7(page: Page, lab: Any) -> None:
-    """The same panel in the right sidebar of Notebook 7."""
+    """The same panel in the right sidebar of Notebook 7; and pictures in its cells."""
     pytest.importorskip("notebook")
-    name = lab.write_notebook("seven.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
+    run = "fanlight.get(nap.remote(0.05))"
+    name = lab.write_notebook("seven.ipynb", START, WORK, run, "fanlight.timeline()")
     page.goto(f"{lab.url}/notebooks/{name}?token={lab.token}")
     nb.wait_for_kernel(page)
     nb.execute(page, "fanlight:show-panel")
@@ -304,6 +305,7 @@ def test_notebook_7(page: Page, lab: Any) -> None:
     nb.run_all(page)
     nb.expect_state(page, "live", timeout=60_000)
     nb.expect_ended(page, "nap", 1)
+    expect(page.locator(".fl-Picture canvas").first).to_be_visible(timeout=60_000)
     nb.shot(page, SHOTS, "10-notebook-7-light")
 
 

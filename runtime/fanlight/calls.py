@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LIMIT = 50_000  # records of each kind between two calls of `Log.take`
 FIELDS = 6  # of the frequent kinds
 END = LIMIT * FIELDS
+_LEAST = 0.0005  # seconds of a wait that is kept for the timeline
 
 _clock = time.perf_counter
 _thread = threading.get_ident
@@ -135,6 +137,7 @@ class Log:
         for start, end, code, at, oid, refs in zip(*[iter(gets)] * FIELDS, strict=False):
             found.append(Got(start, end, code, at, (oid,), True, refs))
         found.sort(key=lambda record: record.end)
+        _kept.extend(_waits(found, self.offset))
         return found, beyond
 
     def add(self, record: Record) -> None:
@@ -144,6 +147,8 @@ class Log:
             self.beyond += 1
 
 
+# Waits of records that were taken: start and end (seconds since the epoch), what for.
+_kept: deque[tuple[float, float, str]] = deque(maxlen=5_000)
 _log: Log | None = None
 _undo: list[Callable[[], None]] = []
 
@@ -162,6 +167,34 @@ def watch(log: Log | None, engine: Any = None) -> None:
     if log is not None:
         log.on = True
         attach(engine)
+
+
+def waits() -> list[tuple[float, float, str]]:
+    """Where the program waited in ``get`` and ``wait``, the newest of it: start and end (seconds
+    since the epoch), and what for. Empty unless somebody watches; for ``fanlight.timeline()``."""
+    found = list(_kept)
+    log = _log
+    if log is not None:
+        fields = zip(*[iter(log.gets[:])] * FIELDS, strict=False)
+        newest: list[Record] = [
+            Got(a, b, code, at, (oid,), True, r) for a, b, code, at, oid, r in fields
+        ]
+        newest += log.records
+        found += sorted(_waits(newest, log.offset))
+    return found
+
+
+def _waits(records: list[Record], offset: float) -> list[tuple[float, float, str]]:
+    found = []
+    for record in records:
+        if isinstance(record, Got | Waited) and record.end - record.start >= _LEAST:
+            if isinstance(record, Got):
+                count = len(record.oids)
+                what = f"get of {count:,} object{'s' if count != 1 else ''}"
+            else:
+                what = f"wait: {record.found:,} of {record.given:,} ready"
+            found.append((record.start + offset, record.end + offset, what))
+    return found
 
 
 def ended_runs(

@@ -10,7 +10,8 @@ from fanlight.spans import Lane, Span, Spans
 from fanlight.words import seconds
 
 _LETTERS = "abcdefghijklmnopqrstuvwxy"
-_OTHER, _IDLE, _FAILED = "z", "·", "!"
+_OTHER, _IDLE, _FAILED, _WAIT = "z", "·", "!", "░"
+_DRIVER = "your program"
 _LANES = 24  # lines at most
 _NAMES = 8  # functions named below
 _LABEL = 32  # characters of a lane's name
@@ -105,12 +106,15 @@ def text(spans: Spans, width: int = 0) -> str:
     functions = spans.functions
     letters = {row[0]: letter for row, letter in zip(functions, _LETTERS, strict=False)}
     labels = [_short(lane.label) for lane in lanes[:_LANES]]
-    pad = max(map(len, labels))
+    pad = max(map(len, [*labels, _DRIVER] if spans.waits else labels))
     columns = max(width - pad - 9, 20)
     lines = [f"Timeline: {headline(spans)}"]
     for lane, label in zip(lanes, labels, strict=False):
         busy = lane.busy / spans.extent if spans.extent else 1.0
         lines.append(f"{label:<{pad}} │{_cells(lane, spans, letters, columns)}│ {busy:>4.0%}")
+    if spans.waits:
+        share = spans.waited / spans.extent if spans.extent else 0.0
+        lines.append(f"{_DRIVER:<{pad}} │{_waits(spans, columns)}│ {share:>4.0%}")
     if len(lanes) > _LANES:
         lines.append(f"… and {len(lanes) - _LANES} more workers")
     scale = seconds(spans.extent)
@@ -122,9 +126,22 @@ def text(spans: Spans, width: int = 0) -> str:
     if len(functions) > _NAMES:
         lines.append(f"  … and {len(functions) - _NAMES} more functions")
     marks = f"  {_IDLE} idle"
+    if spans.waits:
+        marks += f"   {_WAIT} your program waits for results"
     if any(s.state == "failed" for s in spans.all):
         marks += f"   {_FAILED} failed"
     return "\n".join([*lines, marks, *remarks(spans)])
+
+
+def _waits(spans: Spans, columns: int) -> str:
+    """The line of what waited: the program itself."""
+    step = (spans.extent or 1.0) / columns
+    cells = [_IDLE] * columns
+    for begin, end, _ in spans.waits:
+        first = max(int((begin - spans.begin) / step), 0)
+        for i in range(first, min(int((end - spans.begin) / step) + 1, columns)):
+            cells[i] = _WAIT
+    return "".join(cells)
 
 
 def _short(label: str) -> str:

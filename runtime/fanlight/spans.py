@@ -6,7 +6,7 @@ draws it, :mod:`fanlight.gantt` writes it as text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -76,12 +76,19 @@ class Spans:
     """All that a timeline knows, oldest first."""
 
     def __init__(
-        self, spans: Iterable[Span], live: dict[int, Any] | None = None, cut: bool = False
+        self,
+        spans: Iterable[Span],
+        live: dict[int, Any] | None = None,
+        cut: bool = False,
+        waits: Iterable[tuple[float, float, str]] = (),
     ) -> None:
         self.all = sorted(spans, key=lambda s: s.start)
         self.live = live or {}  # by worker's number: class and name of the actor that it is, GPUs
         self.cut = cut  # older ones were forgotten
-        # Neither changes from now on, so that what is computed of them is kept.
+        begin, end = self.begin, self.end
+        # Where the program itself waited meanwhile: start, end, and what for.
+        self.waits = sorted(w for w in waits if w[1] > begin and w[0] < end)
+        # None of it changes from now on: what is computed of it is kept.
 
     def __len__(self) -> int:
         return len(self.all)
@@ -99,8 +106,16 @@ class Spans:
         """Seconds from the first start to the last end."""
         return self.end - self.begin
 
-    def where(self, keep: Callable[[Span], bool]) -> Spans:
-        return Spans(filter(keep, self.all), self.live, self.cut)
+    @cached_property
+    def waited(self) -> float:
+        """Seconds in which the program itself waited for results, while something ran."""
+        total, reached = 0.0, self.begin
+        for start, end, _ in self.waits:
+            stop = min(end, self.end)
+            if stop > reached:
+                total += stop - max(start, reached)
+                reached = stop
+        return total
 
     @cached_property
     def lanes(self) -> list[Lane]:

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fanlight import context, gantt
+from fanlight import calls, context, gantt
 from fanlight import session as sessions
 from fanlight.core.timeline import FAILED, unpack
 from fanlight.spans import OTHERS, Span, Spans, decode, shown_name
@@ -151,7 +151,8 @@ def timeline(
         live.update(page["lanes"])
 
     made = Timeline(events(ask, keep, note))
-    made.spans = Spans(found if keep is None else filter(keep, found), live, cut)
+    waits = calls.waits() if session.role == "driver" else []
+    made.spans = Spans(found if keep is None else filter(keep, found), live, cut, waits)
     return made
 
 

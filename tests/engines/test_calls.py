@@ -202,3 +202,21 @@ def test_without_a_look_at_the_scheduler_nothing_is_said(monkeypatch: pytest.Mon
     assert Idleness().of(1e6) > 9e5
     monkeypatch.setattr(idleness, "_has_children", lambda: True)
     assert Idleness().of(1e6) == 0.0
+
+
+def test_waits_are_kept_for_the_timeline(log: calls.Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were not looked at yet, and those that were; and no calls of an instant."""
+    monkeypatch.setattr(calls, "_kept", type(calls._kept)())
+    code = test_waits_are_kept_for_the_timeline.__code__
+    log.gets += [1e9, 1e9 + 2, code, 0, b"one", False]  # no time of day: nothing else was then
+    log.gets += [1e9 + 3, 1e9 + 3.0001, code, 0, b"two", False]
+    log.records.append(calls.Got(1e9 + 4, 1e9 + 5, code, 0, (b"a", b"b"), False, False))
+    log.records.append(calls.Waited(1e9 + 6, 1e9 + 7, code, 0, 5, 3, None))
+    since = 1e9 + log.offset
+    expected = [
+        (0, 2, "get of 1 object"), (4, 5, "get of 2 objects"), (6, 7, "wait: 3 of 5 ready"),
+    ]  # fmt: skip
+    for _ in range(2):
+        found = [w for w in calls.waits() if since <= w[0] <= since + 100]
+        assert [(round(a - since), round(b - since), what) for a, b, what in found] == expected
+        log.take()

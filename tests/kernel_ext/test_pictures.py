@@ -88,6 +88,18 @@ def test_lanes_blocks_and_details():
     assert calls["f6"][0] == "300 ms in, 200 ms out" and calls["f1"][1] == "running"
 
 
+def test_where_the_program_waited_is_a_lane_of_its_own():
+    waits = [(EPOCH - 9, EPOCH - 8, "long ago"), (EPOCH - 1, EPOCH + 1.5, "get of <3> objects")]
+    shown = timeline(*SMALL, waits=waits)
+    assert shown.spans.waited == pytest.approx(1.5)
+    figure = shown.figure()
+    assert figure.yaxis[0].major_label_overrides[-2] == "your program waits"
+    (row,) = [s for s in sources(figure) if "what" in s]
+    assert (row["left"], row["right"]) == ([0.0], [1.5]) and row["what"] == ["get of <3> objects"]
+    assert "get of &lt;3&gt; objects: 1.5 s" in shown._repr_mimebundle_()["text/html"]
+    assert re.search("\nyour program +│░░░", str(shown))
+
+
 def test_only_models_that_the_extension_draws():
     """The renderer in JupyterLab registers just these; any other is refused there."""
     known = (ROOT / "labextension" / "src" / "picture.ts").read_text()

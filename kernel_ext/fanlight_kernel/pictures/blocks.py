@@ -13,6 +13,7 @@ from typing import Any
 ROWS = 6  # calls of one process beside each other that have a row of their own
 LANES = 60  # processes that are drawn
 _PIXELS = 1_200
+DRIVER = "your program waits"
 
 
 @dataclass
@@ -65,6 +66,22 @@ def scene(spans: Any, limit: int) -> Scene:
     return Scene(
         lanes, [len(rows) for rows in placed], blocks, spans.begin, spans.end, "; ".join(notes)
     )
+
+
+def merged_waits(spans: Any, limit: int) -> list[tuple[float, float, str]]:
+    """Where the program waited, within what is drawn: neighbours less than a pixel apart are one."""
+    least = spans.extent / limit
+    found: list[tuple[float, float, str]] = []
+    count = 1
+    for start, end, what in spans.waits:
+        begin, end = max(start, spans.begin), min(end, spans.end)
+        if found and begin - found[-1][1] < least and end - found[-1][0] < 8 * least:
+            count += 1
+            found[-1] = (found[-1][0], max(end, found[-1][1]), f"{count} times")
+        else:
+            count = 1
+            found.append((begin, end, what))
+    return found
 
 
 def _short(value: float) -> str:

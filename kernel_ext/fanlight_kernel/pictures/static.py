@@ -12,7 +12,7 @@ from typing import Any
 
 from fanlight.words import seconds
 from fanlight_kernel.pictures import facts, palette
-from fanlight_kernel.pictures.blocks import scene
+from fanlight_kernel.pictures.blocks import DRIVER, merged_waits, scene
 
 BLOCKS = 400  # in one static picture
 FONT = "font-family:system-ui,sans-serif;font-size:12px;line-height:1.5"
@@ -48,6 +48,15 @@ def timeline(shown: Any) -> str:
         _lane(lane, "".join(parts), spans.extent)
         for lane, parts in zip(drawn.lanes, lanes, strict=True)
     )
+    if spans.waits:
+        parts = "".join(
+            f'<div title="{html.escape(what, quote=True)}: {seconds(end - begin)}" style="'
+            f"position:absolute;left:{100 * (begin - drawn.begin) / width:.2f}%;"
+            f"width:{max(100 * (end - begin) / width, 0.15):.2f}%;top:5px;height:10px;"
+            f'background-color:{palette.OTHER}"></div>'
+            for begin, end, what in merged_waits(spans, BLOCKS // 2)
+        )
+        body += _row(DRIVER, "where your program waited for results", parts, spans.waited / width)
     scale = (
         f'<div style="display:flex;color:{palette.TEXT}"><div style="width:{_LABEL}px;'
         'flex-shrink:0"></div><div style="flex-grow:1">0 s</div>'
@@ -63,14 +72,17 @@ def timeline(shown: Any) -> str:
 
 
 def _lane(lane: Any, blocks: str, extent: float) -> str:
-    busy = f"{lane.busy / extent:.0%}" if extent else ""
-    label = html.escape(lane.label, quote=True)
+    title = f"{lane.label}, process {lane.pid}"
+    return _row(lane.label, title, blocks, lane.busy / extent if extent else 1.0)
+
+
+def _row(label: str, title: str, blocks: str, share: float) -> str:
     return (
-        f'<div style="display:flex;margin:2px 0"><div title="{label}, process {lane.pid}" '
+        f'<div style="display:flex;margin:2px 0"><div title="{html.escape(title, quote=True)}" '
         f'style="width:{_LABEL}px;flex-shrink:0;overflow:hidden;white-space:nowrap;'
-        f'text-overflow:ellipsis">{label}</div><div style="position:relative;height:20px;'
-        'flex-grow:1;background-color:rgba(128,128,128,0.15)">'
-        f'{blocks}</div><div style="width:46px;text-align:right;flex-shrink:0">{busy}</div></div>'
+        f'text-overflow:ellipsis">{html.escape(label)}</div><div style="position:relative;'
+        f'height:20px;flex-grow:1;background-color:rgba(128,128,128,0.15)">{blocks}</div>'
+        f'<div style="width:46px;text-align:right;flex-shrink:0">{share:.0%}</div></div>'
     )
 
 

@@ -6,12 +6,14 @@ import itertools
 import time
 from typing import Any
 
+from fanlight.words import seconds
 from fanlight_kernel.pictures import facts, palette
-from fanlight_kernel.pictures.blocks import Block, Scene, scene
+from fanlight_kernel.pictures.blocks import DRIVER, Block, Scene, merged_waits, scene
 from fanlight_kernel.pictures.style import bare_figure, legend_below, models, tooltips
 
 BLOCKS = 3_000  # in one picture
 _QUEUE_STEPS = 400
+_WAITS = 600  # of the program itself
 _QUEUE = "waiting to start"
 _FUNCTIONS = len(palette.COLOURS)
 
@@ -24,7 +26,8 @@ def figure(timeline: Any, **options: Any) -> Any:
     span = max(drawn.end - drawn.begin, 1e-6)
     left = min([0.0, *(row[0] for row in queue)])
     top = 1.35 if queue else 0.55
-    lanes = len(drawn.lanes)
+    waits = merged_waits(spans, _WAITS)
+    lanes = len(drawn.lanes) + bool(waits)
     notes = [*timeline.remarks()[:3], *([drawn.note + "."] if drawn.note else [])]
     started = time.strftime("%H:%M:%S", time.localtime(drawn.begin))
     plot = bare_figure(
@@ -42,6 +45,7 @@ def figure(timeline: Any, **options: Any) -> Any:
     plot.yaxis.major_label_overrides = {
         **{-i: _cut(lane.label) for i, lane in enumerate(drawn.lanes)},
         0.95: _QUEUE,
+        **({1 - lanes: DRIVER} if waits else {}),
     }
     plot.ygrid.grid_line_color = None
     plot.hbar(
@@ -52,6 +56,8 @@ def figure(timeline: Any, **options: Any) -> Any:
     _draw_blocks(plot, drawn, names)
     if queue:
         _draw_queue(plot, queue)
+    if waits:
+        _draw_waits(plot, waits, 1 - lanes, drawn)
     _say(plot, notes)
     return plot
 
@@ -171,6 +177,27 @@ def _draw_queue(plot: Any, queue: list[tuple[float, float, int]]) -> None:
         models().HoverTool(
             renderers=[made], tooltips=tooltips([(_QUEUE, "@count")]), visible=False,
             description="Queue",
+        )
+    )  # fmt: skip
+
+
+def _draw_waits(plot: Any, waits: list[tuple[float, float, str]], y: int, drawn: Scene) -> None:
+    """A lane for the program that submitted the tasks: where it waited for them."""
+    made = plot.quad(
+        left="left", right="right", bottom=y - 0.3, top=y + 0.3, line_color=None,
+        fill_color=palette.OTHER, fill_alpha=0.35, hatch_pattern="\\", hatch_scale=8,
+        hatch_color=palette.OTHER, hatch_alpha=0.9,
+        source={
+            "left": [begin - drawn.begin for begin, *_ in waits],
+            "right": [end - drawn.begin for _, end, _ in waits],
+            "what": [what for *_, what in waits],
+            "took": [seconds(end - begin) for begin, end, _ in waits],
+        },
+    )  # fmt: skip
+    plot.add_tools(
+        models().HoverTool(
+            renderers=[made], tooltips=tooltips([("your program waits", "@what"), ("for", "@took")]),
+            visible=False, description="Waits",
         )
     )  # fmt: skip
 
