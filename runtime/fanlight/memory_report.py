@@ -211,7 +211,7 @@ def _row(
     note = notes.get(oid)
     origin = raw["origin"] or (note.origin if note is not None else "")
     made = note.time if note is not None else raw["made"]
-    cell = f"In [{numbers[origin]}]" if origin in numbers else origin[:40]
+    cell = f"In[{numbers[origin]}]" if origin in numbers else origin[:40]
     me = os.getpid()
     holders = [
         ("this process" if h["pid"] == me else h["what"]) + f" (pid {h['pid']})"
@@ -245,7 +245,7 @@ def _type(session: Session, oid: bytes, raw: Row) -> str:
     if reader is None or not name or "/" in name:
         return ""
     folder: Path | None = reader.folder_of(name)
-    return peek.kind_of_file(folder / name) if folder is not None else ""
+    return peek.kind_of_file(folder / name, raw["size"]) if folder is not None else ""
 
 
 def _variables() -> dict[bytes, list[str]]:
@@ -313,7 +313,7 @@ def _grouped(rows: list[Row], found: Row, numbers: dict[str, int], group_by: str
         puts = [r for r in rows if r["creator"] == "put"] if group_by == "cell" else []
         for maker in found["makers"]:
             origin = maker["origin"]
-            cell = f"In [{numbers[origin]}]" if origin in numbers else origin[:40]
+            cell = f"In[{numbers[origin]}]" if origin in numbers else origin[:40]
             count, size = maker["count"], maker["size"]
             if group_by == "creator":
                 add(f"`{maker['creator']}`" + (f", {cell}" if cell else ""), count, size)

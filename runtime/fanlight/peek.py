@@ -22,7 +22,9 @@ _HEAD = struct.Struct("<4sIQQ")  # as in fanlight.serialization
 _LOOKED_AT = 8_192  # bytes of a pickle
 _STEPS = 400
 _FILE_HEADER = 64  # of a file on disk, see fanlight.store.files
-_BYTES = {0x42: "bytes", 0x43: "bytes", 0x8E: "bytes", 0x96: "bytearray", 0x58: "str", 0x8D: "str"}
+# Operations of a pickle that a long string or bytes follow, and the form of its length.
+_BYTES = {0x42: ("bytes", "<I"), 0x8E: ("bytes", "<Q"), 0x96: ("bytearray", "<Q"),
+          0x58: ("str", "<I"), 0x8D: ("str", "<Q")}  # fmt: skip
 _NAMES = {"_frombuffer": "ndarray", "_reconstruct": "ndarray"}  # of numpy
 _OTHERS = {"_make_function": "function", "_reconstruct_table": "Table"}
 _DTYPES = {
@@ -47,11 +49,12 @@ _MARK = object()
 
 def kind(data: bytes) -> str:
     """The type of a value, with shape and dtype where there are such; "" if it is not clear."""
-    return _kind(lambda at, length: data[at : at + length])
+    return _kind(lambda at, length: data[at : at + length], len(data))
 
 
-def kind_of_file(path: Path) -> str:
-    """The same for a segment, or for a file on disk (whose name begins with ``@``)."""
+def kind_of_file(path: Path, size: int) -> str:
+    """The same for a segment, or for a file on disk (whose name begins with ``@``), which holds a
+    value of ``size`` bytes."""
     skip = _FILE_HEADER if path.name.startswith("@") else 0
     try:
         with path.open("rb") as file:
@@ -60,24 +63,27 @@ def kind_of_file(path: Path) -> str:
                 file.seek(at + skip)
                 return file.read(length)
 
-            return _kind(read)
+            return _kind(read, size)
     except OSError:
         return ""
 
 
-def _kind(read: Callable[[int, int], bytes]) -> str:
+def _kind(read: Callable[[int, int], bytes], size: int) -> str:
     try:
         head = read(0, _HEAD.size)
-        start, length = 0, _LOOKED_AT
+        start, length = 0, size
         if head[:3] == b"FLV" or head[:3] == b"FLR":
             _, _, start, length = _HEAD.unpack(head)
         data = read(start, min(length, _LOOKED_AT))
         found = _top(data)
         if found is not None:
             return _describe(found)[:80]
-        # A long string or bytes: the first thing in it does not end here.
+        # The first thing in it does not end here: a long string or bytes, or what begins with one.
         at = 11 if len(data) > 11 and data[2] == 0x95 else 2
-        return _BYTES.get(data[at], "") if len(data) > at else ""
+        name, form = _BYTES[data[at]]
+        (own,) = struct.unpack_from(form, data, at + 1)
+        end = at + 1 + struct.calcsize(form) + own
+        return name if end + 3 >= length else ""  # after it nothing but MEMOIZE and STOP
     except Exception:
         return ""  # a pickle of a kind that nobody thought of
 
@@ -139,7 +145,9 @@ def _top(data: bytes) -> Any:
             else:
                 stack.append({"NEWTRUE": True, "NEWFALSE": False}.get(name, arg))
     except (ValueError, IndexError, TypeError, KeyError):
-        pass  # it goes on beyond what was read
+        # It goes on beyond what was read: what is to become of the first thing counts, too.
+        if stack and isinstance(stack[0], _Call) and isinstance(stack[0].args, tuple):
+            return _Call(stack[0].function, (*stack[0].args, *stack[1:]))
     return stack[0] if stack else None
 
 

@@ -202,7 +202,7 @@ def _answer(found: Node) -> Why:
     numbers = sessions.cell_numbers()
     for line in lines:
         if line["label"] == "cell" and line["text"] in numbers:
-            line["text"] = f"In [{numbers[line['text']]}]"
+            line["text"] = f"In[{numbers[line['text']]}]"
     if found["same"]:
         sentence += f" ({found['same']} more of this name.)"
     return Why(sentence, found, _below(lines))

@@ -151,12 +151,13 @@ def test_the_largest_objects(rt: Any) -> None:
     def make(n: int) -> Any:
         return np.ones((n, 10), "f4")
 
-    put = rt.put(np.zeros((300, 400)))
+    put, slices = rt.put(np.zeros((300, 400))), rt.put(np.zeros((200, 5_000))[:, ::10])
     made = make.remote(20_000)
     rt.wait([made])
     small = rt.put(1)
     found = rt.memory()
-    one, two = mine(found, put, made)
+    one, two, three = mine(found, put, made, slices)
+    assert three["type"] == "ndarray float64 (200, 500)", "it is copied into the pickle"
     assert (one["type"], two["type"]) == (
         "ndarray float64 (300, 400)",
         "ndarray float32 (20000, 10)",

@@ -37,6 +37,22 @@ def test_output_arrives_under_its_own_cell_before_it_ends(kernel: KernelClient) 
     assert running.text() == "one\nthree\n"
 
 
+def test_reports_name_cells_and_variables(kernel: KernelClient) -> None:
+    kernel.run("import numpy as np\nbig = fanlight.put(np.zeros((500, 500)))")
+    kernel.run("@fanlight.remote(num_cpus=99)\ndef huge():\n    pass\nnever = huge.remote()")
+    number = kernel.run("len(In) - 1").result()
+    shown = kernel.run("fanlight.memory()").of("execute_result")[-1]["content"]["data"]
+    made = f"`put`, In[{int(number) - 2}] line 2"
+    assert made in shown["text/plain"] and "`del big` lets it go" in shown["text/plain"]
+    assert "ndarray float64 (500, 500)" in shown["text/html"]
+    shown = kernel.run("never.why()").of("execute_result")[-1]["content"]["data"]
+    assert shown["text/plain"].startswith("`huge` can never run here")
+    assert f"In[{int(number) - 1}]" in shown["text/plain"] and "<code" in shown["text/html"]
+    shown = kernel.run("fanlight.status()").of("execute_result")[-1]["content"]["data"]
+    assert "1 × `huge` can never run here" in shown["text/plain"] and "text/html" in shown
+    kernel.run("fanlight.cancel(never)\ndel big, never")
+
+
 def test_nested_tasks_print_under_the_cell_too(kernel: KernelClient) -> None:
     kernel.run("@fanlight.remote\ndef child(i):\n    print('child', i)\n    return i")
     done = kernel.run(
