@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import alterations, carry, refusals, tracebacks, workshell
+from fanlight_kernel import alterations, carry, descriptors, refusals, tracebacks, workshell
 from fanlight_kernel.carry import Home, Packed, Space
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -133,7 +133,8 @@ def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
     last: list[Any] = []
     workshell.forget_figures()
     try:
-        execute(job, ns, last)
+        with descriptors.followed():
+            execute(job, ns, last)
         workshell.show_figures(ns)
     except SystemExit as ended:  # of the cell, not of the worker
         return _exited(job, ended)

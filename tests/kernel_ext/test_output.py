@@ -88,6 +88,23 @@ def test_streams_of_all_kinds(notebook: KernelClient) -> None:
     assert "a log line\n" in done.text("stderr") and "a warning" in done.text("stderr")
 
 
+def test_child_processes_and_c_code_print_too(notebook: KernelClient) -> None:
+    gate = notebook.folder / "gate-child"
+    running = notebook.start(
+        "%%remote\nimport subprocess, ctypes\nprint('first')\n"
+        "subprocess.run(['echo', 'from a child'])\n"
+        f"wait_for({str(gate)!r})\n"
+        "ctypes.CDLL(None).printf(b'from C\\n')\nos.system('echo shell >&2')\nprint('last')"
+    )
+    notebook.until(lambda: "from a child\n" in running.text())
+    assert not running.ended()
+    gate.touch()
+    running.wait()
+    assert sorted(running.text().splitlines()) == [
+        "first", "from C", "from a child", "last", "shell"
+    ]  # fmt: skip
+
+
 def test_the_last_words_of_a_worker(notebook: KernelClient) -> None:
     failed = notebook.run("%%remote\nprint('just before')\nos._exit(3)", fails=True)
     assert failed.text() == "just before\n"

@@ -313,7 +313,7 @@ class _Zygote:
             signal.signal(number_, signal.SIG_DFL)
         for fd in (self.channel.fileno(), self.wake_r, self.wake_w, *self.boot.lock_fds):
             os.close(fd)
-        fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        fd = os.open(log, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.close(fd)
