@@ -7,6 +7,7 @@ exactly that one.
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import re
@@ -107,7 +108,7 @@ def teach_errors(shell: Any) -> Callable[[], None]:
             return own(exc_tuple, *args, **kwargs)
         if isinstance(value, BaseExceptionGroup) and hasattr(value, "_render_traceback_"):
             return shell._showtraceback(kind, value, value._render_traceback_())
-        if isinstance(value, KeyboardInterrupt) and not hasattr(value, "_render_traceback_"):
+        if not hasattr(value, "_render_traceback_"):
             _trim(value, shell)
         return own(exc_tuple, *args, **kwargs)
 
@@ -123,10 +124,14 @@ def teach_errors(shell: Any) -> Callable[[], None]:
 
 
 def _trim(error: Any, shell: Any) -> None:
-    """Have an interrupt that struck in the runtime's own code be shown where the cell called it."""
-    if any(traces.is_ours(frame) for frame, _ in traceback.walk_tb(error.__traceback__)):
+    """What the runtime's own code raised is shown where the cell called it; an interrupt that
+    struck in what it calls, too."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = frames[-1:] if not isinstance(error, KeyboardInterrupt) else frames
+    if any(map(traces.is_ours, last)):
         tb = _without_runtime(error.__traceback__, None)
-        error._render_traceback_ = lambda: format_lines(error, tb, shell)
+        with contextlib.suppress(AttributeError, TypeError):
+            error._render_traceback_ = lambda: format_lines(error, tb, shell)
 
 
 def plain_lines(error: BaseException, shell: Any) -> list[str]:

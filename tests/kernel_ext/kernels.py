@@ -154,6 +154,11 @@ class KernelClient:
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()
 
+    def restart(self, *, now: bool) -> None:
+        """Restart the kernel; ``now`` kills it, else it is asked to end."""
+        self.manager.restart_kernel(now=now)
+        self.client.wait_for_ready(timeout=DEADLINE)
+
     def close(self) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)

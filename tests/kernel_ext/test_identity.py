@@ -359,3 +359,10 @@ def test_the_error_itself_has_causes_after_it_was_shown(failing: KernelClient) -
         "type(kept.cause.__cause__).__name__, kept.cause.__cause__.__notes__"
     ).result()
     assert result == "('ZeroDivisionError', ['a note'])"
+
+
+def test_what_the_runtime_raises_is_shown_where_it_was_called(failing: KernelClient) -> None:
+    line = "fanlight.remote(deep).options(num_cpus=-1)"
+    check(failing.run(line, fails=True).traceback(), line)
+    line = "fanlight.get(fanlight.remote(deep).remote(0), timeout='x')"
+    check(failing.run(line, fails=True).traceback(), line)

@@ -105,6 +105,7 @@ def check_idle(kernel: KernelClient) -> None:
 LONG = (
     "its inputs are unpickled", "it is stubborn", "it sleeps", "tasks in it run",
     "an argument is unpickled", "a task is stubborn", "nested tasks run", "a task runs",
+    "it sleeps in C", "it enters its environment",
 )  # fmt: skip
 
 
