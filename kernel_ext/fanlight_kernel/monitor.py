@@ -20,6 +20,7 @@ import time
 from collections import deque
 from typing import Any
 
+from fanlight.progress_bar import Line
 from fanlight_kernel import render, widget
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.progress import Progress, Tracker
@@ -334,8 +335,6 @@ class Hub:
 
     def _show_line(self, watch: Watch, state: dict[str, Any]) -> None:
         """A terminal: one line, while the cell holds the prompt back."""
-        from fanlight.progress_bar import Line
-
         if watch.cell.ended or self.extension.cells.current is not watch.cell:
             if watch.view is not None:
                 watch.view.clear()
@@ -400,8 +399,10 @@ class Hub:
             return
         if watch.cell.remote:
             self.extension.router.display(watch.cell, render.final(progress))
-        elif drawn and self.extension.cells.current is watch.cell:
-            watch.view.end(summary(progress))
+        elif self.extension.cells.current is watch.cell:
+            line = watch.view if drawn else Line(sys.stderr)
+            if line.live and (drawn or progress.engine):
+                line.end(summary(progress))
 
     def _show_final(self, watch: Watch, bundle: dict[str, Any]) -> None:
         self.extension.router.display(

@@ -146,15 +146,16 @@ def show(extension: Any, cell: Any, item: ProgressItem) -> None:
 
 
 def register(extension: Any) -> Callable[[], None]:
-    """Have ``fanlight.progress`` show widgets; returns what undoes it."""
-    if not extension.rich:
-        return lambda: None
+    """Have ``fanlight.progress`` show widgets, or be the only line of a terminal; returns what
+    undoes it."""
 
     def make(progress: Progress[Any]) -> Any:
         cell = extension.cells.current
-        if cell is None:
-            return LineDisplay(progress)
-        return ProgressDisplay(extension, cell, progress)
+        if cell is not None and extension.rich:
+            return ProgressDisplay(extension, cell, progress)
+        if cell is not None:
+            extension.hub.hush(cell)
+        return LineDisplay(progress)
 
     def display(progress: Progress[Any]) -> None:
         cell = extension.cells.current
@@ -165,6 +166,8 @@ def register(extension: Any) -> Callable[[], None]:
         show(extension, cell, item)
 
     restore = set_display(make)
+    if not extension.rich:
+        return restore
     formatter = extension.shell.display_formatter.ipython_display_formatter
     formatter.for_type(Progress, display)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fanlight.progress_bar import seconds
 from fanlight_kernel import render
 from fanlight_kernel.progress import Progress, Row, Tracker
 from fanlight_kernel.wording import as_state, summary
+from tests.kernel_ext.conftest import Notebook
 
 
 def group(number: int, origin: str = "c", first: float = 10.0, **counts: int) -> events.GroupView:
@@ -213,3 +215,24 @@ def test_the_folded_monitor_is_plain_html_and_text() -> None:
     assert "f&lt;b&gt;" in bundle["text/html"]
     assert "script" not in bundle["text/html"]
     assert "<details>" not in render.final(Progress(rows=rows[:1], elapsed=1.0))["text/html"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_last_line(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    notebook.run("%config FanlightMagics.monitor_delay = 0.0\nimport fanlight")
+    notebook.run("f = fanlight.remote(lambda i: i)")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    notebook.shell.run_cell("r = fanlight.get([f.remote(i) for i in range(3)])", cell_id="c-9")
+    said = terminal.getvalue()
+    assert "\x1b[K3 tasks, " in said and "one after the other (inproc)\n" in said
+    terminal.truncate(0)
+    notebook.shell.run_cell("r = list(fanlight.progress([f.remote(1)], 'ones'))", cell_id="c-10")
+    said = terminal.getvalue()
+    assert "ones: 1 done, " in said
+    assert "task" not in said  # one line, not two
