@@ -206,6 +206,8 @@ class Packer(cloudpickle.Pickler):
             if place == len(self.refs):
                 self.refs.append(obj)
             return nth_ref, (place,)
+        if kind.__module__.partition(".")[0] == "torch":
+            _refuse_device(obj)
         reducer = serialization.reducer_of(kind)
         if reducer is not None:
             reduced = reducer(obj, [])
@@ -395,6 +397,13 @@ def _cell(cell: types.CellType) -> Any:
     except ValueError:  # not filled yet
         return make_cell, ()
     return make_cell, (), content, None, None, fill_cell
+
+
+def _refuse_device(tensor: Any) -> None:
+    """Memory of a GPU stays where it is: whoever unpickled it would need the GPU, too."""
+    device = getattr(getattr(tensor, "device", None), "type", "cpu")
+    if device not in ("cpu", "meta"):
+        raise TypeError(f"cannot pickle a tensor on {tensor.device}: use its .cpu()")
 
 
 def _defines(value: Any) -> bool:

@@ -46,6 +46,7 @@ _WAYS = (
         ("lock", "Lock", "Condition", "Semaphore", "threading.Event", "threading.Barrier"),
         "make the lock inside the cell; between processes, an actor takes its place",
     ),
+    (("torch.",), "send a copy that .cpu() makes"),
     (("generator",), "send a list of its items, or make it inside the cell"),
     (("coroutine",), "call the async function inside the cell"),
     (("frame", "traceback"), "send its text instead"),

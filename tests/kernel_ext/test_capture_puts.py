@@ -151,3 +151,16 @@ def test_a_forked_child_watches_nothing_of_its_parents() -> None:
     assert watch.unwritten(memoryview(array))
     watch.close()
     watcher.close()
+
+
+def test_tensors_are_not_copied_and_stay_tensors(puts: Puts) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(SIZE, dtype=torch.uint8)
+    packed = carry.pack({"t": tensor}, carry.Home({}))
+    first = puts.cache.put("runtime", packed)
+    assert puts.cache.put("runtime", carry.pack({"t": tensor}, carry.Home({}))) == first
+    there = fanlight.get(first).open(carry.Space({}))["t"]
+    assert torch.equal(there, tensor)
+    there[0] = 7  # its own page
+    assert tensor[0] == 0
+    assert fanlight.get(first).open(carry.Space({}))["t"][0] == 0

@@ -11,6 +11,12 @@ import pytest
 from fanlight_kernel.carry import Home
 from fanlight_kernel.inputs import CaptureError, gather
 
+GPU_TENSOR = """
+import types
+on = types.SimpleNamespace(type="cuda")
+x = {"weights": type("Tensor", (), {"__module__": "torch", "device": on})()}
+"""
+
 CASES = [
     ("import threading\nx = threading.RLock()", "x", ["`x` cannot", "make the lock inside"]),
     ("import threading\nx = {'a': [threading.Lock()]}", "x", ["in `x['a'][0]`, a lock"]),
@@ -48,6 +54,11 @@ CASES = [
         "import concurrent.futures as c\nx = c.ThreadPoolExecutor(1)",
         "x",
         ["make the pool inside the cell, or use tasks"],
+    ),
+    (
+        GPU_TENSOR,
+        "x",
+        ["in `x['weights']`, a Tensor", "use its .cpu()", "send a copy that .cpu() makes"],
     ),
 ]
 
