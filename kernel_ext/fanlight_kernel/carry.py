@@ -18,6 +18,7 @@ import pickle
 import sys
 import threading
 import types
+import uuid
 from collections import OrderedDict
 from typing import Any
 
@@ -40,7 +41,8 @@ class Space:
     def __init__(self, ns: dict[str, Any]) -> None:
         self.ns = ns
         self.classes: dict[str, type] = {}  # by the id that the notebook gave them
-        self.tokens: dict[type, str] = {}
+        self.tokens: dict[type, str] = {}  # of those
+        self.made: dict[type, str] = {}  # ids of classes that are made here
 
     def take_class(self, token: str, make: Any, args: tuple[Any, ...]) -> type:
         """The class of that id; made now if it is new here."""
@@ -53,6 +55,15 @@ class Space:
                 if Home.here is None:  # what nested tasks return are instances of this class
                     internals._DYNAMIC_CLASS_TRACKER_BY_ID[token] = cls
         return cls
+
+    def token_of(self, cls: type) -> str:
+        """The id of a class that is made here, and leaves."""
+        if Home.here is None:
+            token = str(internals._get_or_create_tracker_id(cls))
+        else:  # in the notebook's process, whose own class of that id is another one
+            token = self.made.setdefault(cls, uuid.uuid4().hex)
+        self.classes.setdefault(token, cls)
+        return token
 
     def fill_class(self, cls: type, token: str, state: Any) -> None:
         """Give a class its members; a namespace that lives on gets changed ones."""
@@ -69,6 +80,11 @@ class Home(Space):
     def __init__(self, ns: dict[str, Any]) -> None:
         super().__init__(ns)
         self.own: OrderedDict[str, type] = OrderedDict()  # known here: never changed from outside
+
+    def token_of(self, cls: type) -> str:
+        token = str(internals._get_or_create_tracker_id(cls))
+        self.note(token, cls)
+        return token
 
     def note(self, token: str, cls: type) -> None:
         self.own[token] = cls
@@ -243,11 +259,7 @@ class Packer(cloudpickle.Pickler):
             return reduced
         self.local = True
         make, args, state = reduced[:3]
-        token = internals._get_or_create_tracker_id(cls)
-        if isinstance(self.space, Home):
-            self.space.note(token, cls)
-        else:
-            self.space.classes.setdefault(token, cls)
+        token = self.space.token_of(cls)
         # The skeleton's own id is left out: which class it is, is the reader's business.
         args = (*args[:-2], None, args[-1])
         slots = vars(cls).get("__slots__")

@@ -287,7 +287,7 @@ class RemoteCell:
         errors: list[tuple[int, BaseException]] = []
         for index, ref in enumerate(self.results):
             try:
-                found.append(worker.unpack(fanlight.get(ref), self.home))
+                found.append(self._unpacked(fanlight.get(ref)))
                 self.got(index, found[-1], None)
             except Exception as error:
                 self.got(index, None, error)
@@ -303,6 +303,16 @@ class RemoteCell:
 
     def got(self, index: int, result: Any, error: BaseException | None) -> None:
         """Called for each run that ended, also of cells in the background."""
+
+    def _unpacked(self, result: worker.CellResult) -> worker.CellResult:
+        try:
+            return worker.unpack(result, self.home)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RuntimeError(
+                f"What {self.title} made cannot be rebuilt in the notebook ({what}). Return what you "
+                "need of it in simpler values, or name the outputs with --out."
+            ) from error
 
     def failed(self, errors: list[tuple[int, BaseException]]) -> BaseException:
         """What the cell raises: the user's own exception, dressed with the cell's own lines."""

@@ -100,6 +100,17 @@ def test_what_cannot_go_is_named_with_the_way_out(notebook: Notebook) -> None:
     assert "make the lock inside the cell" in str(failed.error)
 
 
+def test_what_cannot_be_rebuilt_here_is_said(notebook: Notebook) -> None:
+    failed = notebook.run(
+        "%%remote\ndef refuse():\n    raise ValueError('not here')\n"
+        "class Fussy:\n    def __reduce__(self):\n        return refuse, ()\nx = Fussy()",
+        fails=True,
+    )
+    assert "cannot be rebuilt in the notebook (ValueError: not here)" in str(failed.error)
+    notebook.run("%%remote\ny = 1")
+    assert notebook.ns["y"] == 1
+
+
 def test_each(notebook: Notebook) -> None:
     notebook.run("base = 10")
     done = notebook.run("%%remote --each n=range(base, base + 3)\nsquare = n * n\nn")
