@@ -73,7 +73,7 @@ class Table:
 
 
 def tidy(text: str) -> str:
-    text = re.sub(r"Out\[\d+\]: ", "", text)
+    text = re.sub(r"Out\[\d+\]: ", "", text).replace("\r\n", "\n")  # of a pty
     return re.sub(r"(?<=Task-)\d+| at 0x[0-9a-fA-F]+|0x[0-9A-F]+", "", text)
 
 
