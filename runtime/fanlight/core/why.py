@@ -431,7 +431,10 @@ def _ahead(core: Core, task: Task) -> Node:
         count = creations.index(task) if task in creations else 0
     else:
         queue = core.scheduler.queues.get((task.spec.shape, task.client))
-        count = queue.tasks.index(task) if queue is not None and task in queue.tasks else 0
+        try:  # a million may stand there: it is gone through once
+            count = queue.tasks.index(task) if queue is not None else 0
+        except ValueError:
+            count = 0
     return {"ahead": count} if count else {}
 
 
