@@ -74,7 +74,7 @@ def remarks(spans: Spans) -> list[str]:
     found.append(f"The longest task was {name}: {seconds(longest)}.")
     if facts["wait_longest"] > 0.01:
         found.append(
-            f"From submission to start: {seconds(facts['wait_median'])} in the middle, "
+            f"From submission to start a task waited {seconds(facts['wait_median'])} (median), "
             f"{seconds(facts['wait_longest'])} at most."
         )
     ran = sum(row["seconds"] for row in facts["functions"].values())

@@ -145,8 +145,8 @@ def _heights(blocks: list[Block], drawn: Scene) -> tuple[list[float], list[float
 
 def _queue(steps: list[tuple[float, int]], drawn: Scene) -> list[tuple[float, float, int]]:
     """From, to (seconds since the first start) and how many tasks waited, in not too many steps."""
-    if not steps or max(count for _, count in steps) < 2:
-        return []
+    if not steps or steps[-1][0] - steps[0][0] < 0.02 * (drawn.end - drawn.begin):
+        return []  # nothing waited for long
     found = [
         (moment - drawn.begin, following[0] - drawn.begin, count)
         for (moment, count), following in itertools.pairwise(steps)
