@@ -48,7 +48,10 @@ def test_a_plain_cell_gets_a_monitor_that_moves_and_folds(kernel: KernelClient) 
     kernel.until(lambda: VIEW not in str(running.shown()))
     assert final(running).startswith("16 tasks, ")
     assert "on 2 CPUs" in final(running)
-    assert states(kernel, running)[-1]["total"] == 16
+    # A page that is loaded again finds the widget as it was in the end.
+    kernel.until(lambda: states(kernel, running)[-1]["over"])
+    last = states(kernel, running)[-1]
+    assert last["unfinished"] == 0 and last["summary"].startswith("16 tasks, ")
 
 
 def test_running_it_again_counts_only_the_new_tasks(kernel: KernelClient) -> None:
@@ -151,13 +154,6 @@ def test_the_reason_of_a_standstill(kernel: KernelClient) -> None:
         kernel.run("fanlight.kill(hog)")
 
 
-def test_all_that_ran_stays_for_a_page_that_is_loaded_again(kernel: KernelClient) -> None:
-    running = kernel.run(SLEEPERS.format(""))
-    kernel.until(lambda: states(kernel, running)[-1]["over"])
-    last = states(kernel, running)[-1]
-    assert last["unfinished"] == 0 and last["summary"].startswith("16 tasks, ")
-
-
 def test_a_runtime_that_is_shut_down_or_dies_under_a_monitor(kernel: KernelClient) -> None:
     nap = "@fanlight.remote\ndef nap():\n    time.sleep(600)\nrefs = [nap.remote() for _ in '123']"
     kill = "import os, signal\nos.kill(fanlight.session.current().node_pid, signal.SIGKILL)"
@@ -169,9 +165,6 @@ def test_a_runtime_that_is_shut_down_or_dies_under_a_monitor(kernel: KernelClien
         assert said in final(running), final(running)
         assert "0 of 3 tasks" in final(running)
         kernel.run("fanlight.shutdown()\nfanlight.init(num_cpus=2, num_gpus=0)")
-    again = kernel.run(SLEEPERS.format(""))  # and the next runtime is watched
-    kernel.until(lambda: VIEW not in str(again.shown()))
-    assert final(again).startswith("16 tasks, ")
 
 
 def test_a_kernel_that_is_shut_down_says_so(kernel: KernelClient) -> None:
