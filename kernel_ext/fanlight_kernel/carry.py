@@ -295,12 +295,17 @@ def pack(value: Any, space: Space) -> Packed:
 
 
 def pack_names(values: dict[str, Any], space: Space) -> Packed:
-    """Pickle variables. Functions and classes come first, and are there while the others are
-    rebuilt, which may call them (``__reduce__``, ``__hash__``). Raises what pickling raises."""
-    definitions = {n: v for n, v in values.items() if n.isidentifier() and _defines(v)}
+    """Pickle variables. Functions and classes, and the constants that they may use, come first,
+    and are there while the others are rebuilt, which may call them (``__reduce__``, ``__hash__``).
+    Raises what pickling raises."""
     packer = Packer(space)
-    if not definitions:
+    if not any(map(_defines, values.values())):
         return packer.pack(values)
+    definitions = {
+        n: v
+        for n, v in values.items()
+        if n.isidentifier() and (_defines(v) or type(v) in serialization.PLAIN)
+    }
     packer.dump(definitions)
     packed = packer.pack({n: v for n, v in values.items() if n not in definitions})
     packed.staged = True

@@ -180,6 +180,42 @@ def test_an_actor_keeps_its_class_and_a_new_one_has_the_new(defined: KernelClien
     assert defined.run(tells).result() == "[1, 2]"
 
 
+def test_what_rebuilds_an_object_finds_what_it_uses(defined: KernelClient) -> None:
+    """Functions of the notebook that are called while a cell's inputs are unpickled."""
+    defined.run(
+        "import json\noffset = 3\ndef moved(x):\n    return json.loads(json.dumps(x + offset))\n"
+        "class Stateful:\n    def __getstate__(self):\n        return 1\n"
+        "    def __setstate__(self, state):\n        self.x = moved(state)\n"
+        "class Reduced:\n    def __reduce__(self):\n        return made, (1,)\n"
+        "def made(x):\n    self = Reduced()\n    self.x = moved(x)\n    return self\n"
+        "stateful, reduced = Stateful(), Reduced()"
+    )
+    assert defined.run("%%remote\nstateful.x, reduced.x").result() == "(4, 4)"
+    defined.run("%%remote\nthere = Stateful(), Reduced()")
+    assert defined.run("[x.x for x in there], type(there[0]) is Stateful").result() == (
+        "([4, 4], True)"
+    )
+
+
+def test_a_class_of_a_remote_cell_lives_on(defined: KernelClient) -> None:
+    defined.run(
+        "%%remote\nclass Inner(Point):\n    def who(self):\n        return scale(self.x)\n"
+        "inner = Inner(2)\nfirst = everything()"
+    )
+    assert defined.run("wrong(first)").result() == "[]"
+    text = (
+        "type(inner) is Inner, isinstance(inner, Point), inner.who(), inspect.getsource(Inner.who)"
+    )
+    source = "    def who(self):\n        return scale(self.x)\n"
+    assert defined.run(text).result() == repr((True, True, 20, source))
+    found = defined.run(
+        "%%remote\nsecond = Inner(3)\ntype(inner) is Inner, inspect.getsource(Inner.who)"
+    )
+    assert found.result() == repr((True, source))
+    text = "type(second) is Inner, fanlight.get(fanlight.remote(lambda x: type(x) is Inner).remote(second))"
+    assert defined.run(text).result() == "(True, True)"
+
+
 def test_getsource_works_in_a_worker(defined: KernelClient) -> None:
     defined.run("# a comment above\n\ndef sourced():\n    return 'source'")
     defined.run(
