@@ -11,6 +11,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.display import display
 from traitlets import Bool, Float
 
+from fanlight import look
 from fanlight_kernel import commands, options, render, worker
 from fanlight_kernel.background import BackgroundCell
 from fanlight_kernel.cells import Cell
@@ -195,13 +196,14 @@ class FanlightMagics(Magics):
         if run.elements is not None:
             how = f"as lists of {len(run.elements)}" + (" refs" if run.job.separate else "")
         total = render.size(sum(run.inputs.sizes.values()))
-        head = f"sends {total} in {len(run.inputs.values)} variables"
+        count = len(run.inputs.values)
+        head = f"sends {total} in {count} variable{'' if count == 1 else 's'}"
         text = [*run.facts(), head]
         if rows:
             text.append(render.text_table(rows, "  "))
         text.append(f"brings back {returned}" + (f" ({how})" if run.job.outputs else ""))
         notes = "".join(run.expected_notes())
-        table = render.html_table(("variable", "type", "size"), rows) if rows else ""
+        table = look.table(("variable", "type", "size"), rows, right=[2]) if rows else ""
         facts = "".join(f"{escape(fact)}<br>" for fact in run.facts())
         html = f'<div style="{render.FONT}">{facts}{escape(head)}{table}{escape(text[-1])}</div>'
         display({"text/plain": "\n".join(text), "text/html": html}, raw=True)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import carry, inputs, refusals, tracebacks, worker, workshell
+from fanlight_kernel import carry, inputs, refusals, render, tracebacks, worker, workshell
 from fanlight_kernel.capture import CellNames, ends_with_semicolon
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.interrupting import GRACE, LAST, cancel, insist
@@ -435,9 +435,15 @@ class RemoteCell:
         return []
 
     def say(self, text: str) -> None:
-        if self.options.quiet and text.startswith("note:"):
-            return
-        self.extension.router.write(self.cell, "stderr", text)
+        """Tell something under the cell. Notes are not errors: no red, and none with ``--quiet``."""
+        router = self.extension.router
+        if not text.startswith("note:"):
+            router.write(self.cell, "stderr", text)
+        elif not self.options.quiet:
+            if router.rich:
+                router.display(self.cell, render.note(text))
+            else:
+                router.write(self.cell, "stderr", text)
 
 
 def hex_of(task_id: Any) -> str:

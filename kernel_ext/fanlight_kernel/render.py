@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fanlight.look import rich
 from fanlight.progress_bar import seconds
 from fanlight_kernel.progress import Progress, Row
 from fanlight_kernel.wording import failures, notes, number, size, summary, table
@@ -23,6 +24,13 @@ BAD = "var(--jp-error-color1, #d32f2f)"
 WARN = "var(--jp-warn-color1, #f57c00)"
 BUSY = "var(--jp-brand-color1, #1976d2)"
 LINE = "var(--jp-border-color2, #bdbdbd)"
+
+
+def note(text: str) -> dict[str, Any]:
+    """A remark under a cell, of one or more lines."""
+    lines = "<br>".join(rich(line) for line in text.strip().splitlines())
+    style = f"{FONT};color:{MUTED};padding:2px 0 2px 16px"
+    return {"text/plain": text.strip(), "text/html": f'<div style="{style}">{lines}</div>'}
 
 
 def placeholder() -> dict[str, Any]:

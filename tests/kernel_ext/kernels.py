@@ -37,6 +37,11 @@ class Execution:
             m["content"]["text"] for m in self.of("stream") if m["content"]["name"] == stream
         )
 
+    def said(self) -> str:
+        """What the extension told under the cell: notes, and on stderr what is worse."""
+        shown = [data["data"].get("text/plain", "") for data in self.displays()]
+        return "\n".join([self.text("stderr"), *shown])
+
     def displays(self) -> list[dict[str, Any]]:
         kinds = ("display_data", "update_display_data", "execute_result")
         return [m["content"] for m in self.of(*kinds)]

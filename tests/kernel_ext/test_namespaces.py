@@ -372,7 +372,7 @@ def test_a_second_interrupt_ends_the_namespace(kernel: KernelClient) -> None:
     kernel.run("del x")
     again = kernel.run("%%remote --on twice\n'x' in globals()")
     assert again.result() == "False"
-    assert "`twice` starts anew" in again.text("stderr")
+    assert "`twice` starts anew" in again.said()
 
 
 def test_a_cell_that_does_not_stop_is_left_alone_and_told_of(

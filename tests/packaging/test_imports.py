@@ -17,7 +17,10 @@ LEAVES = {
 }
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),
-    *(f"fanlight.{name}" for name in ("by_value", "observe", "progress_bar", "session", "words")),
+    *(
+        f"fanlight.{name}"
+        for name in ("by_value", "look", "observe", "progress_bar", "session", "words")
+    ),
     "fanlight.calls",
     "fanlight.driver_log",
     "fanlight.serialization",
