@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from IPython.core.error import UsageError
 
+from fanlight_kernel import reference
 from fanlight_kernel.commands import COMMANDS
 from fanlight_kernel.commands import find as find_command
 from fanlight_kernel.commands import help_text as commands_help
@@ -193,3 +196,12 @@ def test_commands_are_found_by_their_words() -> None:
     for command in COMMANDS:
         assert f"%fanlight {command.name}" in text
         assert command.help in text
+
+
+def test_the_reference_page_is_what_the_tables_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "magics.md"
+    assert page.read_text(encoding="utf-8") == reference.page(), (
+        "python -m fanlight_kernel.reference docs/magics.md"
+    )
+    assert reference.DETAILS.keys() == {option.flag for option in CELL_OPTIONS}
+    assert {option.group for option in CELL_OPTIONS} == {*reference.GROUPS}
