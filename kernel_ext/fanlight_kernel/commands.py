@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -84,6 +85,18 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--all", "flag", "all of them"),),
         values=("<namespaces>",),
     ),
+    Command(
+        "timeline", "[FILE]", "when which task ran; into a FILE, as a Chrome trace", "timeline"
+    ),
+    Command("graph", "", "which tasks depend on which", "picture"),
+    Command("memory", "", "the object store: what is in it, and who holds it", "picture"),
+    Command(
+        "why",
+        "NAME",
+        "why a ref, an actor, a namespace waits",
+        "why",
+        values=("<variables>",),
+    ),
     Command("panel", "", "show the panel (in JupyterLab and Notebook 7)", "panel"),
     Command("monitor", "on|off", "live monitors under cells", "monitor", values=("on", "off")),
     Command(
@@ -151,39 +164,36 @@ class Commands:
     # -- the runtime --------------------------------------------------------------------------
     def status(self, rest: str, command: Command) -> None:
         import fanlight
-        from fanlight import session
 
-        current = session.current()
-        if current is None:
-            show_text(
-                session.why_gone()
-                or "No runtime is running. It starts with the first task, or with %fanlight start."
-            )
-            return
-        total = fanlight.cluster_resources()
-        free = fanlight.available_resources()
-        rows = [("engine", str(current.engine_name)), ("runtime", str(current.runtime_id))]
-        if current.node_pid:
-            rows.append(("node", f"pid {current.node_pid}"))
-        for name in sorted(total, key=lambda n: (n not in ("CPU", "GPU"), n)):
-            if name.startswith("node:"):
-                continue
-            if "memory" in name:
-                left = render.size(free.get(name, 0.0))
-                rows.append((name.replace("_", " "), f"{render.size(total[name])}, {left} free"))
-            else:
-                rows.append((name, f"{total[name]:g}, {free.get(name, 0.0):g} free"))
+        display(fanlight.status())
         spaces = self.extension.namespaces.names()
         if spaces:
-            rows.append(("namespaces", ", ".join(spaces)))
-        rows.append(("monitors", "on" if self.magics.monitor else "off"))
-        display(
-            {
-                "text/plain": "Fanlight\n" + render.text_table(rows, "  "),
-                "text/html": render.card("Fanlight", rows),
-            },
-            raw=True,
-        )
+            show_text(f"Namespaces: {', '.join(spaces)} (%fanlight namespaces)")
+
+    def picture(self, rest: str, command: Command) -> None:
+        """What the runtime itself can show, under the same name."""
+        import fanlight
+
+        display(getattr(fanlight, command.name)())
+
+    def timeline(self, rest: str, command: Command) -> None:
+        import fanlight
+
+        if not rest:
+            return self.picture(rest, command)
+        fanlight.timeline(os.path.expanduser(options.label(rest)))
+        print(f"Saved to {options.label(rest)}: open it in https://ui.perfetto.dev.")
+        return None
+
+    def why(self, rest: str, command: Command) -> None:
+        import fanlight
+
+        if not rest:
+            raise UsageError("%fanlight why: say of what, as in %fanlight why ref")
+        namespace = self.extension.namespaces.find(rest)
+        known = self.magics.shell.user_ns
+        what = namespace if namespace and rest not in known else eval(rest, known)
+        display(fanlight.why(what))
 
     def start(self, rest: str, command: Command) -> None:
         import fanlight

@@ -201,6 +201,10 @@ class RemoteNamespace:
             self.name, known.variables if known else [], f"{self.name} is {state}{when}"
         )
 
+    def __fanlight_refs__(self) -> list[Any]:
+        """For ``fanlight.why``: what runs there, or the actor itself."""
+        return [*self.running] or [self.handle]
+
     def __repr__(self) -> str:
         return f"<namespace {self.name}: {self._state()}>"
 

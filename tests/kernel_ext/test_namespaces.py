@@ -184,7 +184,7 @@ def test_listing_variables_restart_and_remove(notebook: Notebook) -> None:
     assert shown.splitlines()[0] == "3 variables in a"
     assert "x         str    54 B  5 characters  'hello'" in shown
     assert "<its repr failed: ZeroDivisionError>" in shown
-    assert "a, b" in texts(notebook.run("%fanlight status"))[0]
+    assert "Namespaces: a, b" in texts(notebook.run("%fanlight status"))[-1]
     notebook.run("%fanlight namespaces restart a")
     failed = notebook.run("del x\n%remote --on a x", fails=True)
     assert isinstance(failed.error, NameError)
@@ -194,6 +194,19 @@ def test_listing_variables_restart_and_remove(notebook: Notebook) -> None:
     assert "There is no namespace 'a'" in str(failed.error)
     failed = notebook.run("%fanlight namespaces restart", fails=True)
     assert "say which namespace" in str(failed.error)
+
+
+def test_the_runtimes_own_pictures(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("import fanlight\nref = fanlight.put(1)\n%remote 1 + 1")
+    for command in ("timeline", "graph", "memory", "why ref", "status"):
+        assert notebook.run(f"%fanlight {command}").outputs, command
+    notebook.run("%%remote --on a\nx = 1")
+    assert notebook.run("%fanlight why a").outputs
+    file = tmp_path / "a trace.json"
+    assert "Saved to" in notebook.run(f"%fanlight timeline '{file}'").stdout
+    assert file.read_text()[:1] == "["
+    failed = notebook.run("%fanlight why", fails=True)
+    assert "say of what" in str(failed.error)
 
 
 def test_the_python_api(notebook: Notebook) -> None:
