@@ -8,6 +8,7 @@ A test fails when the page is not what this writes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fanlight_kernel.commands import COMMANDS, Command
@@ -221,7 +222,7 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "…")) else f"{text}."
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     text = (" | ".join(cell.strip().replace("|", "\\|") for cell in line) for line in lines)
     return "".join(f"| {line} |\n" for line in text)
