@@ -161,9 +161,10 @@ From Python:
 
 ```python
 from fanlight_kernel import namespaces
-namespaces.listing()                  # a table
+
+namespaces.listing()  # a table
 gpu0 = namespaces.get("gpu0")
-gpu0.variables()                      # a table
+gpu0.variables()  # a table
 gpu0.restart(num_gpus=2)
 gpu0.remove()
 ```
