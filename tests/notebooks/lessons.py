@@ -41,14 +41,13 @@ class Lesson:
 
     def run(self, cell_id: str, source: str | None = None) -> str:
         """Run one cell, with another text where ``source`` is given; gives what it printed."""
-        cell = nbformat.from_dict(self.cells[cell_id])
-        if source is not None:
-            cell.source = source
-        index = list(self.cells).index(cell_id)
+        cell = self.cells[cell_id]
+        own = cell.source
+        cell.source = own if source is None else source
         try:
-            self.runner.run(self.client.async_execute_cell(cell, index))
+            self.runner.run(self.client.async_execute_cell(cell, list(self.cells).index(cell_id)))
         finally:
-            self.notebook.cells[index] = self.cells[cell_id]  # the client puts its own there
+            cell.source = own
         return printed(cell)
 
     def printed(self, cell_id: str) -> str:

@@ -12,7 +12,7 @@ from tests.notebooks.lessons import PATHS, fails
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in PATHS][:1] == ["01_tasks_objects_actors.ipynb"]
+    assert [path.stem for path in PATHS] == ["01_tasks_objects_actors", "02_remote_cells"]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
