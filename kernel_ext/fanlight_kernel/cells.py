@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fanlight_kernel.outlet import PERIOD, Outlet
-from fanlight_kernel.quota import Limits
+from fanlight_kernel.output.outlet import PERIOD, Outlet
+from fanlight_kernel.output.quota import Limits
 
 TASKS_LIMIT = 20_000  # own tasks that a cell hands on when it is run again
 LIMIT = 2000  # cells remembered; output of older ones goes to the cell that runs

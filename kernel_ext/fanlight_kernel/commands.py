@@ -12,8 +12,10 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from fanlight_kernel import namespace_views, options, render
+from fanlight_kernel import options
+from fanlight_kernel.namespaces import views as namespace_views
 from fanlight_kernel.options import CELL_OPTIONS, TAKES, Option, parse_size
+from fanlight_kernel.widgets import render
 
 START_OPTIONS: tuple[Option, ...] = (
     Option(

@@ -14,15 +14,16 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fanlight_kernel import completion, interrupting, progress_view, reprs, tracebacks, widget
-from fanlight_kernel.carry import Home
+from fanlight_kernel import completion, interrupting, tracebacks
+from fanlight_kernel.capture.carry import Home
+from fanlight_kernel.capture.putcache import PutCache
 from fanlight_kernel.cells import Cell, Cells, Router
 from fanlight_kernel.coach import Coach
-from fanlight_kernel.live import Live
 from fanlight_kernel.magics import FanlightMagics
-from fanlight_kernel.monitor import Hub
-from fanlight_kernel.namespaces import Namespaces
-from fanlight_kernel.putcache import PutCache
+from fanlight_kernel.namespaces.registry import Namespaces
+from fanlight_kernel.widgets import progress_view, reprs, widget
+from fanlight_kernel.widgets.live import Live
+from fanlight_kernel.widgets.monitor import Hub
 
 _ATTRIBUTE = "_fanlight_extension"
 

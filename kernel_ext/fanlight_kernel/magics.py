@@ -12,15 +12,16 @@ from IPython.display import display
 from traitlets import Bool, Float
 
 from fanlight import look
-from fanlight_kernel import commands, options, render, worker
+from fanlight_kernel import commands, options, worker
 from fanlight_kernel.background import BackgroundCell
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.commands import Commands
-from fanlight_kernel.namespace_cell import NamespaceCell
+from fanlight_kernel.namespaces.cell import NamespaceCell
 from fanlight_kernel.options import Options
-from fanlight_kernel.progress import Progress, Row
 from fanlight_kernel.remote import RemoteCell
 from fanlight_kernel.results import show_result
+from fanlight_kernel.widgets import render
+from fanlight_kernel.widgets.progress import Progress, Row
 
 
 @magics_class

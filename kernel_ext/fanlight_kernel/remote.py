@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import carry, inputs, refusals, render, tracebacks, worker, workshell
-from fanlight_kernel.capture import CellNames, ends_with_semicolon
+from fanlight_kernel import tracebacks, worker, workshell
+from fanlight_kernel.capture import carry, inputs, refusals
+from fanlight_kernel.capture.names import CellNames, ends_with_semicolon
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.interrupting import GRACE, LAST, cancel, insist
 from fanlight_kernel.options import Options
 from fanlight_kernel.results import Shown, short, show_result
 from fanlight_kernel.source import analyse_as, from_first_line, future_flags, locate
+from fanlight_kernel.widgets import render
 
 
 class RemoteCell:

@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 from fanlight_kernel import worker
-from fanlight_kernel.capture import CellNames, analyse
+from fanlight_kernel.capture.names import CellNames, analyse
 from fanlight_kernel.cells import Cell
 
 _FUTURES = importlib.import_module("__future__")

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import alterations, carry, descriptors, refusals, tracebacks, workshell
-from fanlight_kernel.carry import Home, Packed, Space
+from fanlight_kernel import descriptors, tracebacks, workshell
+from fanlight_kernel.capture import alterations, carry, refusals
+from fanlight_kernel.capture.carry import Home, Packed, Space
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanlight_kernel.capture import (
+from fanlight_kernel.capture.names import (
     analyse,
     ends_with_semicolon,
     function_globals,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fanlight
-from fanlight_kernel import carry, unchanged
-from fanlight_kernel.putcache import HASHED, PutCache
+from fanlight_kernel.capture import carry, unchanged
+from fanlight_kernel.capture.putcache import HASHED, PutCache
 
 SIZE = HASHED * 4
 

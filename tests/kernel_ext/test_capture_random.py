@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fanlight_kernel import carry, inputs, worker
-from fanlight_kernel.capture import CellNames, analyse
+from fanlight_kernel import worker
+from fanlight_kernel.capture import carry, inputs
+from fanlight_kernel.capture.names import CellNames, analyse
 
 EXAMPLES = int(os.environ.get("FANLIGHT_EXAMPLES", "100"))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fanlight_kernel.carry import Home
-from fanlight_kernel.inputs import CaptureError, gather
+from fanlight_kernel.capture.carry import Home
+from fanlight_kernel.capture.inputs import CaptureError, gather
 
 GPU_TENSOR = """
 import types

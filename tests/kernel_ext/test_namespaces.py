@@ -11,7 +11,8 @@ import pytest
 
 import fanlight
 import fanlight_kernel
-from fanlight_kernel import inspection, namespaces
+from fanlight_kernel import namespaces
+from fanlight_kernel.namespaces import inspection
 from tests.kernel_ext.conftest import Notebook, Ran
 from tests.kernel_ext.kernels import DEADLINE, Execution, KernelClient
 

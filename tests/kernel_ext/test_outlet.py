@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanlight.session import TaskOutput
-from fanlight_kernel import outlet as outlets
 from fanlight_kernel.cells import Cell, Router
-from fanlight_kernel.outlet import Outlet
-from fanlight_kernel.quota import Limits, Rate
-from fanlight_kernel.screen import COLUMNS, ROWS, Screen
+from fanlight_kernel.output import outlet as outlets
+from fanlight_kernel.output.outlet import Outlet
+from fanlight_kernel.output.quota import Limits, Rate
+from fanlight_kernel.output.screen import COLUMNS, ROWS, Screen
 
 
 class Notebook:

@@ -9,9 +9,9 @@ import pytest
 
 from fanlight import events
 from fanlight.progress_bar import seconds
-from fanlight_kernel import render
-from fanlight_kernel.progress import Progress, Row, Tracker
-from fanlight_kernel.wording import as_state, summary
+from fanlight_kernel.widgets import render
+from fanlight_kernel.widgets.progress import Progress, Row, Tracker
+from fanlight_kernel.widgets.wording import as_state, summary
 from tests.kernel_ext.conftest import Notebook
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fanlight_kernel.cards import Card
+from fanlight_kernel.widgets.cards import Card
 from tests.kernel_ext.conftest import Notebook
 from tests.kernel_ext.kernels import Execution, KernelClient
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import fanlight
-from fanlight_kernel import render, reprs
-from fanlight_kernel.progress import Progress, Row
+from fanlight_kernel.widgets import render, reprs
+from fanlight_kernel.widgets.progress import Progress, Row
 from tests.kernel_ext.conftest import Notebook, notebook, shell
 
 __all__ = ["notebook", "shell"]  # fixtures

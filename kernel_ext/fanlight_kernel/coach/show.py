@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fanlight_kernel.coach.rules import RULES
-from fanlight_kernel.render import FONT, LINE, MUTED, WARN
+from fanlight_kernel.widgets.render import FONT, LINE, MUTED, WARN
 
 OFF = "%config FanlightMagics.coach = False"
 _CODE = (

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fanlight_kernel.capture import function_globals
+from fanlight_kernel.capture.names import function_globals
 from fanlight_kernel.coach.facts import Large
 
 LARGE = 64 << 10  # bytes: smaller values are not looked at

@@ -2,7 +2,7 @@
 
 Registered with IPython's formatters; the runtime itself knows nothing of them, and unloading the
 extension takes them away again. In a notebook what may still change updates itself
-(:mod:`fanlight_kernel.live`); it is known by its id, so that being shown keeps nothing alive.
+(:mod:`fanlight_kernel.widgets.live`); it is known by its id, so that being shown keeps nothing alive.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 from IPython.lib import pretty
 
-from fanlight_kernel import facts
 from fanlight_kernel.background import BackgroundCell
-from fanlight_kernel.cards import Card
+from fanlight_kernel.widgets import facts
+from fanlight_kernel.widgets.cards import Card
 
 SHORT = 2  # refs that a list must have to be shown as one thing
 _pretty_list = pretty._type_pprinters[list]
 
 
 class CardItem:
-    """A card on display, for :class:`fanlight_kernel.live.Live`."""
+    """A card on display, for :class:`fanlight_kernel.widgets.live.Live`."""
 
     kind = "card"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from fanlight_kernel import render
-from fanlight_kernel.screen import Screen, printable
+from fanlight_kernel.output.screen import Screen, printable
+from fanlight_kernel.widgets import render
 
 if TYPE_CHECKING:
-    from fanlight_kernel.outlet import Outlet
+    from fanlight_kernel.output.outlet import Outlet
 
 PERIOD = 0.1  # seconds between two drawings
 ROWS = 60  # lines of bars that are shown; more of them are counted

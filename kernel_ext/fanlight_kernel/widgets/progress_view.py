@@ -1,6 +1,6 @@
 """``fanlight.progress(refs)`` in a notebook: the monitor's widget over these refs.
 
-It moves while the loop's body works, since :class:`fanlight_kernel.live.Live` asks on a thread of its
+It moves while the loop's body works, since :class:`fanlight_kernel.widgets.live.Live` asks on a thread of its
 own. As the last expression of a cell it is shown without being iterated.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fanlight.progress_bar import LineDisplay, Progress, Tally, roughly, seconds, set_display, words
-from fanlight_kernel import facts, render
-from fanlight_kernel.watch import ASK_AGAIN, STALLED
+from fanlight_kernel.widgets import facts, render
+from fanlight_kernel.widgets.watch import ASK_AGAIN, STALLED
 
 
 class ProgressItem:
@@ -63,7 +63,7 @@ class ProgressItem:
             progress.cancel(force=self.cancelling > 1)
 
     def state(self, final: bool) -> dict[str, Any]:
-        """As :func:`fanlight_kernel.wording.as_state` makes it for cells."""
+        """As :func:`fanlight_kernel.widgets.wording.as_state` makes it for cells."""
         tally = self.tally
         left = tally.total - tally.ended
         row = {

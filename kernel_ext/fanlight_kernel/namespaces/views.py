@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanlight_kernel import render
-from fanlight_kernel.inspection import Variable
+from fanlight_kernel.namespaces.inspection import Variable
+from fanlight_kernel.widgets import render
 
 _MEASURE = 0.1  # seconds over which CPU use is measured
 
@@ -33,7 +33,7 @@ class Info:
 
 def info(space: Any, state: str) -> Info:
     """The facts that need no measuring; see :func:`infos`."""
-    from fanlight_kernel.namespaces import spelled
+    from fanlight_kernel.namespaces.registry import spelled
 
     known = space.known
     gone = state.startswith("gone")

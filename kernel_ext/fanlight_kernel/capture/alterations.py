@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel.carry import Packer, Space, reference_types
-from fanlight_kernel.unchanged import address_of, same_bytes, view_of
+from fanlight_kernel.capture.carry import Packer, Space, reference_types
+from fanlight_kernel.capture.unchanged import address_of, same_bytes, view_of
 
 LIMIT = 1 << 20  # bytes of pickle for one input: comparing more would be felt
 COPIED = 1 << 20  # bytes of writable buffers

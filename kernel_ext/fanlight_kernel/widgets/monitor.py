@@ -4,7 +4,7 @@ One :class:`Hub` with one thread serves all cells. The runtime's events only mar
 changed; the thread draws, at most ten times a second. It subscribes to events only while a cell is
 being watched. A :class:`Watch` is one execution of one cell.
 
-Views: a live widget in a notebook (:mod:`fanlight_kernel.widget`), plain HTML that is updated in
+Views: a live widget in a notebook (:mod:`fanlight_kernel.widgets.widget`), plain HTML that is updated in
 place where there is no anywidget, a line of text that is updated in place in a terminal. When the
 work is done, the display is replaced by a short static summary, so that a saved notebook, nbconvert
 and a restarted kernel all show the same thing. It says so, too, when the runtime or the kernel ends
@@ -21,11 +21,11 @@ from collections import deque
 from typing import Any
 
 from fanlight.progress_bar import Line
-from fanlight_kernel import render, widget
 from fanlight_kernel.cells import Cell
-from fanlight_kernel.progress import Progress, Tracker
-from fanlight_kernel.watch import Watch, short
-from fanlight_kernel.wording import summary
+from fanlight_kernel.widgets import render, widget
+from fanlight_kernel.widgets.progress import Progress, Tracker
+from fanlight_kernel.widgets.watch import Watch, short
+from fanlight_kernel.widgets.wording import summary
 
 PERIOD = 0.1  # seconds between two pushes: at most ten a second
 SETTLE = 0.3  # seconds that the end of a cell waits for the last figures

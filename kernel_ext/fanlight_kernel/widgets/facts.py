@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fanlight.progress_bar import seconds
-from fanlight_kernel.cards import Card
-from fanlight_kernel.progress import one_line
-from fanlight_kernel.wording import number, size
+from fanlight_kernel.widgets.cards import Card
+from fanlight_kernel.widgets.progress import one_line
+from fanlight_kernel.widgets.wording import number, size
 
 ANSWER = 0.5  # seconds that a runtime has for its answer
 MANY = 5_000  # refs of a list that are asked about

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from fanlight.driver_log import left_out
-from fanlight_kernel import blocks, screen
-from fanlight_kernel.quota import Bucket, Limits, Quota, Skipped
+from fanlight_kernel.output import blocks, screen
+from fanlight_kernel.output.quota import Bucket, Limits, Quota, Skipped
 
 if TYPE_CHECKING:
     from fanlight.session import TaskOutput

@@ -1,6 +1,6 @@
 """The values that go to the worker: which, how large, and why one cannot go.
 
-How they travel is :mod:`fanlight_kernel.carry`'s business.
+How they travel is :mod:`fanlight_kernel.capture.carry`'s business.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight.serialization import PLAIN
-from fanlight_kernel import mentions
-from fanlight_kernel.carry import Home, Packed, Packer
-from fanlight_kernel.refusals import explain
+from fanlight_kernel.capture import mentions
+from fanlight_kernel.capture.carry import Home, Packed, Packer
+from fanlight_kernel.capture.refusals import explain
 
 LARGE = 64 << 10  # bytes: above this a value goes through the store, once for each content
 # IPython's, and those of the notebook as a module: the worker has its own.

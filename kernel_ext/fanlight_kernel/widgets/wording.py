@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fanlight.progress_bar import roughly, seconds
-from fanlight_kernel.progress import Progress, Row, shown_rows
+from fanlight_kernel.widgets.progress import Progress, Row, shown_rows
 
 ROWS_SHOWN = 8  # functions; the others are added up in one row
 FAILURES_SHOWN = 5

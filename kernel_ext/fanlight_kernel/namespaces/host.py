@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fanlight import errors
-from fanlight_kernel import alterations, inspection, worker
-from fanlight_kernel.carry import Home, Packed, Space
-from fanlight_kernel.inspection import Variable
+from fanlight_kernel import worker
+from fanlight_kernel.capture import alterations
+from fanlight_kernel.capture.carry import Home, Packed, Space
+from fanlight_kernel.namespaces import inspection
+from fanlight_kernel.namespaces.inspection import Variable
 
 ATTRIBUTE = "__fanlight_namespace__"  # of an exception: the namespace as the cell left it
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fanlight_kernel import render
+from fanlight_kernel.widgets import render
 
 TARGET = "fanlight.uplink"
 _STATIC = Path(__file__).parent / "static"
@@ -83,7 +83,7 @@ class HtmlView:
 def _fallback(state: dict[str, Any]) -> dict[str, Any]:
     if "rows" in state:
         return render.live(state)
-    from fanlight_kernel.cards import Card
+    from fanlight_kernel.widgets.cards import Card
 
     return Card(**state).bundle()
 

@@ -1,6 +1,6 @@
 """Changes in place that a cell's text tells of: for the note's words, and for what is copied.
 
-Whether one happened is found by comparing (see :mod:`fanlight_kernel.alterations`).
+Whether one happened is found by comparing (see :mod:`fanlight_kernel.capture.alterations`).
 """
 
 from __future__ import annotations

@@ -1,13 +1,4 @@
-"""Named namespaces: where the cells of ``%%remote --on NAME`` run, and how to look after them.
-
->>> from fanlight_kernel import namespaces
->>> namespaces.listing()            # in a notebook: a table  # doctest: +SKIP
->>> namespaces.get("gpu0").variables()                        # doctest: +SKIP
->>> namespaces.get("gpu0").restart(num_gpus=2)                # doctest: +SKIP
-
-A namespace is an actor of the runtime, and lives until it is removed, the runtime is stopped, or its
-process dies. It belongs to one notebook.
-"""
+"""The registry of a notebook's namespaces, and each of them as the notebook knows it."""
 
 from __future__ import annotations
 
@@ -20,10 +11,11 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from fanlight_kernel import inspection, namespace_views
-from fanlight_kernel.inspection import Variable
-from fanlight_kernel.namespace_host import ATTRIBUTE, Namespace, State
-from fanlight_kernel.namespace_views import Info, Listing, Variables
+from fanlight_kernel.namespaces import inspection
+from fanlight_kernel.namespaces import views as namespace_views
+from fanlight_kernel.namespaces.host import ATTRIBUTE, Namespace, State
+from fanlight_kernel.namespaces.inspection import Variable
+from fanlight_kernel.namespaces.views import Info, Listing, Variables
 
 FIXED = ("num_cpus", "num_gpus", "resources", "memory", "env")  # for as long as it lives
 PATIENCE = 2.0  # seconds for reprs of variables; for an answer, as long again
@@ -285,7 +277,7 @@ class Namespaces:
 
 def named(variable: Variable) -> str:
     """A variable in a sentence: its name and type, and its size if it is large."""
-    from fanlight_kernel import render
+    from fanlight_kernel.widgets import render
 
     large = f", {render.size(variable.size)}" if (variable.size or 0) >= 1_000_000 else ""
     return f"{variable.name} ({variable.type}{large})"

@@ -1,5 +1,5 @@
 /*
- * A card: one thing in two lines (made by fanlight_kernel.cards.Card.as_state), and for many things
+ * A card: one thing in two lines (made by fanlight_kernel.widgets.cards.Card.as_state), and for many things
  * a bar. Plain DOM, no dependency, nothing to press.
  */
 

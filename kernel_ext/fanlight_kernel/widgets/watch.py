@@ -7,8 +7,8 @@ import uuid
 from typing import Any
 
 from fanlight_kernel.cells import Cell
-from fanlight_kernel.progress import Progress, Tracker
-from fanlight_kernel.wording import as_state
+from fanlight_kernel.widgets.progress import Progress, Tracker
+from fanlight_kernel.widgets.wording import as_state
 
 STALLED = 1.0  # seconds in which nothing runs, after which the reason is asked for
 ASK_AGAIN = 2.0  # seconds between two such questions

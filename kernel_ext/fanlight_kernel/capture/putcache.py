@@ -2,7 +2,7 @@
 
 A value is known by its pickle and its small buffers, which are hashed, and by its large buffers,
 which are not: hashing 1 GB takes a second. Those are watched, or compared with the copy in the
-store (see :mod:`fanlight_kernel.unchanged`). A single changed byte is noticed either way.
+store (see :mod:`fanlight_kernel.capture.unchanged`). A single changed byte is noticed either way.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanlight_kernel.carry import Packed
-from fanlight_kernel.unchanged import Fixed, Watch, Watcher, same_bytes, view_of
+from fanlight_kernel.capture.carry import Packed
+from fanlight_kernel.capture.unchanged import Fixed, Watch, Watcher, same_bytes, view_of
 
 HASHED = 1 << 20  # bytes: larger buffers are watched or compared
 ENTRIES = 64

@@ -9,11 +9,18 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from fanlight_kernel import carry, worker
-from fanlight_kernel.inspection import Same
+from fanlight_kernel import worker
+from fanlight_kernel.capture import carry
 from fanlight_kernel.interrupting import LAST, cancel, insist
-from fanlight_kernel.namespace_host import Call, SkippedRun
-from fanlight_kernel.namespaces import NamespaceLostError, RemoteNamespace, died, named, reason
+from fanlight_kernel.namespaces.host import Call, SkippedRun
+from fanlight_kernel.namespaces.inspection import Same
+from fanlight_kernel.namespaces.registry import (
+    NamespaceLostError,
+    RemoteNamespace,
+    died,
+    named,
+    reason,
+)
 from fanlight_kernel.remote import RemoteCell, hex_of
 
 PATIENCE = 1.6  # seconds that an interrupted cell has to end

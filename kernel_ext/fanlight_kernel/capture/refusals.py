@@ -8,8 +8,8 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from fanlight_kernel.capture import function_globals
-from fanlight_kernel.carry import Packer, Space
+from fanlight_kernel.capture.carry import Packer, Space
+from fanlight_kernel.capture.names import function_globals
 
 DEPTH = 6  # of the search for the part that cannot be sent
 _MANY = 1000  # parts of one value that are tried

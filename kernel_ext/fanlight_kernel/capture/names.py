@@ -28,8 +28,8 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fanlight_kernel import mentions
-from fanlight_kernel.mutations import Mutation, mutations, own_code, targets
+from fanlight_kernel.capture import mentions
+from fanlight_kernel.capture.mutations import Mutation, mutations, own_code, targets
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Cards: what is said of one thing (a ref, many refs, an actor, a placement group), in two lines.
 
 A :class:`Card` is drawn alike by the widget (``static/live.js``), as HTML for saved notebooks, and as
-text for terminals. This module asks nobody; :mod:`fanlight_kernel.facts` does.
+text for terminals. This module asks nobody; :mod:`fanlight_kernel.widgets.facts` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import html
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanlight_kernel.render import BAD, BUSY, CODE, FONT, GOOD, LINE, MUTED, WARN
+from fanlight_kernel.widgets.render import BAD, BUSY, CODE, FONT, GOOD, LINE, MUTED, WARN
 
 _TONES = {"busy": BUSY, "good": GOOD, "bad": BAD, "warn": WARN, "idle": MUTED}
 SEGMENTS = (("done", GOOD), ("failed", BAD), ("cancelled", WARN), ("running", BUSY))

@@ -13,8 +13,8 @@ from typing import Any
 
 from fanlight.look import rich
 from fanlight.progress_bar import seconds
-from fanlight_kernel.progress import Progress, Row
-from fanlight_kernel.wording import failures, notes, number, size, summary, table
+from fanlight_kernel.widgets.progress import Progress, Row
+from fanlight_kernel.widgets.wording import failures, notes, number, size, summary, table
 
 MUTED = "var(--jp-ui-font-color2, #757575)"
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:12px;line-height:1.5"

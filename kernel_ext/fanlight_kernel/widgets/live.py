@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fanlight_kernel import widget
+from fanlight_kernel.widgets import widget
 
 FIRST, SLOWEST, GROWTH = 0.1, 5.0, 1.5  # seconds between two questions, and how they grow
 LIVE = 20  # displays that update themselves at once; older ones stay as they are

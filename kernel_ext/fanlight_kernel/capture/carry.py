@@ -26,8 +26,8 @@ import cloudpickle
 from cloudpickle import cloudpickle as internals
 
 from fanlight import by_value, serialization
-from fanlight_kernel import mentions
-from fanlight_kernel.capture import function_globals
+from fanlight_kernel.capture import mentions
+from fanlight_kernel.capture.names import function_globals
 
 OUT_OF_BAND = 64 << 10  # bytes: a longer pickle travels like a buffer, and is not copied again
 _CLASSES = 256  # of the notebook that were sent, and are kept so that they can be named

@@ -2,7 +2,7 @@
 
 A :class:`Tracker` keeps the newest state of all groups; a :class:`Progress` is one cell's share of
 it since the cell started, because running a cell again adds to groups that exist already. What is
-said of it in words is in :mod:`fanlight_kernel.wording`.
+said of it in words is in :mod:`fanlight_kernel.widgets.wording`.
 """
 
 from __future__ import annotations

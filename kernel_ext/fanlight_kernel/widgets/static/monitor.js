@@ -1,5 +1,5 @@
 /*
- * The cell monitor: draws `state` (made by fanlight_kernel.wording.as_state) and has one button.
+ * The cell monitor: draws `state` (made by fanlight_kernel.widgets.wording.as_state) and has one button.
  * Plain DOM, no dependency. The widget's own comm only brings state; a press goes out on a comm of
  * its own, which JupyterLab runs on a subshell, so that it arrives while the kernel is busy.
  */

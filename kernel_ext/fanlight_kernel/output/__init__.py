@@ -1,0 +1,1 @@
+"""What tasks print, under the cell that caused it: lines kept whole, bars in place, floods bounded."""
