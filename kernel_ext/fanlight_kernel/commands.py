@@ -184,7 +184,7 @@ class Commands:
         if not rest:
             return self.picture(rest, command)
         fanlight.timeline(os.path.expanduser(options.label(rest)))
-        print(f"Saved to {options.label(rest)}: open it in https://ui.perfetto.dev.")
+        print(f"Saved to {options.label(rest)}: open it in ui.perfetto.dev.")
         return None
 
     def why(self, rest: str, command: Command) -> None:

@@ -371,7 +371,7 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_variables(kernel: KernelClient
 
 
 def test_a_second_interrupt_ends_the_namespace(kernel: KernelClient) -> None:
-    patience = "from fanlight_kernel import namespace_cell\nnamespace_cell.PATIENCE = "
+    patience = "from fanlight_kernel.namespaces import cell\ncell.PATIENCE = "
     kernel.run(f"{patience}60")  # so that the second one comes in time
     kernel.run("%%remote --on twice\nx = 1\nbig = bytes(2_000_000)")
     source = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fanlight
-from fanlight_kernel.widgets import render, reprs
+from fanlight_kernel.widgets import render, wording
 from fanlight_kernel.widgets.progress import Progress, Row
 from tests.kernel_ext.conftest import Notebook, notebook, shell
 
@@ -56,6 +56,10 @@ class _Looker(HTMLParser):
         ]
     )
 
+    ATTRIBUTES = frozenset(
+        ["style", "class", "title", "aria-label", "aria-hidden", "open", "role", "scope"]
+    )
+
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.found: list[str] = []
@@ -65,7 +69,7 @@ class _Looker(HTMLParser):
         if tag not in self.ALLOWED:
             self.found.append(tag)
         for name, value in attrs:
-            if name not in ("style", "class", "title", "aria-label", "open", "role"):
+            if name not in self.ATTRIBUTES:
                 self.found.append(f"{tag} {name}={value}")
             if "position" in (value or "") or "url(" in (value or ""):
                 self.found.append(f"{tag} {name}={value}")
@@ -89,9 +93,7 @@ def text_of(markup: str) -> str:
 @pytest.mark.parametrize("bad", BAD)
 def test_pictures_of_things(bad: str) -> None:
     progress = Progress([Row(bad, done=1, busy=1.0), Row(bad + "2", failed=2)], elapsed=1.0)
-    state = {
-        "total": 2, "done": 1, "failed": 0, "elapsed": bad, "remaining": bad,
-    }  # fmt: skip
+    state = wording.as_state(progress, title=bad, why=bad, label=bad)
     pictures = [
         render.html_table((bad, "b"), [(bad, 1)]),
         render.card(bad, [(bad, bad)]),
@@ -127,8 +129,9 @@ def test_refs_and_actors(notebook: Notebook, bad_class: type) -> None:
         assert bad in text_of(html_of(notebook, ref))
     actor = fanlight.remote(bad_class).remote()
     assert bad in text_of(html_of(notebook, actor))
-    facts = reprs.facts_of_ref(fails)
-    assert dict(facts)["state"]
+    assert bad in text_of(html_of(notebook, [good, fails]))
+    for report in (fanlight.why(fails), fanlight.status(), fanlight.memory()):
+        text_of(report._repr_html_())
 
 
 def test_cells(notebook: Notebook) -> None:
@@ -181,7 +184,7 @@ def test_no_source_makes_markup_of_text() -> None:
 def test_no_source_phones_home() -> None:
     """No telemetry: neither the runtime nor the extensions know how to speak to another machine."""
     network = re.compile(
-        r"\bAF_INET|urllib\.request|http\.client|import requests|import httpx|aiohttp|"
+        r"\bAF_INET|urllib\.request|http\.client|import requests|import httpx|import aiohttp|"
         r"create_connection|socketserver|smtplib|ftplib|\bXMLHttpRequest\b|sendBeacon"
     )
     url = re.compile(r"https?://(?!127\.0\.0\.1|localhost|www\.w3\.org)")
