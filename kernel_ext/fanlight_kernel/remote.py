@@ -217,7 +217,8 @@ class RemoteCell:
     def _arguments(self, runtime_id: str) -> tuple[carry.Packed, tuple[str, ...], list[Any]]:
         """The small inputs together, the names of the large ones, and refs of those."""
         large = [
-            self.extension.puts.put(runtime_id, packed) for packed in self.inputs.large.values()
+            self.extension.puts.put(runtime_id, packed, name)
+            for name, packed in self.inputs.large.items()
         ]
         apart = self.inputs.large.keys() | self.inputs.aliases.keys()
         small = {n: v for n, v in self.inputs.values.items() if n not in apart}

@@ -69,19 +69,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[in
     """A small table."""
     aligned = set(right)
 
-    def cell(column: int) -> str:
+    def cell(column: int, text: str) -> str:
         side = "right" if column in aligned else "left"
+        short = ";white-space:nowrap" if len(text) <= 30 else ""
         return (
-            f"padding:2px 14px 2px 0;border:0;background:none;text-align:{side};vertical-align:top"
+            "padding:2px 14px 2px 0;border:0;background:none;vertical-align:top;"
+            f"text-align:{side}{short}"
         )
 
     top = "".join(
-        f'<th scope="col" style="{cell(i)};font-weight:600">{html.escape(name)}</th>'
+        f'<th scope="col" style="{cell(i, name)};font-weight:600">{html.escape(name)}</th>'
         for i, name in enumerate(head)
     )
     lines = "".join(
         '<tr style="background:none">'
-        + "".join(f'<td style="{cell(i)}">{rich(str(v))}</td>' for i, v in enumerate(row))
+        + "".join(f'<td style="{cell(i, str(v))}">{rich(str(v))}</td>' for i, v in enumerate(row))
         + "</tr>"
         for row in rows
     )

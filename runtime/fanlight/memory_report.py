@@ -223,7 +223,8 @@ def _row(
         f"mapped by {h['what']} (pid {h['pid']})" for h in raw["mapped"] if h["pid"] not in own
     ]
     return {
-        **{k: raw[k] for k in ("id", "size", "state", "place", "creator", "holders_count", "pins")},
+        **{k: raw[k] for k in ("id", "size", "state", "place", "holders_count", "pins")},
+        "creator": note.what if note is not None and note.what else raw["creator"],
         "type": _type(session, oid, raw) if i < _PEEKED else "",
         "cell": cell,
         "file": note.file if note is not None else raw["site"],

@@ -569,6 +569,18 @@ def origin(cell_id: str) -> Iterator[None]:
         context.pop_origin(token)
 
 
+@contextlib.contextmanager
+def putting(what: str) -> Iterator[None]:
+    """Large values that are put inside are called ``what`` in :func:`fanlight.memory`."""
+    from fanlight.client import put_notes
+
+    before, put_notes.what = put_notes.what, what
+    try:
+        yield
+    finally:
+        put_notes.what = before
+
+
 def set_default_origin(cell_id: str) -> None:
     """Like ``origin``, for all threads, until changed."""
     context.set_default_origin(cell_id)

@@ -43,7 +43,7 @@ class Puts:
         self.cache = PutCache()
 
     def put(self, value: Any) -> Any:
-        ref = self.cache.put("runtime", carry.pack(value, carry.Home({})))
+        ref = self.cache.put("runtime", carry.pack(value, carry.Home({})), "x")
         stored = fanlight.get(ref).open(carry.Space({}))
         assert type(stored) is type(value) and np.array_equal(stored, value)
         return ref
@@ -115,13 +115,13 @@ def test_results_need_no_watching(puts: Puts) -> None:
 def test_what_holds_refs_is_never_shared(puts: Puts) -> None:
     value = {"ref": fanlight.put(1), "array": b"x" * SIZE}
     packed = carry.pack(value, carry.Home({}))
-    assert puts.cache.put("runtime", packed) != puts.cache.put("runtime", packed)
+    assert puts.cache.put("runtime", packed, "x") != puts.cache.put("runtime", packed, "x")
 
 
 def test_only_so_many_are_kept() -> None:
     cache = PutCache(limit=3)
     for value in range(5):
-        cache.put("runtime", carry.pack(np.full(SIZE, value, np.uint8), carry.Home({})))
+        cache.put("runtime", carry.pack(np.full(SIZE, value, np.uint8), carry.Home({})), "x")
     assert sum(map(len, cache._entries.values())) == 3
     cache.clear()
 
@@ -157,7 +157,7 @@ def test_tensors_are_not_copied_and_stay_tensors(puts: Puts) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.arange(SIZE, dtype=torch.uint8)
     packed = carry.pack({"t": tensor}, carry.Home({}))
-    first = puts.cache.put("runtime", packed)
+    first = puts.cache.put("runtime", packed, "x")
     assert puts.cache.put("runtime", carry.pack({"t": tensor}, carry.Home({}))) == first
     there = fanlight.get(first).open(carry.Space({}))["t"]
     assert torch.equal(there, tensor)

@@ -59,7 +59,7 @@ def test_shown(taught: KernelClient, case: Case) -> None:
     done = taught.run(case.shows)
     said = hints(done)
     assert any(re.search(case.evidence, line) for line in first_lines(said)), said
-    assert f"cell {number(done)}, {case.where}" in said
+    assert f"In[{number(done)}], {case.where}" in said
     right = [line for line in RULES[case.rule].right.splitlines() if line]
     assert all(line.replace("ray.", "fanlight.") in said for line in right)
     assert said.count("%config FanlightMagics.coach = False") == 1
@@ -100,7 +100,7 @@ def test_a_function_of_another_cell_is_named_with_its_cell(taught: KernelClient)
         "def collect():\n    return [fanlight.get(nap.remote(0.1)) for _ in range(6)]"
     )
     said = hints(taught.run("v = collect()"))
-    assert f"cell {number(made)}, line 2: return [fanlight.get(nap.remote(0.1))" in said
+    assert f"In[{number(made)}], line 2: return [fanlight.get(nap.remote(0.1))" in said
 
 
 def test_a_timed_cell_counts_its_lines_as_shown(taught: KernelClient) -> None:

@@ -45,8 +45,17 @@ class PutCache:
         self._watcher = Watcher()
         self.puts = self.compared = self.watched = 0
 
-    def put(self, runtime_id: str, packed: Packed) -> Any:
-        """A ref to ``packed``: a new one only if nothing in the store holds the same."""
+    def put(self, runtime_id: str, packed: Packed, name: str) -> Any:
+        """A ref to ``packed``: a new one only if nothing in the store holds the same.
+
+        ``name`` is the variable's, for reports of what is stored.
+        """
+        from fanlight import session
+
+        with session.putting(f"%%remote: {name}"):
+            return self._put(runtime_id, packed)
+
+    def _put(self, runtime_id: str, packed: Packed) -> Any:
         import fanlight
 
         if packed.refs:  # what they name may change; they are kept alive by whoever holds them

@@ -321,7 +321,7 @@ class Coach:
             text = "".join(linecache.getlines(file))
         if not text.strip():
             return None
-        label = f"cell {number}" if number else Path(file).name
+        label = f"In[{number}]" if number else Path(file).name
         key = (f"{file} {label}", text)
         if key not in self._sources:
             try:

@@ -22,7 +22,7 @@ class Source:
 
     def __init__(self, text: str, file: str = "", label: str = "", shift: int = 0) -> None:
         self.file = file
-        self.label = label  # "cell 7", "module.py"
+        self.label = label  # "In[7]", "module.py"
         self.shift = shift  # lines above, that the reader sees too
         self.lines = text.splitlines()
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -20,7 +20,7 @@ _INLINE = "font-family:var(--jp-code-font-family,monospace);font-size:12px;color
 
 
 class Shown(NamedTuple):
-    """A hint as it is shown: what was measured, "cell 7, line 3", and that line."""
+    """A hint as it is shown: what was measured, "In[7], line 3", and that line."""
 
     rule: str
     evidence: str

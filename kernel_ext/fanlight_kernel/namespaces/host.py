@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import sys
 import types
@@ -71,6 +72,11 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"namespace {self.name}"
+
+    def leave(self) -> None:
+        """The namespace is removed: what it holds is closed in good order, files for instance."""
+        self.ns.clear()
+        gc.collect()
 
     def hello(self) -> State:
         """Answered as soon as there is a process."""

@@ -58,7 +58,7 @@ class RemoteNamespace:
         self.running, self.mirror = {}, {}
         self.made = time.time()
         made = fanlight.remote(Namespace).options(
-            name=f"namespace {self.name}", namespace=self._registry.actor_namespace, **settings
+            name=self.name, namespace=self._registry.actor_namespace, **settings
         )
         with session.origin(""):  # it outlives the cell, whose monitor counts only its runs
             self.handle = made.remote(self.name)
@@ -263,7 +263,8 @@ class Namespaces:
         del self._all[name]
         with contextlib.suppress(Exception), session.origin(""):  # it, or its runtime, is gone
             if not space.running:
-                fanlight.wait([space.handle.__ray_terminate__.remote()], timeout=PATIENCE)
+                call = space.handle.leave.options(name=f"remove {name}")
+                fanlight.wait([call.remote()], timeout=PATIENCE)
         self.kill(space)
 
     def clear(self) -> None:

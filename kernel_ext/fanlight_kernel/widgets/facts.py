@@ -92,7 +92,7 @@ def ref_card(oid: bytes, where: Where = no_cell) -> Card:
     maker = str(facts.get("creator") or "")
     if maker:
         cell = where(str(facts.get("origin") or ""))
-        shown.append(f"made by {maker}" + (f" in {cell}" if cell else ""))
+        shown.append(f"made by {maker}" + (f" in {cell}" if cell not in ("", maker) else ""))
     lines = [failure] if failure else []
     if not final and state not in ("RUNNING", "SUBMITTED") and facts.get("why"):
         lines.append(str(facts["why"]))
@@ -161,7 +161,8 @@ class ManyRefs:
             ((maker, origin), _), *others = self._makers.most_common()
             cell = self.where(origin)
             more = f" and {len(others)} others" if others else ""
-            facts.append(f"made by {maker}{more}" + (f" in {cell}" if cell and not more else ""))
+            inside = "" if more or cell in ("", maker) else f" in {cell}"
+            facts.append(f"made by {maker}{more}{inside}")
         cells = {origin for _, origin in self._makers}
         bar = {
             "total": asked, "done": done, "failed": counts["FAILED"], "running": running,

@@ -20,9 +20,11 @@ class Note(NamedTuple):
     origin: str  # the notebook cell, "" if none
     file: str
     line: int
+    what: str = ""  # the name of what was put, where no line of the user's did
 
 
 notes: dict[bytes, Note] = {}  # by object
+what = ""  # of those that are being put
 
 
 def note(oid: bytes) -> None:
@@ -30,6 +32,7 @@ def note(oid: bytes) -> None:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    notes[oid] = Note(time.time(), context.origin(), frame.f_code.co_filename, frame.f_lineno)
+    place = ("", 0) if what else (frame.f_code.co_filename, frame.f_lineno)
+    notes[oid] = Note(time.time(), context.origin(), *place, what)
     if len(notes) > _KEPT:
         notes.pop(next(iter(notes)), None)
