@@ -137,7 +137,7 @@ def test_live_while_the_kernel_holds_the_gil(page: Page, lab: Any) -> None:
 refs = [nap.remote(0.2) for _ in range(40)]
 fanlight.wait(refs, num_returns=1)  # they have all been sent
 import ctypes
-ctypes.PyDLL(None).sleep(20)
+ctypes.PyDLL(None).sleep(14)
 print("free again")
 """
     name = lab.write_notebook("busy.ipynb", START, WORK, "pass")

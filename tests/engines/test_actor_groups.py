@@ -319,7 +319,7 @@ def test_the_next_attempt_comes_before_the_last_one_has_quite_ended(rt, kind):
 
         def attempt(self):
             self.attempts += 1
-            if self.attempts < 500:
+            if self.attempts < 200:
                 raise ValueError("not yet")
             return self.attempts
 
@@ -338,7 +338,7 @@ def test_the_next_attempt_comes_before_the_last_one_has_quite_ended(rt, kind):
     method = getattr(cls.remote(), kind).options(max_task_retries=-1, retry_exceptions=True)
     result = method.remote()
     ref = next(result) if kind == "generator" else result
-    assert rt.get(ref) == 500
+    assert rt.get(ref) == 200
 
 
 @line("OPT.11")
