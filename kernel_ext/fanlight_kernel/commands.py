@@ -12,6 +12,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
+from fanlight import look
 from fanlight_kernel import options
 from fanlight_kernel.namespaces import views as namespace_views
 from fanlight_kernel.options import CELL_OPTIONS, TAKES, Option, parse_size
@@ -297,7 +298,7 @@ class Commands:
         head = ("setting", "value", "")
         display(
             {
-                "text/plain": render.text_table(rows),
+                "text/plain": look.text_table(rows),
                 "text/html": namespace_views.table(head, rows),
             },
             raw=True,

@@ -201,7 +201,7 @@ class FanlightMagics(Magics):
         head = f"sends {total} in {count} variable{'' if count == 1 else 's'}"
         text = [*run.facts(), head]
         if rows:
-            text.append(render.text_table(rows, "  "))
+            text.append(look.text_table(rows, "  "))
         text.append(f"brings back {returned}" + (f" ({how})" if run.job.outputs else ""))
         notes = "".join(run.expected_notes())
         table = look.table(("variable", "type", "size"), rows, right=[2]) if rows else ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import jupyter_page as nb
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,21 +22,6 @@ def wait_for(path):
 """
 MONITOR = "\n%config FanlightMagics.monitor = {}\n"
 ACTIVE = ".fanlight-monitor .fl-cancel:not(.fl-away)"
-
-
-def _sibling(name: str) -> ModuleType:
-    """A module of this folder, which is no package since its name is none for Python."""
-    if f"fanlight_ui_{name}" not in sys.modules:
-        path = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(f"fanlight_ui_{name}", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[f"fanlight_ui_{name}"]
-
-
-nb = _sibling("notebook")
 
 
 def saved(page: Page, lab: Any, name: str, cell: int) -> list[dict[str, str]]:

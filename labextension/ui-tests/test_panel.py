@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import jupyter_page as nb
 import psutil
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
-
-def _sibling(name: str) -> ModuleType:
-    """A module of this folder, which is no package since its name is none for Python."""
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"fanlight_ui_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-nb = _sibling("notebook")
 SHOTS = Path(__file__).resolve().parents[2] / "test-results" / "screenshots"
 LESSON = "01_tasks_objects_actors.ipynb"
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fanlight
+from fanlight import look
 from fanlight_kernel.widgets import render, wording
 from fanlight_kernel.widgets.progress import Progress, Row
 from tests.kernel_ext.conftest import Notebook, notebook, shell
@@ -95,8 +96,8 @@ def test_pictures_of_things(bad: str) -> None:
     progress = Progress([Row(bad, done=1, busy=1.0), Row(bad + "2", failed=2)], elapsed=1.0)
     state = wording.as_state(progress, title=bad, why=bad, label=bad)
     pictures = [
-        render.html_table((bad, "b"), [(bad, 1)]),
-        render.card(bad, [(bad, bad)]),
+        look.table((bad, "b"), [(bad, 1)]),
+        look.page(look.title(bad, bad), look.facts([(bad, bad)])),
         render.live(state)["text/html"],
         render.final(progress)["text/html"],
     ]

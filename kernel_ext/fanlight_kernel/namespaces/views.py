@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanlight import look
 from fanlight_kernel.namespaces.inspection import Variable
 from fanlight_kernel.widgets import render
 
@@ -96,7 +97,7 @@ class Listing(list[Info]):
     def __repr__(self) -> str:
         if not self:
             return _NONE
-        return render.text_table([self._HEAD, *self._rows()])
+        return look.text_table([self._HEAD, *self._rows()])
 
     def _repr_html_(self) -> str:
         if not self:
@@ -134,7 +135,7 @@ class Variables(list[Variable]):
     def __repr__(self) -> str:
         rows = self._rows()
         return "\n".join(
-            [self._head(), *([render.text_table([self._HEAD, *rows], "  ")] if rows else [])]
+            [self._head(), *([look.text_table([self._HEAD, *rows], "  ")] if rows else [])]
         )
 
     def _repr_html_(self) -> str:

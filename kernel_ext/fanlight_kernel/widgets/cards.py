@@ -10,7 +10,8 @@ import html
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanlight_kernel.widgets.render import BAD, BUSY, CODE, FONT, GOOD, LINE, MUTED, WARN
+from fanlight.look import BAD, BUSY, FONT, GOOD, LINE, MUTED, WARN
+from fanlight_kernel.widgets.render import CODE
 
 _TONES = {"busy": BUSY, "good": GOOD, "bad": BAD, "warn": WARN, "idle": MUTED}
 SEGMENTS = (("done", GOOD), ("failed", BAD), ("cancelled", WARN), ("running", BUSY))

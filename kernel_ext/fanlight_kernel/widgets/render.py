@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fanlight.look import rich
+from fanlight import look
+from fanlight.look import BAD, BUSY, FONT, GOOD, LINE, MUTED, WARN, rich
 from fanlight.progress_bar import seconds
 from fanlight_kernel.widgets.progress import Progress, Row
 from fanlight_kernel.widgets.wording import failures, notes, number, size, summary, table
 
-MUTED = "var(--jp-ui-font-color2, #757575)"
-FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:12px;line-height:1.5"
 CODE = "font-family:var(--jp-code-font-family,monospace);padding:0;background:none;color:inherit"
-GOOD = "var(--jp-success-color1, #388e3c)"
-BAD = "var(--jp-error-color1, #d32f2f)"
-WARN = "var(--jp-warn-color1, #f57c00)"
-BUSY = "var(--jp-brand-color1, #1976d2)"
-LINE = "var(--jp-border-color2, #bdbdbd)"
 
 
 def note(text: str) -> dict[str, Any]:
@@ -142,58 +136,11 @@ def _rows(rows: Sequence[Row]) -> str:
         (row.name, *(number(counts[i]) for _, counts in columns), seconds(row.busy))
         for i, row in enumerate(rows)
     ]
-    return html_table(head, body)
-
-
-def html_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A small table; every column but the first is right-aligned."""
-    cell = "padding:2px 12px 2px 0;border:0;background:none;"
-
-    def align(column: int) -> str:
-        return cell + ("text-align:left" if column == 0 else "text-align:right")
-
-    top = "".join(
-        f'<th style="{align(i)};font-weight:600">{html.escape(str(name))}</th>'
-        for i, name in enumerate(head)
-    )
-    lines = "".join(
-        '<tr style="background:none">'
-        + "".join(f'<td style="{align(i)}">{html.escape(str(v))}</td>' for i, v in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<table style="{FONT};margin:2px 0 4px 16px;border-collapse:collapse;border:0">'
-        f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
-    )
-
-
-def text_table(rows: Sequence[Sequence[Any]], indent: str = "") -> str:
-    """Columns padded to their widest cell."""
-    texts = [[str(v) for v in row] for row in rows]
-    widths = [max((len(row[i]) for row in texts), default=0) for i in range(len(texts[0]))]
-    return "\n".join(
-        indent + "  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip()
-        for row in texts
-    )
-
-
-def card(title: str, rows: Sequence[tuple[str, str]], *, open_: bool = True) -> str:
-    """A titled list of facts."""
-    lines = "".join(
-        f'<tr style="background:none"><td style="padding:1px 16px 1px 0;text-align:left;'
-        f'color:{MUTED};border:0">{html.escape(k)}</td>'
-        f'<td style="padding:1px 0;text-align:left;border:0">{html.escape(v)}</td></tr>'
-        for k, v in rows
-    )
-    return (
-        f'<div style="{FONT}"><div style="font-weight:600">{html.escape(title)}</div>'
-        f'<table style="{FONT};border-collapse:collapse;border:0;margin:0">'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+    shown = look.table(head, body, right=range(1, len(head)))
+    return f'<div style="margin-left:16px">{shown}</div>'
 
 
 __all__ = [
-    "card", "final", "html_table", "live", "live_text", "nothing", "placeholder", "size", "stand_in",
-    "text_table",
+    "BAD", "FONT", "GOOD", "LINE", "MUTED", "WARN", "final", "live", "live_text", "note", "nothing",
+    "placeholder", "size", "stand_in",
 ]  # fmt: skip
