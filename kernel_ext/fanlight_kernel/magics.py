@@ -164,18 +164,22 @@ class FanlightMagics(Magics):
             elements = [{run.options.each[0]: value} for value in run.elements]
         columns: dict[str, list[Any]] = {}
         shown: list[Any] = []
-        for element in elements:
-            ns.update(element)
-            last: list[Any] = []
-            worker.execute(run.job, ns, last)
-            if last and run.job.display and last[0] is not None:
-                shown.append(last[0])
+        own = {n: ns[n] for n in elements[0] if n in ns} if elements else {}
+        try:
+            for element in elements:
+                ns.update(element)
+                last: list[Any] = []
+                worker.execute(run.job, ns, last)
+                if last and run.job.display and last[0] is not None:
+                    shown.append(last[0])
+                if run.elements is not None:
+                    for name in run.job.outputs:
+                        columns.setdefault(name, []).append(ns.get(name))
+        finally:  # the notebook's variable of that name stays as it was, as without --local
             if run.elements is not None:
-                for name in run.job.outputs:
-                    columns.setdefault(name, []).append(ns.get(name))
+                ns.pop(run.options.each[0], None)
+                ns.update(own)
         ns.update(columns)
-        if run.elements is not None:
-            ns.pop(run.options.each[0], None)
         value = shown if run.elements is not None else next(iter(shown), None)
         if line:
             return value
