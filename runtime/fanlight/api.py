@@ -270,8 +270,15 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
     """End the runtime that this process started, or detach from the one it attached to.
 
     All its processes are gone and its memory is free when this returns. Idempotent, and legal
-    before any ``init``.
+    before any ``init``. In a task, or a ``%%remote`` cell, it only warns: the runtime is not the
+    task's, which would lose its own result.
     """
+    if sessions.in_task():
+        warnings.warn(
+            "shutdown() does nothing in a task: the runtime ends where it was started.",
+            stacklevel=2,
+        )
+        return
     sessions.stop()
 
 

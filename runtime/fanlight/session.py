@@ -479,6 +479,13 @@ def kernel_id() -> str:
     return file.removeprefix("kernel-").removesuffix(".json") if file.startswith("kernel-") else ""
 
 
+def in_task() -> bool:
+    """Whether the caller is (in the process of) a task, which is a guest of its runtime."""
+    if context.current.get() is not None:  # the in-process engine has no other processes
+        return True
+    return _current is not None and _current.role == "worker"
+
+
 def stop() -> None:
     """End the session: the runtime that this driver started ends too. Idempotent.
 
