@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 2.0  # that a node which is alive needs at most
 _MANY = 1_000  # refs that are asked for at once
+_ENDED = ("failed", "cancelled", "lost", "freed", "unknown")  # no value, and nothing to wait for
 _ID_DIGITS = (32, 48, 56)  # of actors and groups, tasks, objects
 _COLOURS = {
     **dict.fromkeys(("ready", "finished", "idle", "spilled"), look.GOOD),
@@ -199,13 +200,18 @@ def _ask(session: Session, **args: Any) -> Any:
 def _answer(found: Node) -> Why:
     found["same"] = found.get("same", 0)
     sentence, lines = found.pop("sentence"), found.pop("lines")
+    if found["same"]:
+        sentence += f" ({found['same']} more of this name.)"
+    return Why(sentence, found, _below(_with_cells(lines)))
+
+
+def _with_cells(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells by the numbers that the notebook shows, not by their ids."""
     numbers = sessions.cell_numbers()
     for line in lines:
         if line["label"] == "cell" and line["text"] in numbers:
             line["text"] = f"In[{numbers[line['text']]}]"
-    if found["same"]:
-        sentence += f" ({found['same']} more of this name.)"
-    return Why(sentence, found, _below(lines))
+    return lines
 
 
 def _below(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -271,7 +277,7 @@ def _of_many(session: Session, keys: list[bytes]) -> Why:
         else:
             ours.append(_of_own(session, key, own) if not ours else ours[0])
     found = _ask(session, ids=asked)
-    reasons = [node | {"lines": _below(node["lines"])} for node in found["reasons"]]
+    reasons = [node | {"lines": _below(_with_cells(node["lines"]))} for node in found["reasons"]]
     if ours:
         lines, sentence = ours[0]._lines, ours[0].sentence
         reasons.append({**ours[0].facts, "lines": lines, "sentence": sentence, "count": len(ours)})
@@ -284,7 +290,9 @@ def _of_many(session: Session, keys: list[bytes]) -> Why:
         sentence = f"All {total} are ready." if total > 1 else "It is ready."
     else:
         parts = [f"{node['count']} × {node['sentence']}" for node in reasons[:3]]
-        sentence = f"{waiting} of {total} are not ready. {' '.join(parts)}"
+        ended = not left and all(node["code"] in _ENDED for node in reasons)
+        state = "have no value" if ended else "are not ready"
+        sentence = f"{waiting} of {total} {state}. {' '.join(parts)}"
     out: list[dict[str, Any]] = []
     for node in reasons:
         out.append(

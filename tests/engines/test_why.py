@@ -203,6 +203,7 @@ def test_how_it_ended(rt: Any) -> None:
         rt.get(ref)
     answer = ref.why()
     assert answer.code == "failed" and "ValueError: no such <thing>" in str(answer)
+    assert str(rt.why([ref, ref])).startswith("2 of 2 have no value. 2 × `")
     assert "<thing>" not in answer._repr_html_() and "&lt;thing&gt;" in answer._repr_html_()
     value = rt.put([1, 2, 3])
     assert value.why().code == "ready" and "`put` is ready: " in str(value.why())

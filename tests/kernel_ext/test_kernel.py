@@ -48,6 +48,7 @@ def test_reports_name_cells_and_variables(kernel: KernelClient) -> None:
     shown = kernel.run("never.why()").of("execute_result")[-1]["content"]["data"]
     assert shown["text/plain"].startswith("`huge` can never run here")
     assert f"In[{int(number) - 1}]" in shown["text/plain"] and "<code" in shown["text/html"]
+    assert f"cell: In[{int(number) - 1}]" in kernel.run("fanlight.why([never])").result()
     shown = kernel.run("fanlight.status()").of("execute_result")[-1]["content"]["data"]
     assert "1 × `huge` can never run here" in shown["text/plain"] and "text/html" in shown
     kernel.run("fanlight.cancel(never)\ndel big, never")
