@@ -106,9 +106,10 @@ The options are those of `%%remote`, each with its value in one word (`--in a,b`
 
 ## Namespaces: `--on`
 
-A plain `%%remote` cell leaves nothing behind in its process. A cell with `--on NAME` runs in a
-*namespace*: a process of its own that stays, with everything the cell assigned, for the next cell
-on it. It is made by the first cell that names it.
+A plain `%%remote` cell leaves nothing behind in its process: no variables, and the directory and
+the environment are again as they were. A cell with `--on NAME` runs in a *namespace*: a process of
+its own that stays, with everything the cell assigned, for the next cell on it. It is made by the
+first cell that names it.
 
 ```python
 %%remote --on gpu0 --num-gpus 1

@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import importlib
 import inspect
+import os
 import sys
 import threading
 import time
@@ -113,7 +114,7 @@ def run_cell(
     opened = open_inputs(job, space, values, element, names, large)
     fill(space.ns, job, opened)
     bulky = {n for n, p in zip(names, large, strict=True) if len(p.data) > alterations.LIMIT}
-    with main_module(module):
+    with main_module(module), surroundings(job):
         return run_in(job, space, opened.keys() - bulky)
 
 
@@ -218,6 +219,30 @@ def main_module(module: types.ModuleType) -> Iterator[None]:
     finally:
         if before is not None and sys.modules.get("__main__") is module:
             sys.modules["__main__"] = before
+
+
+@contextlib.contextmanager
+def surroundings(job: CellJob) -> Iterator[None]:
+    """Leave the process's directory and environment as they were: it runs other cells and tasks,
+    and which of them would meet the change is chance.
+
+    What an imported module sets in the environment stays, as the module does.
+    """
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        folder = ""
+    variables = dict(os.environ) if "env" in job.source else None
+    try:
+        yield
+    finally:
+        if folder:
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+        if variables is not None and variables != dict(os.environ):
+            for name in os.environ.keys() - variables.keys():
+                del os.environ[name]
+            os.environ.update(variables)
 
 
 def explain_read_only(error: BaseException, job: CellJob, before: dict[str, Any]) -> None:

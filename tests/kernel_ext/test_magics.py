@@ -177,6 +177,31 @@ def test_local_runs_here(notebook: Notebook) -> None:
     assert notebook.ns["y"] == [0, 2, 4]
 
 
+def test_local_each_leaves_the_notebooks_variable(notebook: Notebook) -> None:
+    notebook.run("i = 'mine'")
+    notebook.run("%%remote --local --each i=range(3)\ny = i")
+    assert (notebook.ns["i"], notebook.ns["y"]) == ("mine", [0, 1, 2])
+    notebook.run("%%remote --local --each i=range(3)\n1 / i", fails=True)
+    assert notebook.ns["i"] == "mine"
+
+
+def test_directory_and_environment_are_the_cells_own(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run(f"import os\nhome, there = os.getcwd(), {str(tmp_path)!r}")
+    change = "os.chdir(there)\nos.environ['FANLIGHT_TEST_CELL'] = 'x'\nseen = os.getcwd()"
+    for end, fails in (("", False), ("\n1 / 0", True)):
+        notebook.run(f"%%remote\n{change}{end}", fails=fails)
+        notebook.run("%%remote\nafter = os.getcwd(), os.environ.get('FANLIGHT_TEST_CELL')")
+        assert notebook.ns["after"] == (notebook.ns["home"], None)
+    assert Path(notebook.ns["seen"]) == tmp_path
+
+
+def test_shutdown_in_a_cell_leaves_the_runtime(notebook: Notebook) -> None:
+    notebook.run("import fanlight")
+    with pytest.warns(UserWarning, match="does nothing in a task"):
+        done = notebook.run("%%remote\nfanlight.shutdown()\nx = fanlight.is_initialized()")
+    assert done.error is None and notebook.ns["x"] is True
+
+
 def test_dry_run(notebook: Notebook) -> None:
     notebook.run("data = [1]\nimport json")
     done = notebook.run("%%remote --dry-run\nx = json.dumps(data)")
