@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "labextension"
@@ -31,6 +31,8 @@ LESSON = ROOT / "notebooks" / "01_tasks_objects_actors.ipynb"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START = 90.0  # seconds that the server may take to answer
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+expect.set_options(timeout=30_000)  # as for what a page does itself; by itself it would be 5 s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

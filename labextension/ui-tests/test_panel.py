@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -41,8 +40,13 @@ def test_the_lesson_with_the_panel_beside_it(page: Page, lab: Any) -> None:
     nb.run_all(page)
     nb.expect_state(page, "live", timeout=60_000)
     nb.scroll_to(page, "primes-parallel")
-    some = re.compile("^[1-6]$")
-    expect(nb.row(page, "sum_of_primes")).to_have_attribute("data-ended", some, timeout=120_000)
+    page.wait_for_function(  # in every frame: `expect` looks once in a second, and may miss them
+        """() => {
+            const row = document.querySelector(`.fl-Progress li[data-group='sum_of_primes']`);
+            return row !== null && /^[1-6]$/.test(row.dataset.ended);
+        }""",
+        timeout=120_000,
+    )
     nb.shot(page, SHOTS, "2-running-light")
     nb.expect_ended(page, "sum_of_primes", 8)
     nb.wait_until_ran(page)

@@ -48,15 +48,20 @@ def point_at(page: Page, picture: Locator, text: str, step: tuple[int, int]) -> 
     for y in rows if step[1] > 0 else reversed(rows):
         for x in range(120, int(box["width"]) - 40, step[0]):
             page.mouse.move(box["x"] + x, box["y"] + y)
-            page.wait_for_timeout(40)  # BokehJS looks where the mouse is once in a frame
+            page.evaluate(FRAMES)  # BokehJS looks where the mouse is once in a frame
             if tip.is_visible():
-                return
+                page.wait_for_timeout(200)
+                if tip.is_visible():  # still: it does not tell of the place before this one
+                    return
     raise AssertionError(f"nothing in the picture says {text!r}")
 
 
 MIME = "application/vnd.fanlight.picture+json"
 BLOCK, NODE = (83, 11), (67, -23)  # pixels between the places that are pointed at
 
+FRAMES = """() => new Promise(done => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20)));
+})"""
 RANGE = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
     return [...panel.node.querySelectorAll('.fl-Picture')].map(node => node.dataset.range ?? '');

@@ -14,6 +14,13 @@ import pytest
 from tests.engines.support import needs, poll, runtime
 
 Gate = Callable[[str], None]
+reasons = importlib.import_module("fanlight.reasons")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is slow is not one that is stopped."""
+    monkeypatch.setattr(reasons, "ANSWER_SECONDS", 20.0)
 
 
 def codes(answer: Any) -> list[str]:
@@ -335,7 +342,7 @@ def test_a_stopped_worker(rt: Any, load: Any, gate: Path) -> None:
 
 
 @needs("processes", "background")
-def test_a_stopped_node_keeps_nobody(fresh: Any) -> None:
+def test_a_stopped_node_keeps_nobody(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fl = fresh.fanlight
     fresh.init(num_cpus=1)
     ref = fl.remote(resources={"never": 1})(lambda: None).remote()
@@ -343,7 +350,9 @@ def test_a_stopped_node_keeps_nobody(fresh: Any) -> None:
     pid = importlib.import_module("fanlight.session").current().node_pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        answer = ref.why()
+        with monkeypatch.context() as patch:
+            patch.setattr(reasons, "ANSWER_SECONDS", 1.0)
+            answer = ref.why()
     finally:
         os.kill(pid, signal.SIGCONT)
     assert answer.code == "silent" and str(answer).startswith("Nobody can say")

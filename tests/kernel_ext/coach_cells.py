@@ -114,7 +114,7 @@ CASES = [
         "nested-get",
         r"\d+ tasks of tree were running at once on 2 CPUs: at least \d+ of these",
         "line 6: return sum(fanlight.get([tree.remote(depth - 1) for _ in range(2)]))",
-        "@fanlight.remote\ndef tree(depth):\n    if not depth:\n        time.sleep(0.1)\n"
+        "@fanlight.remote\ndef tree(depth):\n    if not depth:\n        time.sleep(0.3)\n"
         "        return 1\n    return sum(fanlight.get([tree.remote(depth - 1) for _ in range(2)]))\n"
         "v = fanlight.get(tree.remote(3))",
         "@fanlight.remote\ndef outer(n):\n"
@@ -125,8 +125,8 @@ CASES = [
     Case(
         "idle-tasks",
         r"\d+ tasks of nap ran for .* and used less than a tenth of their CPU time",
-        "line 1: refs = [nap.remote(0.25) for i in range(12)]",
-        "refs = [nap.remote(0.25) for i in range(12)]\nv = fanlight.get(refs)",
+        "line 1: refs = [nap.remote(0.25) for i in range(20)]",
+        "refs = [nap.remote(0.25) for i in range(20)]\nv = fanlight.get(refs)",
         "refs = [nap.remote(0.1) for i in range(3)]\nv = fanlight.get(refs)",
         {"idle_seconds": 1.0, "idle_tasks": 2},
     ),

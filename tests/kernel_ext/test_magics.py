@@ -307,7 +307,11 @@ def test_everything_runs_in_nbclient_and_is_saved_statically(tmp_path: Path) -> 
     from nbconvert import HTMLExporter
 
     sources = [
-        "%load_ext fanlight\nimport fanlight, time\nfanlight.init(num_cpus=2)",
+        (
+            "%load_ext fanlight\nimport fanlight, time\nfanlight.init(num_cpus=2)\n"
+            # The client takes no message that comes after a cell's end.
+            "from fanlight_kernel.widgets import monitor\nmonitor.SETTLE = 60"
+        ),
         "%%remote --each i=range(4)\nimport time\ntime.sleep(0.2)\nx = i",
         NAPS,
         "x",

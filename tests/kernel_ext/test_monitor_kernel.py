@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +11,20 @@ from tests.kernel_ext.kernels import Execution, KernelClient
 
 pytestmark = pytest.mark.slow
 VIEW = "application/vnd.jupyter.widget-view+json"
-SLEEPERS = (
-    "import time\n@fanlight.remote\ndef nap(s):\n    time.sleep(s)\n    return s\n"
-    "{}fanlight.get([nap.remote(0.2) for _ in range(16)])"
+GATED = (
+    "import os, time\n@fanlight.remote\ndef gated(gate):\n"
+    "    while not os.path.exists(gate):\n        time.sleep(0.01)\n"
+    "fanlight.get([gated.remote(gate) for gate in {} for _ in range(4)]);"
 )
 
 
 def states(kernel: KernelClient, done: Execution) -> list[dict[str, Any]]:
     """All states that were pushed to the monitor of a cell, in order."""
+    return [message["content"]["data"]["state"]["state"] for message in pushes(kernel, done)]
+
+
+def pushes(kernel: KernelClient, done: Execution) -> list[dict[str, Any]]:
+    """The messages with these states."""
     views = [d["data"][VIEW]["model_id"] for d in done.displays() if VIEW in d["data"]]
     assert views, "no monitor was shown"
     found = []
@@ -25,9 +32,8 @@ def states(kernel: KernelClient, done: Execution) -> list[dict[str, Any]]:
         content = message["content"]
         if content.get("comm_id") != views[0]:
             continue
-        state = content["data"].get("state", {}).get("state")
-        if state:
-            found.append(state)
+        if content["data"].get("state", {}).get("state"):
+            found.append(message)
     return found
 
 
@@ -38,12 +44,22 @@ def final(done: Execution) -> str:
     return str(texts[0])
 
 
-def test_a_plain_cell_gets_a_monitor_that_moves_and_folds(kernel: KernelClient) -> None:
-    running = kernel.start(SLEEPERS.format(""))
-    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
+def until_shown(kernel: KernelClient, running: Execution) -> None:
+    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()), what="a monitor")
     assert not running.ended()
-    kernel.until(lambda: len({s["done"] for s in states(kernel, running)}) > 3)
+
+
+def test_a_plain_cell_gets_a_monitor_that_moves_and_folds(
+    kernel: KernelClient, tmp_path: Path
+) -> None:
+    gates = [tmp_path / str(i) for i in range(4)]
+    running = kernel.start(GATED.format([str(gate) for gate in gates]))
+    until_shown(kernel, running)
+    for i, gate in enumerate(gates[:3], 1):
+        gate.touch()
+        kernel.until(lambda i=i: any(s["done"] == 4 * i for s in states(kernel, running)))
     assert not running.ended()
+    gates[3].touch()
     running.wait()
     kernel.until(lambda: VIEW not in str(running.shown()))
     assert final(running).startswith("16 tasks, ")
@@ -54,24 +70,34 @@ def test_a_plain_cell_gets_a_monitor_that_moves_and_folds(kernel: KernelClient) 
     assert last["unfinished"] == 0 and last["summary"].startswith("16 tasks, ")
 
 
-def test_running_it_again_counts_only_the_new_tasks(kernel: KernelClient) -> None:
-    for _ in range(2):
-        running = kernel.run(SLEEPERS.format(""), cell_id="again-and-again")
+def test_running_it_again_counts_only_the_new_tasks(kernel: KernelClient, tmp_path: Path) -> None:
+    for i in range(2):
+        gate = tmp_path / str(i)
+        running = kernel.start(GATED.format([str(gate)]), cell_id="again-and-again")
+        until_shown(kernel, running)
+        gate.touch()
+        running.wait()
         kernel.until(lambda r=running: VIEW not in str(r.shown()))
-        assert final(running).startswith("16 tasks, ")
+        assert final(running).startswith("4 tasks, ")
 
 
-def test_a_remote_cell_has_one_too(kernel: KernelClient) -> None:
-    running = kernel.start("%%remote --each i=range(8)\nimport time\ntime.sleep(0.3)\nx = i")
-    kernel.until(lambda: any(VIEW in d["data"] for d in running.displays()))
-    assert not running.ended()
+def test_a_remote_cell_has_one_too(kernel: KernelClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    kernel.run(f"import os, time\ngate = {str(gate)!r}")
+    running = kernel.start(
+        "%%remote --each i=range(8)\nwhile not os.path.exists(gate):\n    time.sleep(0.01)\nx = i"
+    )
+    until_shown(kernel, running)
+    gate.touch()
     running.wait()
     kernel.until(lambda: VIEW not in str(running.shown()))
     assert final(running).startswith("8 tasks, ")
 
 
 def test_a_quick_remote_cell_ends_in_one_line(kernel: KernelClient) -> None:
+    kernel.run("%config FanlightMagics.monitor_delay = 60")  # however slow this machine is
     done = kernel.run("%%remote\nx = 1")
+    kernel.run("%config FanlightMagics.monitor_delay = 0.5")
     assert final(done).startswith("1 task, ")
     assert not any(VIEW in d["data"] for d in done.displays())
 
@@ -80,7 +106,7 @@ def test_quiet_and_off(kernel: KernelClient) -> None:
     done = kernel.run("%%remote --quiet\nimport time\ntime.sleep(0.5)")
     assert done.displays() == []
     kernel.run("%fanlight monitor off")
-    done = kernel.run(SLEEPERS.format(""))
+    done = kernel.run("fanlight.get(fanlight.remote(lambda: time.sleep(1)).remote())")
     assert not any(VIEW in d["data"] for d in done.displays())
     kernel.run("%config FanlightMagics.monitor = True")
 
@@ -121,16 +147,25 @@ def test_at_most_ten_updates_a_second(kernel: KernelClient) -> None:
         "    fanlight.get([tiny.remote(i) for i in range(100)])"
     )
     kernel.until(lambda: VIEW not in str(done.shown()))
-    assert len(states(kernel, done)) <= 26
+    dates = [message["header"]["date"] for message in pushes(kernel, done)]
+    took = (dates[-1] - dates[0]).total_seconds()
+    assert 1 < len(dates) <= 10 * 1.1 * took + 4  # a tenth early at most; the end comes at once
 
 
-def test_failures_unfold(kernel: KernelClient) -> None:
-    running = kernel.run(
-        "import time\n@fanlight.remote(max_retries=0)\ndef wrong(i):\n    time.sleep(0.3)\n"
+def test_failures_unfold(kernel: KernelClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    running = kernel.start(
+        "import os, time\n@fanlight.remote(max_retries=0)\ndef wrong(i, gate):\n"
+        "    while not os.path.exists(gate):\n        time.sleep(0.01)\n"
         "    raise ValueError('<i>no</i>')\n"
-        "_ = fanlight.wait([wrong.remote(i) for i in range(6)], num_returns=6)"
+        f"refs = [wrong.remote(i, {str(gate)!r}) for i in range(6)]\n"
+        "_ = fanlight.wait(refs, num_returns=6)"
     )
+    until_shown(kernel, running)
+    gate.touch()
+    running.wait()
     kernel.until(lambda: VIEW not in str(running.shown()))
+    kernel.until(lambda: states(kernel, running)[-1]["over"])
     assert final(running).startswith("6 tasks, 6 failed, ")
     assert "wrong: ValueError: <i>no</i> (6 times)" in final(running)
     html = next(d["text/html"] for d in running.shown().values() if "tasks" in d["text/html"])

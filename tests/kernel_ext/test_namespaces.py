@@ -333,7 +333,9 @@ def test_a_repr_that_hangs_holds_nobody_up(kernel: KernelClient) -> None:
         "%%remote --on a --out\nclass Slow:\n    def __repr__(self):\n        while True:\n"
         "            pass\nfirst = 1\nslow = Slow()\nlast = 2"
     )
-    look = "from fanlight_kernel import namespaces\n[v.text for v in namespaces.get('a').variables(0.2)]"
+    look = (
+        "from fanlight_kernel import namespaces\n[v.text for v in namespaces.get('a').variables(2)]"
+    )
     found = kernel.run(look).result()
     assert found.endswith("'1', '<its repr takes too long>', '…']")
     assert kernel.run("%%remote --on a\nlast").result() == "2"

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fanlight_kernel.widgets.cards import Card
 from tests.kernel_ext.conftest import Notebook
 from tests.kernel_ext.kernels import Execution, KernelClient
@@ -94,6 +96,13 @@ def test_without_a_runtime(notebook: Notebook) -> None:
 
 
 # -- in a kernel, where they move -----------------------------------------------------------------
+@pytest.fixture(scope="module")
+def kernel(kernel: KernelClient) -> KernelClient:
+    """The module's kernel, in which the runtime has all the time that it needs for its answers."""
+    kernel.run("from fanlight_kernel.widgets import facts\nfacts.ANSWER = 30")
+    return kernel
+
+
 def cards(kernel: KernelClient, done: Execution) -> list[dict[str, Any]]:
     """All states of the first live display of a cell, in order."""
     views = [d["data"][VIEW]["model_id"] for d in done.displays() if VIEW in d["data"]]
@@ -208,12 +217,12 @@ def test_progress_is_a_widget(kernel: KernelClient, tmp_path: Path) -> None:
 def test_a_node_that_is_stopped_delays_nobody(kernel: KernelClient, tmp_path: Path) -> None:
     """Also the next cells: a repr waits half a second at most, and the rest is off the hot path."""
     kernel.run("import signal\npid = fanlight.session.current().node_pid\nref = fanlight.put(1)")
-    kernel.run("os.kill(pid, signal.SIGSTOP)")
+    kernel.run("facts.ANSWER = 0.5\nos.kill(pid, signal.SIGSTOP)")
     try:
         made = kernel.run("ref")
         assert "the runtime does not answer" in str(made.displays()[0])
     finally:
-        kernel.run("os.kill(pid, signal.SIGCONT)")
+        kernel.run("os.kill(pid, signal.SIGCONT)\nfacts.ANSWER = 30")
     kernel.until(lambda: VIEW not in str(made.shown()))
     assert "ready" in texts(made)
 
