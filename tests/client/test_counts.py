@@ -303,7 +303,9 @@ class CountsMachine(RuleBasedStateMachine):
 
 
 TestCounts = CountsMachine.TestCase
-TestCounts.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestCounts.settings = settings(
+    max_examples=150, stateful_step_count=25, deadline=None, derandomize=True, database=None
+)
 
 
 # --- one by one ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanlight.session import TaskOutput
@@ -195,7 +195,9 @@ def test_a_screen_is_bounded() -> None:
     screen.feed("2K" * 3)
 
 
-@settings(max_examples=150, deadline=None)
+@example(["\x1b", "\x1b", "0"])
+@example(["\x1b\n", "0"])
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(st.sampled_from("ab\n\r\b\x1b[0123;?mAKJGHfCD ]\x07"), max_size=30)))
 def test_any_output_can_be_shown(pieces: list[str]) -> None:
     """And cut anywhere it gives the same."""
@@ -211,7 +213,7 @@ def test_any_output_can_be_shown(pieces: list[str]) -> None:
     shown.outlet.settle()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.text("xy\n", max_size=8))))
 def test_plain_text_is_complete_and_in_order(writes: list[tuple[str, str]]) -> None:
     shown = Notebook()

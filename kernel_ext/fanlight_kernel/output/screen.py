@@ -15,14 +15,14 @@ import re
 
 _TOKENS = re.compile(
     r"\x1b\[(?P<args>[0-9;?]*)(?P<code>[A-Za-z@`])"
-    r"|(?P<skip>\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]])"
+    r"|(?P<skip>\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]\x1b])"
     r"|(?P<move>[\r\n\b])"
     r"|(?P<text>[^\x1b\r\n\b]+)"
     r"|(?P<junk>\x1b)"
 )
 # What plain text does not contain: all but colours.
 _CONTROLS = re.compile(r"[\r\b]|\x1b(?!\[[0-9;]*m)")
-_UNFINISHED = re.compile(r"\x1b(?:\[[0-9;?]*|\][^\x07\x1b]*)?$")
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-9;?]*|\][^\x07\x1b]*)?\Z")
 _ODD = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 ROWS = 40
 COLUMNS = 500
