@@ -195,6 +195,8 @@ class Limits:
     gets: int = 3  # in a loop
     tiny: float = 0.001  # seconds: a shorter run is not worth a task
     tiny_tasks: int = 200
+    tiny_lost: float = 0.5  # of the cell's time, around them, at least
+    tiny_run: float = 0.3  # of that time, in the runs themselves, at most
     sends: int = 3  # of the same value
     sent_bytes: int = 100_000_000  # sent again, in all
     early_bytes: int = 10_000_000  # fetched only to be sent on, in all

@@ -56,7 +56,8 @@ def _tiny(facts: Facts, limits: Limits) -> Iterator[Hint]:
                 around += get.waited
         run = sum(span.duration for span in spans)
         lost = around - run / max(1, facts.slots(function))
-        if lost >= limits.seconds and lost >= 0.5 * facts.elapsed and run <= 0.3 * around:
+        much = max(limits.seconds, limits.tiny_lost * facts.elapsed)
+        if lost >= much and run <= limits.tiny_run * around:
             yield Hint(
                 "tiny-tasks",
                 f"{len(submits)} tasks of {function.name} ran for {seconds(run)} in all "
