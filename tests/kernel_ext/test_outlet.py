@@ -188,6 +188,18 @@ def test_clearing_takes_back_one_s_own(notebook: Any) -> None:
     assert [text for text in shown.texts() if text] == ["other"]
 
 
+def test_clearing_after_the_first_figure(notebook: Any) -> None:
+    shown = notebook()
+    shown.show({"text/plain": "other"}, task="o")
+    for i in range(3):
+        shown.show({"text/plain": f"figure {i}"})
+        shown.show(clear="wait")
+        shown.pass_time(1)
+    shown.show({"text/plain": "last"})
+    shown.pass_time(1)
+    assert [text for text in shown.texts() if text] == ["other", "last"]
+
+
 def test_a_screen_is_bounded() -> None:
     screen = Screen()
     screen.feed("\r" + "x" * 10_000 + "\r\x1b[5000C!\n" * 1000 + "\x1b[9999A\x1b[")

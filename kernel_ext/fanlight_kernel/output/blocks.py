@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fanlight_kernel.output.outlet import Outlet
 
 PERIOD = 0.1  # seconds between two drawings
+PLACES = 20  # displays of a task before its first clear_output that this takes back
 ROWS = 60  # lines of bars that are shown; more of them are counted
 _TEXT = 50_000  # characters of a text that is updated
 
@@ -112,14 +113,14 @@ class Board:
     """What a task shows from its first ``clear_output`` on, in places that are used again.
 
     So one task takes back its own and nothing of the others' under the same cell, and what it redoes
-    does not flicker. What it showed before it first cleared stays.
+    does not flicker. Text that it printed before it first cleared stays; ``shown`` are the display
+    ids of what it displayed before.
     """
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet, shown: list[str]) -> None:
         self._outlet = outlet
-        self._places: list[str] = []  # display ids
-        self._filled = 0
-        self._next = 0
+        self._places = shown
+        self._filled = self._next = len(shown)
         self._text: str | None = None  # of the last place, if it is text
         self._wait = False
         self.used = False

@@ -40,6 +40,7 @@ class Task:
         self.colours: dict[str, str] = {}  # that its last line left on, by stream
         self.bars: dict[str, blocks.Bar] = {}  # lines that it rewrites, by stream
         self.board: blocks.Board | None = None  # what clear_output takes back
+        self.displays: list[str] = []  # ids of its first ones, which it takes back too
 
 
 class Outlet:
@@ -183,7 +184,7 @@ class Outlet:
         transient = output.transient or {}
         if "clear" in transient:
             if task.board is None:
-                task.board = blocks.Board(self)
+                task.board = blocks.Board(self, task.displays)
             task.board.clear(wait=transient["clear"] == "wait", now=now)
             return
         display_id = transient.get("display_id") or ""
@@ -193,6 +194,9 @@ class Outlet:
             task.board.show(data, metadata, now)
         elif self._held is None and self._displays.room(now) >= 1:
             self._displays.take(1)
+            if not display_id and self.router.rich and len(task.displays) < blocks.PLACES:
+                display_id = uuid.uuid4().hex
+                task.displays.append(display_id)
             self.show(display_id, data, metadata)
         else:
             self._held = (self._held[0] + 1 if self._held else 0, data, metadata, display_id)
