@@ -126,7 +126,11 @@ class RemoteCell:
 
     def hidden(self) -> dict[str, Any]:
         """Names that are not sent while they have these very values."""
-        return dict(self.shell.user_ns_hidden)
+        hidden = dict(self.shell.user_ns_hidden)
+        for name in self.names.reads:  # results of earlier cells: `_`, `_12`
+            if not name.strip("_0123456789") and name not in self.names.writes:
+                hidden.pop(name, None)
+        return hidden
 
     def default_outputs(self) -> tuple[str, ...]:
         """What the analysis says is assigned; a ref to an imported module would help nobody."""

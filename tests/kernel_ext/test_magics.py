@@ -185,6 +185,16 @@ def test_local_each_leaves_the_notebooks_variable(notebook: Notebook) -> None:
     assert notebook.ns["i"] == "mine"
 
 
+def test_results_of_earlier_cells_are_sent(notebook: Notebook) -> None:
+    number = notebook.shell.execution_count
+    notebook.run("[1, 2]")
+    notebook.run(f"%%remote\nx = sum(_), sum(_{number})")
+    assert notebook.ns["x"] == (3, 3)
+    notebook.run("(i for i in range(3))")  # cannot be sent, and need not be
+    notebook.run("%%remote\nfor _ in range(2):\n    pass\ny = _")
+    assert notebook.ns["y"] == 1
+
+
 def test_directory_and_environment_are_the_cells_own(notebook: Notebook, tmp_path: Path) -> None:
     notebook.run(f"import os\nhome, there = os.getcwd(), {str(tmp_path)!r}")
     change = "os.chdir(there)\nos.environ['FANLIGHT_TEST_CELL'] = 'x'\nseen = os.getcwd()"
