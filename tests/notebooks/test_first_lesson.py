@@ -83,6 +83,7 @@ def test_exercises(first: Lesson, exercise: str, wrong: str) -> None:
     first.check_exercise(exercise, wrong)
 
 
+@pytest.mark.long
 def test_run_all_again(first: Lesson) -> None:
     first.run_all()
 
