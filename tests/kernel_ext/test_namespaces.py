@@ -180,7 +180,7 @@ def test_listing_variables_restart_and_remove(notebook: Notebook) -> None:
         ["a", "idle"],
         ["b", "idle"],
     ]
-    assert "<th scope=col" in table["text/html"]
+    assert '<th scope="col"' in table["text/html"]
     shown = notebook.run("%fanlight namespaces vars a").outputs[0].data["text/plain"]
     assert shown.splitlines()[0] == "3 variables in a"
     assert "x         str    54 B  5 characters  'hello'" in shown

@@ -165,20 +165,5 @@ def muted(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A table in the notebook's theme; columns of numbers to the right; it scrolls if it is wide."""
-    cell = f"padding:3px 14px 3px 0;border:0;border-bottom:1px solid {render.LINE};background:none;"
-
-    def line(kind: str, values: Sequence[str], extra: str) -> str:
-        return "".join(
-            f'<{kind}{" scope=col" if kind == "th" else ""} style="{cell}{extra}vertical-align:top;'
-            f'text-align:{"right" if i in right else "left"}">{html.escape(value)}</{kind}>'
-            for i, value in enumerate(values)
-        )
-
-    body = "".join(f'<tr style="background:none">{line("td", row, "")}</tr>' for row in rows)
-    return (
-        f'<div style="overflow-x:auto"><table style="{render.FONT};margin:2px 0;border:0;'
-        f'border-collapse:collapse"><thead><tr style="background:none">'
-        f"{line('th', head, f'color:{render.MUTED};font-weight:500;white-space:nowrap;')}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    """A table of the reports' kind, which scrolls if it is wide."""
+    return f'<div style="overflow-x:auto">{look.table(head, rows, right=right)}</div>'
