@@ -241,7 +241,7 @@ class RemoteCell:
                 )
                 if waiting:
                     self.stop(f"it took longer than {limit:g} s")
-                    raise self.short_error(
+                    raise tracebacks.short(
                         TimeoutError(f"{self.title} was cancelled after {limit:g} s (--timeout).")
                     )
         except KeyboardInterrupt:
@@ -258,7 +258,7 @@ class RemoteCell:
             text = "nothing of it had run"
         self.say(f"Cancelled {self.title}: {text}.\n")
         error = KeyboardInterrupt(f"{self.title} was cancelled")
-        raise self.short_error(error) from None
+        raise tracebacks.short(error) from None
 
     def stop(self, reason: str) -> int:
         """Cancel what has not ended and wait until it has; return how many tasks that were."""
@@ -330,12 +330,12 @@ class RemoteCell:
         heading = self.heading(errors)
         inner = kinds.innermost(error)
         if isinstance(inner, kinds.TaskCancelledError):
-            return self.short_error(
+            return tracebacks.short(
                 kinds.TaskCancelledError(f"{self.title} was cancelled."), heading
             )
         if isinstance(error, (kinds.TaskError, kinds.UnserializableException)):
             return tracebacks.dress(tracebacks.restored(error), self.shell, heading)
-        return self.short_error(error, heading)
+        return tracebacks.short(error, heading)
 
     def heading(self, errors: list[tuple[int, BaseException]]) -> str:
         """Which run of ``--each`` failed, and how many others."""
@@ -350,13 +350,6 @@ class RemoteCell:
             plural = "s" if others > 1 else ""
             text += f"; and {others} other{plural} failed ({variable} = {which}{more})"
         return f"{text}, of {len(self.elements)} runs."
-
-    def short_error(self, error: BaseException, heading: str = "") -> BaseException:
-        """An error of the system rather than of the cell: no traceback says more than its text."""
-        text = f"{type(error).__name__}: {error}"
-        lines = [text, heading] if heading else [text]
-        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-        return error
 
     def bind(self, results: list[Any]) -> None:
         """Put the outputs into the user's namespace."""

@@ -178,3 +178,11 @@ def text_of(error: BaseException, shell: Any) -> str:
     render = getattr(error, "_render_traceback_", None)
     lines = render() if render is not None else traceback.format_exception(error)
     return "\n".join(lines)
+
+
+def short(error: BaseException, heading: str = "") -> BaseException:
+    """An error of the system rather than of the cell: no traceback says more than its text."""
+    text = f"{type(error).__name__}: {error}"
+    lines = [text, heading] if heading else [text]
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    return error

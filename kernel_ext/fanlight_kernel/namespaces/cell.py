@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from fanlight_kernel import worker
+from fanlight_kernel import tracebacks, worker
 from fanlight_kernel.capture import carry
 from fanlight_kernel.interrupting import LAST, cancel, insist
 from fanlight_kernel.namespaces.host import Call, SkippedRun
@@ -199,7 +199,7 @@ class NamespaceCell(RemoteCell):
             text = self.space.loses(reason(error))
         else:
             text = f"The namespace `{self.space.name}` was started anew while the cell was there."
-        return self.short_error(NamespaceLostError(text))
+        return tracebacks.short(NamespaceLostError(text))
 
     def heading(self, errors: list[tuple[int, BaseException]]) -> str:
         text = super().heading(errors)
