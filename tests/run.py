@@ -107,7 +107,9 @@ def js(tally: Tally, extra: list[str]) -> None:
 
 # Tests that run beside the rest, on the other core: about half of all, by time. Those that count what
 # all runtimes of a user have together, sessions or descriptors, stay with the rest.
-BESIDE = ("core", "wire", "store", "client", "packaging", "security", "faults", "notebooks")
+BESIDE = (
+    "bench", "client", "core", "faults", "notebooks", "packaging", "security", "store", "wire",
+)  # fmt: skip
 NOT_BESIDE = ("faults/test_sessions.py", "faults/test_limits.py")
 
 
