@@ -158,7 +158,8 @@ def test_tensors_are_not_copied_and_stay_tensors(puts: Puts) -> None:
     tensor = torch.arange(SIZE, dtype=torch.uint8)
     packed = carry.pack({"t": tensor}, carry.Home({}))
     first = puts.cache.put("runtime", packed, "x")
-    assert puts.cache.put("runtime", carry.pack({"t": tensor}, carry.Home({}))) == first
+    again = carry.pack({"t": tensor}, carry.Home({}))
+    assert puts.cache.put("runtime", again, "x") == first
     there = fanlight.get(first).open(carry.Space({}))["t"]
     assert torch.equal(there, tensor)
     there[0] = 7  # its own page
