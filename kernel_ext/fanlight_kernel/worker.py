@@ -128,7 +128,7 @@ def run_in(job: CellJob, space: Space, sent: Collection[str] = ()) -> Any:
     tracebacks.register_source(job.filename, job.raw)
     ns = space.ns
     before = {name: value for name, value in ns.items() if name not in HIDDEN}
-    marks = alterations.marks({name: ns[name] for name in sent}, space)
+    marks = alterations.marks({name: ns[name] for name in sent}, space, job.changed)
     if job.rich:
         workshell.ensure_shell(ns)
     started = time.perf_counter()

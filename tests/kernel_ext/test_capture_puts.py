@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fanlight
-from fanlight_kernel.capture import carry, unchanged
+from fanlight_kernel.capture import alterations, carry, unchanged
 from fanlight_kernel.capture.putcache import HASHED, PutCache
 
 SIZE = HASHED * 4
@@ -165,3 +165,12 @@ def test_tensors_are_not_copied_and_stay_tensors(puts: Puts) -> None:
     there[0] = 7  # its own page
     assert tensor[0] == 0
     assert fanlight.get(first).open(carry.Space({}))["t"][0] == 0
+
+
+def test_what_is_large_and_writable_is_told_of_only_if_the_text_says_so() -> None:
+    """A large tensor is always writable, and is not kept to compare it with."""
+    space = carry.Space({"t": np.zeros(2 * alterations.COPIED, np.uint8)})
+    before = dict(space.ns)
+    assert alterations.altered(alterations.marks(before, space, ()), before, space) == []
+    marked = alterations.marks(before, space, {"t"})
+    assert alterations.altered(marked, before, space) == ["t"]

@@ -8,6 +8,7 @@ and no Series; ``f(data)`` may do anything), so this looks at what happened.
 from __future__ import annotations
 
 import types
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,10 @@ class Mark:
     buffers: list[memoryview]
 
 
-def marks(values: dict[str, Any], space: Space) -> dict[str, Mark]:
-    """Remember the inputs that could be changed in place."""
+def marks(values: dict[str, Any], space: Space, changed: Collection[str]) -> dict[str, Mark]:
+    """Remember the inputs that could be changed in place; ``changed`` are those of which the cell's
+    text says it. Of others that are writable and too large to keep, large tensors for instance,
+    nothing can be said."""
     functions = types.FunctionType, types.BuiltinFunctionType
     fixed = (types.ModuleType, type, *functions, *reference_types())
     found = {}
@@ -38,7 +41,7 @@ def marks(values: dict[str, Any], space: Space) -> dict[str, Mark]:
         if _is_read_only_array(value):
             continue
         mark = _mark(value, space)
-        if mark is not None:
+        if mark is not None and (name in changed or all(b.readonly for b in mark.buffers)):
             found[name] = mark
     return found
 
