@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -313,7 +312,7 @@ def show_text(text: str) -> None:
     display(
         {
             "text/plain": text,
-            "text/html": f'<div style="{render.FONT};color:{render.MUTED}">{escape(text)}</div>',
+            "text/html": namespace_views.muted(text),
         },
         raw=True,
     )

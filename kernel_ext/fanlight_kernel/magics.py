@@ -191,7 +191,7 @@ class FanlightMagics(Magics):
         """``--dry-run``: names, types and sizes."""
         rows: list[tuple[str, str, str]] = []
         for name, value in run.inputs.values.items():
-            rows.append((name, type(value).__name__, render.size(run.inputs.sizes.get(name))))
+            rows.append((name, type(value).__name__, look.size(run.inputs.sizes.get(name))))
         rows += [
             (name, f"module {module[0]}", "imported there")
             for name, module in run.job.modules.items()
@@ -200,7 +200,7 @@ class FanlightMagics(Magics):
         how = "as refs" if run.job.separate else "as values"
         if run.elements is not None:
             how = f"as lists of {len(run.elements)}" + (" refs" if run.job.separate else "")
-        total = render.size(sum(run.inputs.sizes.values()))
+        total = look.size(sum(run.inputs.sizes.values()))
         count = len(run.inputs.values)
         head = f"sends {total} in {count} variable{'' if count == 1 else 's'}"
         text = [*run.facts(), head]

@@ -278,9 +278,9 @@ class Namespaces:
 
 def named(variable: Variable) -> str:
     """A variable in a sentence: its name and type, and its size if it is large."""
-    from fanlight_kernel.widgets import render
+    from fanlight import look
 
-    large = f", {render.size(variable.size)}" if (variable.size or 0) >= 1_000_000 else ""
+    large = f", {look.size(variable.size)}" if (variable.size or 0) >= 1_000_000 else ""
     return f"{variable.name} ({variable.type}{large})"
 
 

@@ -86,7 +86,7 @@ class Listing(list[Info]):
                 str(row.pid or ""),
                 ", ".join(row.gpus),
                 f"{row.cpu_percent:.0f} %" if row.cpu_percent is not None else "",
-                render.size(row.memory) if row.memory is not None else "",
+                look.size(row.memory) if row.memory is not None else "",
                 str(row.variables),
                 age(row.age),
                 row.last,
@@ -121,7 +121,7 @@ class Variables(list[Variable]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
-            (v.name, v.type, render.size(v.size) if v.size is not None else "", v.shape, v.text)
+            (v.name, v.type, look.size(v.size) if v.size is not None else "", v.shape, v.text)
             for v in self
         ]
 

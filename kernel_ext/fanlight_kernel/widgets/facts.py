@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fanlight.look import size
 from fanlight.progress_bar import seconds
 from fanlight_kernel.widgets.cards import Card
 from fanlight_kernel.widgets.progress import one_line
-from fanlight_kernel.widgets.wording import number, size
+from fanlight_kernel.widgets.wording import number
 
 ANSWER = 0.5  # seconds that a runtime has for its answer
 MANY = 5_000  # refs of a list that are asked about

@@ -15,7 +15,7 @@ from fanlight import look
 from fanlight.look import BAD, BUSY, FONT, GOOD, LINE, MUTED, WARN, rich
 from fanlight.progress_bar import seconds
 from fanlight_kernel.widgets.progress import Progress, Row
-from fanlight_kernel.widgets.wording import failures, notes, number, size, summary, table
+from fanlight_kernel.widgets.wording import failures, notes, number, summary, table
 
 CODE = "font-family:var(--jp-code-font-family,monospace);padding:0;background:none;color:inherit"
 
@@ -142,5 +142,5 @@ def _rows(rows: Sequence[Row]) -> str:
 
 __all__ = [
     "BAD", "FONT", "GOOD", "LINE", "MUTED", "WARN", "final", "live", "live_text", "note", "nothing",
-    "placeholder", "size", "stand_in",
+    "placeholder", "stand_in",
 ]  # fmt: skip

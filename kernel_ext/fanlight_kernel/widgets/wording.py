@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fanlight.look import size
 from fanlight.progress_bar import roughly, seconds
 from fanlight_kernel.widgets.progress import Progress, Row, shown_rows
 
@@ -11,18 +12,6 @@ ROWS_SHOWN = 8  # functions; the others are added up in one row
 FAILURES_SHOWN = 5
 LITTLE = 64 << 20  # bytes of memory that are not worth a word
 EARLY = 2.0  # seconds in which an estimate would only be a guess
-
-
-def size(count: float | None) -> str:
-    """Bytes for people: "1.5 MB"."""
-    if count is None:
-        return "?"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def number(count: int) -> str:
