@@ -55,8 +55,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       schedule: run => window.requestAnimationFrame(run)
     });
     const model = new PanelModel({
-      session,
-      actions: rest,
+      source: session,
+      pin: id => session.pin(id),
+      goToCell: null,
       loadChart: () => import('./chart'),
       save: folded => void states?.save(FOLDED, [...folded])
     });

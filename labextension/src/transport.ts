@@ -3,11 +3,26 @@
  *
  * Knows nothing of JupyterLab: the socket is made by a function, so tests give it one of their own.
  */
+import { trans } from './i18n';
 import type { Link } from './model/state';
 import type { Message } from './model/reducer';
+import type { Command, Query } from './model/queries';
 
 /** What is followed: the runtime of a kernel, one runtime, or nothing. */
 export type Target = { kernel_id?: string; runtime_id?: string };
+
+/** What the server says to one question or command. */
+interface Answer {
+  type: 'answer';
+  id: number;
+  data?: unknown;
+  error?: string;
+}
+
+interface Asked {
+  resolve: (data: unknown) => void;
+  reject: (error: Error) => void;
+}
 
 /** The part of a WebSocket that is used here. */
 export interface SocketLike {
@@ -46,6 +61,8 @@ export class Transport {
   private target: Target = {};
   private paused = true;
   private disposed = false;
+  private asked = new Map<number, Asked>();
+  private lastId = 0;
 
   constructor(options: TransportOptions) {
     this.options = options;
@@ -97,6 +114,16 @@ export class Transport {
     }
   }
 
+  /** The answer of the followed runtime. Rejects when it says no, or the connection is lost. */
+  ask(query: Query): Promise<unknown> {
+    return this.request({ type: 'ask', query });
+  }
+
+  /** Done when the runtime has been told. */
+  async tell(command: Command): Promise<void> {
+    await this.request({ type: 'do', command });
+  }
+
   dispose(): void {
     this.disposed = true;
     this.paused = true;
@@ -128,7 +155,7 @@ export class Transport {
     };
     socket.onmessage = ({ data }) => {
       if (this.socket === socket && typeof data === 'string') {
-        this.options.onMessage(JSON.parse(data) as Message);
+        this.take(JSON.parse(data) as Message | Answer);
       }
     };
     socket.onclose = ({ reason }) => {
@@ -137,6 +164,34 @@ export class Transport {
         this.retry(reason);
       }
     };
+  }
+
+  private take(message: Message | Answer): void {
+    if (message.type !== 'answer') {
+      this.options.onMessage(message);
+      return;
+    }
+    const asked = this.asked.get(message.id);
+    this.asked.delete(message.id);
+    if (message.error !== undefined) {
+      asked?.reject(new Error(message.error));
+    } else {
+      asked?.resolve(message.data);
+    }
+  }
+
+  private request(message: object): Promise<unknown> {
+    if (!this.open) {
+      return Promise.reject(
+        new Error(trans.__('There is no connection to the Jupyter server.'))
+      );
+    }
+    this.lastId += 1;
+    const id = this.lastId;
+    return new Promise((resolve, reject) => {
+      this.asked.set(id, { resolve, reject });
+      this.say({ ...message, id });
+    });
   }
 
   private retry(reason: string): void {
@@ -174,6 +229,10 @@ export class Transport {
     const socket = this.socket;
     this.socket = null;
     this.open = false;
+    const lost = new Error(trans.__('The connection to the Jupyter server was lost.'));
+    const asked = [...this.asked.values()];
+    this.asked.clear();
+    asked.forEach(({ reject }) => reject(lost));
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();

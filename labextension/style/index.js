@@ -1,1 +1,15 @@
-import './base.css';
+import './panel.css';
+import './controls.css';
+import './home.css';
+import './progress.css';
+import './graph.css';
+import './timeline.css';
+import './gpus.css';
+import './store.css';
+import './tables.css';
+import './drawer.css';
+import './logs.css';
+import './replay.css';
+import './status.css';
+import './picture.css';
+import './narrow.css';

@@ -1,5 +1,7 @@
-/** Ties the transport to the store: targets, pauses, gaps. No JupyterLab in here. */
+/** The live source: ties the transport to the store. Targets, pauses, gaps. No JupyterLab in here. */
 import { Transport, type SocketLike, type Target } from '../transport';
+import type { Command, Query } from './queries';
+import type { Source } from './source';
 import { Store, type Schedule } from './store';
 
 export interface SessionOptions {
@@ -8,7 +10,9 @@ export interface SessionOptions {
   schedule: Schedule;
 }
 
-export class Session {
+export class Session implements Source {
+  readonly kind = 'live';
+  readonly controls = true;
   readonly store: Store;
   private readonly transport: Transport;
   private focus = '';
@@ -59,6 +63,14 @@ export class Session {
     } else {
       this.transport.pause();
     }
+  }
+
+  ask<T>(query: Query): Promise<T> {
+    return this.transport.ask(query) as Promise<T>;
+  }
+
+  command(command: Command): Promise<void> {
+    return this.transport.tell(command);
   }
 
   retryNow(): void {

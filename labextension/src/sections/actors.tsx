@@ -2,9 +2,11 @@
 import { memo, useState } from 'react';
 import type { ActorState, ActorView } from '../events';
 import { count, shortId } from '../format';
+import { trans } from '../i18n';
 import type { Data } from '../model/state';
-import type { Actions } from '../rest';
+import type { Source } from '../model/source';
 import { Empty } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 import { WhyOf } from './why';
 
 const STATE: Record<ActorState, string> = {
@@ -16,15 +18,14 @@ const STATE: Record<ActorState, string> = {
 };
 
 export interface ActorsProps {
-  runtimeId: string;
   actors: Data['actors'];
   live: boolean;
-  actions: Actions;
+  source: Source;
 }
 
 const SHOWN = 50;
 
-export const Actors = memo(function Actors({ runtimeId, actors, live, actions }: ActorsProps) {
+export const Actors = memo(function Actors({ actors, live, source }: ActorsProps) {
   if (actors.size === 0) {
     return <Empty>No actors. A class with @fanlight.remote makes one with .remote().</Empty>;
   }
@@ -38,13 +39,7 @@ export const Actors = memo(function Actors({ runtimeId, actors, live, actions }:
     <>
       <ul className="fl-Rows">
         {sorted.slice(0, SHOWN).map(actor => (
-          <Row
-            key={actor.id}
-            actor={actor}
-            live={live}
-            runtimeId={runtimeId}
-            actions={actions}
-          />
+          <Row key={actor.id} actor={actor} live={live} source={source} />
         ))}
       </ul>
       {sorted.length > SHOWN && <p className="fl-Hint">and {sorted.length - SHOWN} more</p>}
@@ -55,19 +50,18 @@ export const Actors = memo(function Actors({ runtimeId, actors, live, actions }:
 interface RowProps {
   actor: ActorView;
   live: boolean;
-  runtimeId: string;
-  actions: Actions;
+  source: Source;
 }
 
-function Row({ actor, live, runtimeId, actions }: RowProps) {
+function Row({ actor, live, source }: RowProps) {
   const [sure, setSure] = useState(false);
   const [problem, setProblem] = useState('');
   const [asked, setAsked] = useState(false);
   const waits = actor.state !== 'ALIVE' && actor.state !== 'DEAD';
   const kill = (): void => {
     setSure(false);
-    actions
-      .command(runtimeId, { action: 'kill_actor', actor: actor.id })
+    source
+      .command({ action: 'kill_actor', actor: actor.id })
       .catch(error => setProblem(String(error)));
   };
   return (
@@ -89,7 +83,7 @@ function Row({ actor, live, runtimeId, actions }: RowProps) {
             Why?
           </button>
         )}
-        {live && actor.state !== 'DEAD' && (
+        {live && source.controls && actor.state !== 'DEAD' && (
           <button
             type="button"
             className={`fl-Button ${sure ? 'fl-Button-bad' : ''}`}
@@ -110,9 +104,19 @@ function Row({ actor, live, runtimeId, actions }: RowProps) {
         {actor.state === 'DEAD' && actor.death_cause && ` · ${actor.death_cause}`}
         {problem && ` · ${problem}`}
       </span>
-      {asked && waits && (
-        <WhyOf runtimeId={runtimeId} id={actor.id} live={live} actions={actions} />
-      )}
+      {asked && waits && <WhyOf id={actor.id} live={live} source={source} />}
     </li>
   );
 }
+
+export const actors: SectionSpec = {
+  id: 'actors',
+  title: () => trans.__('Actors'),
+  summary: data => {
+    const alive = [...data.actors.values()].filter(a => a.state !== 'DEAD').length;
+    return data.actors.size > 0 ? trans.__('%1 alive', count(alive)) : trans.__('none');
+  },
+  Body: ({ data, live, model }: SectionProps) => (
+    <Actors actors={data.actors} live={live} source={model.source} />
+  )
+};

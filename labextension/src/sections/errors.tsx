@@ -1,10 +1,12 @@
 /** What fails and what runs: tracebacks as text, newest first, and the tasks that are at work. */
-import { memo, useMemo, useState } from 'react';
+import { memo, useCallback, useMemo, useState } from 'react';
 import type { ErrorView } from '../events';
-import { clock, duration } from '../format';
-import { runtimeOf } from '../model/selectors';
+import { clock, count, duration } from '../format';
+import { trans } from '../i18n';
+import { runtimeOf, totals } from '../model/selectors';
 import type { Data } from '../model/state';
 import { Empty, Traceback, stripAnsi } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 
 const SHOWN = 20;
 
@@ -93,3 +95,24 @@ export const Running = memo(function Running({ tasks, time, onTask }: RunningPro
     </>
   );
 });
+
+export const errors: SectionSpec = {
+  id: 'errors',
+  title: () => trans.__('Errors'),
+  summary: data => (data.errors.length > 0 ? count(data.errors.length) : trans.__('none')),
+  bad: data => data.errors.length > 0,
+  Body: ({ data, onSelect }: SectionProps) => {
+    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
+    return <Errors errors={data.errors} onTask={onTask} />;
+  }
+};
+
+export const running: SectionSpec = {
+  id: 'running',
+  title: () => trans.__('Running tasks'),
+  summary: data => count(totals(data).counts.running),
+  Body: ({ data, onSelect }: SectionProps) => {
+    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
+    return <Running tasks={data.tasks} time={data.time} onTask={onTask} />;
+  }
+};

@@ -1,7 +1,9 @@
 /** Devices as NVML reports them, or why there are none. */
 import { memo } from 'react';
 import type { GpuView } from '../events';
-import { bytes } from '../format';
+import { bytes, count } from '../format';
+import { trans } from '../i18n';
+import type { SectionProps, SectionSpec } from '../views/section';
 import { Empty, Meter } from '../views/parts';
 
 export interface GpusProps {
@@ -72,3 +74,10 @@ function Gauge(props: { name: string; share: number; text: string }) {
     </div>
   );
 }
+
+export const gpus: SectionSpec = {
+  id: 'gpus',
+  title: () => trans.__('GPUs'),
+  summary: data => (data.gpus.length > 0 ? count(data.gpus.length) : trans.__('none')),
+  Body: ({ data }: SectionProps) => <Gpus gpus={data.gpus} status={data.gpuStatus} />
+};

@@ -1,11 +1,13 @@
 /** The task graph, one node for each function; a click on a node shows its tasks. */
-import { memo, useMemo, useRef, type CSSProperties } from 'react';
+import { memo, useCallback, useMemo, useRef, type CSSProperties } from 'react';
 import type { EdgeView, GroupView } from '../events';
 import { count } from '../format';
+import { trans } from '../i18n';
 import { curve, layered } from '../model/layout';
 import { stageCounts, total } from '../model/selectors';
 import type { Data } from '../model/state';
 import { Empty, StackedBar, countsText } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 import { useWidth } from '../views/useWidth';
 
 const NODE = { nodeWidth: 136, nodeHeight: 46, gapX: 20, gapY: 34, gapParts: 16 };
@@ -245,3 +247,23 @@ const Node = memo(function Node({ group, x, y, width, selected, onGroup }: NodeP
     </button>
   );
 });
+
+function Body({ data, selection, onSelect }: SectionProps) {
+  const onGroup = useCallback((id: number) => onSelect({ kind: 'group', id }), [onSelect]);
+  return (
+    <Graph
+      groups={data.groups}
+      edges={data.edges}
+      selected={selection?.kind === 'group' ? selection.id : null}
+      onGroup={onGroup}
+    />
+  );
+}
+
+export const graph: SectionSpec = {
+  id: 'graph',
+  title: () => trans.__('Task graph'),
+  summary: data =>
+    data.groups.size > 0 ? trans._n('%1 function', '%1 functions', data.groups.size) : '',
+  Body
+};

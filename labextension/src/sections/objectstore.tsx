@@ -2,7 +2,10 @@
 import { memo, useEffect, useRef, useState } from 'react';
 import type { ObjectView, StoreView } from '../events';
 import { bytes, plural } from '../format';
+import { trans } from '../i18n';
+import { storeText } from '../model/selectors';
 import { Empty } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 import type { StoreChart } from '../chart';
 
 export interface ObjectStoreProps {
@@ -116,3 +119,18 @@ function Chart({ runtimeId, store, theme, loadChart }: ObjectStoreProps) {
     </div>
   );
 }
+
+export const store: SectionSpec = {
+  id: 'store',
+  title: () => trans.__('Object store'),
+  summary: data => storeText(data),
+  Body: ({ data, model }: SectionProps) => (
+    <ObjectStore
+      runtimeId={data.runtime.id}
+      store={data.store}
+      objects={data.objects}
+      theme={model.get().theme}
+      loadChart={model.loadChart}
+    />
+  )
+};

@@ -1,9 +1,11 @@
 /** One stacked bar for each function. */
-import { memo, useMemo, useState, type ReactNode } from 'react';
+import { memo, useCallback, useMemo, useState, type ReactNode } from 'react';
 import { count, duration, rate } from '../format';
-import { progressRows, type ProgressRow } from '../model/selectors';
+import { trans } from '../i18n';
+import { progressRows, total, totals, type ProgressRow } from '../model/selectors';
 import type { Data } from '../model/state';
 import { Empty, StackedBar, countsText } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 
 const FIRST_ROWS = 9;
 
@@ -104,3 +106,28 @@ function Legend() {
     </p>
   );
 }
+
+function Body({ data, onSelect }: SectionProps) {
+  const onGroup = useCallback((id: number) => onSelect({ kind: 'group', id }), [onSelect]);
+  return (
+    <Progress
+      data={data}
+      groups={data.groups}
+      samples={data.samples}
+      time={data.time}
+      onGroup={onGroup}
+    />
+  );
+}
+
+export const progress: SectionSpec = {
+  id: 'progress',
+  title: () => trans.__('Progress'),
+  summary: data => {
+    const { counts } = totals(data);
+    const over = counts.done + counts.failed + counts.cancelled;
+    const all = total(counts);
+    return all > 0 ? `${count(over)}/${count(all)}` : '';
+  },
+  Body
+};

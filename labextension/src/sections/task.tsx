@@ -5,23 +5,23 @@ import { clock, duration, shortId } from '../format';
 import { ENDED } from '../model/reducer';
 import { STATE_TEXT, runtimeOf, stageOf } from '../model/selectors';
 import type { Data } from '../model/state';
-import type { Actions, TaskAnswer } from '../rest';
+import type { TaskAnswer } from '../model/queries';
+import type { Source } from '../model/source';
 import { Empty, Traceback } from '../views/parts';
 import { Why, useRounds } from './why';
 
 export interface TaskProps {
-  runtimeId: string;
   id: string;
   tasks: Data['tasks'];
   workers: Data['workers'];
   time: number;
   live: boolean;
-  actions: Actions;
+  source: Source;
   onTask: (id: string) => void;
 }
 
 export function Task(props: TaskProps) {
-  const { runtimeId, id, tasks, actions, live } = props;
+  const { id, tasks, source, live } = props;
   const known = tasks.get(id);
   const [answer, setAnswer] = useState<TaskAnswer | null>(null);
   const [problem, setProblem] = useState('');
@@ -35,15 +35,15 @@ export function Task(props: TaskProps) {
     let current = true;
     setProblem('');
     if (live) {
-      actions
-        .task(runtimeId, id)
+      source
+        .ask<TaskAnswer>({ what: 'task', id })
         .then(found => current && setAnswer(found))
         .catch(error => current && setProblem(messageOf(error)));
     }
     return () => {
       current = false;
     };
-  }, [runtimeId, id, state, live, actions, round]);
+  }, [id, state, live, source, round]);
   useEffect(() => {
     setAnswer(null);
     setAsked('');
@@ -55,8 +55,8 @@ export function Task(props: TaskProps) {
   const over = ENDED.has(task.state);
   const cancel = (force: boolean): void => {
     setAsked(force ? 'Killing its worker…' : 'Cancelling…');
-    actions
-      .command(runtimeId, { action: 'cancel', task: id, force })
+    source
+      .command({ action: 'cancel', task: id, force })
       .catch(error => setAsked(messageOf(error)));
   };
   const worker = props.workers.find(w => w.id === task.worker);
@@ -67,7 +67,7 @@ export function Task(props: TaskProps) {
         <span className={`fl-Badge fl-fill-${stageOf(task.state)}`}>
           {STATE_TEXT[task.state]}
         </span>
-        {!over && live && (
+        {!over && live && source.controls && (
           <>
             <button type="button" className="fl-Button" onClick={() => cancel(false)}>
               Cancel

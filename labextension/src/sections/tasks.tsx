@@ -14,7 +14,7 @@ import {
 } from '../model/selectors';
 import type { Data } from '../model/state';
 import { ENDED } from '../model/reducer';
-import type { Actions } from '../rest';
+import type { Source } from '../model/source';
 import { Empty } from '../views/parts';
 import { TaskCanvas } from '../views/taskcanvas';
 import { useWidth } from '../views/useWidth';
@@ -28,17 +28,16 @@ const ASK_SECONDS = 3;
 const DOT = { nodeWidth: 14, nodeHeight: 14, gapX: 5, gapY: 16 };
 
 export interface TasksProps {
-  runtimeId: string;
   group: GroupView;
   tasks: Data['tasks'];
   time: number;
   selected: string;
-  actions: Actions;
+  source: Source;
   onTask: (id: string) => void;
 }
 
 export const Tasks = memo(function Tasks(props: TasksProps) {
-  const { runtimeId, group, tasks, actions } = props;
+  const { group, tasks, source } = props;
   const [known, setKnown] = useState<{ group: number; tasks: TaskView[] }>({
     group: -1,
     tasks: []
@@ -51,14 +50,14 @@ export const Tasks = memo(function Tasks(props: TasksProps) {
   const round = active && all > GRAPH_TASKS ? Math.floor(props.time / ASK_SECONDS) : 0;
   useEffect(() => {
     let current = true;
-    actions
-      .groupTasks(runtimeId, group.id)
-      .then(found => current && setKnown({ group: group.id, tasks: found }))
+    source
+      .ask<{ tasks: TaskView[] }>({ what: 'group_tasks', group: group.id, limit: GRID_TASKS })
+      .then(found => current && setKnown({ group: group.id, tasks: found.tasks }))
       .catch(() => undefined); // what is held already is shown
     return () => {
       current = false;
     };
-  }, [runtimeId, group.id, active, round, actions]);
+  }, [group.id, active, round, source]);
   const own = useMemo(() => {
     const merged = new Map<string, TaskView>();
     if (known.group === group.id) {

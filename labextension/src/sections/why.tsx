@@ -1,6 +1,7 @@
 /** Why something waits: a sentence, and the facts as a small tree. */
 import { useEffect, useState, type CSSProperties, type ReactNode } from 'react';
-import type { Actions, WhyAnswer, WhyLine } from '../rest';
+import type { WhyAnswer, WhyLine } from '../model/queries';
+import type { Source } from '../model/source';
 
 const EVERY = 3000; // milliseconds between two questions about what is looked at
 
@@ -58,22 +59,21 @@ export function quoted(text: string): ReactNode[] {
 }
 
 export interface WhyOfProps {
-  runtimeId: string;
   id: string;
   live: boolean;
-  actions: Actions;
+  source: Source;
 }
 
 /** The reason of an actor; asked for while it is looked at. */
-export function WhyOf({ runtimeId, id, live, actions }: WhyOfProps) {
+export function WhyOf({ id, live, source }: WhyOfProps) {
   const [answer, setAnswer] = useState<WhyAnswer | null>(null);
   const [problem, setProblem] = useState('');
   const round = useRounds(live);
   useEffect(() => {
     let current = true;
     if (live) {
-      actions
-        .why(runtimeId, id)
+      source
+        .ask<WhyAnswer>({ what: 'why', id })
         .then(found => {
           if (current) {
             setAnswer(found);
@@ -85,7 +85,7 @@ export function WhyOf({ runtimeId, id, live, actions }: WhyOfProps) {
     return () => {
       current = false;
     };
-  }, [runtimeId, id, live, actions, round]);
+  }, [id, live, source, round]);
   if (!answer) {
     return <p className="fl-Hint">{problem || 'Asking the runtime…'}</p>;
   }

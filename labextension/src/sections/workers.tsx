@@ -1,8 +1,11 @@
 /** The processes that run tasks and actors. */
-import { memo, useState } from 'react';
+import { memo, useCallback, useState } from 'react';
 import type { WorkerState, WorkerView } from '../events';
 import { bytes, count } from '../format';
+import { trans } from '../i18n';
+import { memoryShare, memoryText } from '../model/selectors';
 import { Empty, Meter } from '../views/parts';
+import type { SectionProps, SectionSpec } from '../views/section';
 
 const STATE: Record<WorkerState, string> = {
   STARTING: 'starting',
@@ -83,3 +86,14 @@ function Row({ worker, actor, onTask }: RowProps) {
     </li>
   );
 }
+
+export const workers: SectionSpec = {
+  id: 'workers',
+  title: () => trans.__('Workers'),
+  summary: data => [count(data.workers.length), memoryText(data)].filter(Boolean).join(' · '),
+  bad: data => (memoryShare(data) ?? 0) > 0.9,
+  Body: ({ data, onSelect }: SectionProps) => {
+    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
+    return <Workers workers={data.workers} onTask={onTask} />;
+  }
+};

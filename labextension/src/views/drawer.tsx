@@ -1,24 +1,23 @@
 /** The lower part of the panel: the tasks of the group, or the task, that was clicked. */
 import { useEffect, useRef } from 'react';
 import { countsText } from './parts';
+import type { Selection } from './section';
 import { duration } from '../format';
 import { progressRow, stageCounts } from '../model/selectors';
 import type { Data } from '../model/state';
-import type { Actions } from '../rest';
+import type { Source } from '../model/source';
 import { Task } from '../sections/task';
 import { Tasks } from '../sections/tasks';
-
-export type Selection = { kind: 'group'; id: number } | { kind: 'task'; id: string };
 
 export interface DrawerProps {
   selection: Selection;
   data: Data;
   live: boolean;
-  actions: Actions;
+  source: Source;
   onSelect: (selection: Selection | null) => void;
 }
 
-export function Drawer({ selection, data, live, actions, onSelect }: DrawerProps) {
+export function Drawer({ selection, data, live, source, onSelect }: DrawerProps) {
   const head = useRef<HTMLDivElement>(null);
   const key = `${selection.kind}${selection.id}`;
   // Who works with the keyboard goes on where the drawer was opened from.
@@ -68,24 +67,22 @@ export function Drawer({ selection, data, live, actions, onSelect }: DrawerProps
       <div className="fl-Drawer-body">
         {selection.kind === 'group' && group && (
           <Tasks
-            runtimeId={data.runtime.id}
             group={group}
             tasks={data.tasks}
             time={data.time}
             selected=""
-            actions={actions}
+            source={source}
             onTask={onTask}
           />
         )}
         {selection.kind === 'task' && (
           <Task
-            runtimeId={data.runtime.id}
             id={selection.id}
             tasks={data.tasks}
             workers={data.workers}
             time={data.time}
             live={live}
-            actions={actions}
+            source={source}
             onTask={onTask}
           />
         )}

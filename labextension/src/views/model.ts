@@ -1,7 +1,18 @@
 /** What the panel's views work with beside the events: focus, theme, folded sections. */
-import type { Session } from '../model/session';
-import type { Actions } from '../rest';
+import type { Source } from '../model/source';
+import type { Stage } from '../model/selectors';
 import type { StoreChart } from '../chart';
+
+/** Which tasks are of interest; shared by the sections that show tasks. "" and null: all. */
+export interface Filter {
+  text: string;
+  cell: string;
+  group: number | null;
+  state: Stage | '';
+  worker: string;
+}
+
+export const NO_FILTER: Filter = { text: '', cell: '', group: null, state: '', worker: '' };
 
 export interface PanelView {
   focusTitle: string;
@@ -10,11 +21,15 @@ export interface PanelView {
   folded: readonly string[];
   pinned: string;
   visible: boolean;
+  filter: Filter;
 }
 
 export interface PanelModelOptions {
-  session: Session;
-  actions: Actions;
+  source: Source;
+  /** Follow one runtime whatever is in front, "" to follow the notebook; null: nothing to choose. */
+  pin: ((runtimeId: string) => void) | null;
+  /** Shows a cell, and a line of it, in its notebook; null where there are no notebooks. */
+  goToCell: ((origin: string, line?: number) => void) | null;
   loadChart: () => Promise<{ createStoreChart: (host: HTMLElement) => StoreChart }>;
   /** Keeps which sections are folded from one visit to the next. */
   save: (folded: readonly string[]) => void;
@@ -23,9 +38,10 @@ export interface PanelModelOptions {
 export const FOLDED_AT_FIRST: readonly string[] = ['running', 'actors', 'gpus'];
 
 export class PanelModel {
-  readonly session: Session;
-  readonly actions: Actions;
+  readonly source: Source;
+  readonly goToCell: PanelModelOptions['goToCell'];
   readonly loadChart: PanelModelOptions['loadChart'];
+  private readonly follow: PanelModelOptions['pin'];
   private readonly save: PanelModelOptions['save'];
   private readonly listeners = new Set<() => void>();
   private view: PanelView = {
@@ -33,12 +49,14 @@ export class PanelModel {
     theme: '',
     folded: FOLDED_AT_FIRST,
     pinned: '',
-    visible: false
+    visible: false,
+    filter: NO_FILTER
   };
 
   constructor(options: PanelModelOptions) {
-    this.session = options.session;
-    this.actions = options.actions;
+    this.source = options.source;
+    this.goToCell = options.goToCell;
+    this.follow = options.pin;
     this.loadChart = options.loadChart;
     this.save = options.save;
   }
@@ -58,7 +76,7 @@ export class PanelModel {
   setVisible(visible: boolean): void {
     if (visible !== this.view.visible) {
       this.update({ visible });
-      this.session.watch('panel', visible);
+      this.source.watch('panel', visible);
     }
   }
 
@@ -70,8 +88,17 @@ export class PanelModel {
     this.save(folded);
   };
 
+  setFilter(change: Partial<Filter>): void {
+    this.update({ filter: { ...this.view.filter, ...change } });
+  }
+
+  /** Whether there is more than one runtime to choose from: the header then offers it. */
+  get canPin(): boolean {
+    return this.follow !== null;
+  }
+
   readonly pin = (runtimeId: string): void => {
-    this.session.pin(runtimeId);
+    this.follow?.(runtimeId);
     this.update({ pinned: runtimeId });
   };
 }

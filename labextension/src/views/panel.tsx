@@ -1,25 +1,18 @@
 /** Puts the sections together. Each gets just the part of the state that it shows. */
 import { Component, useCallback, useState, useSyncExternalStore, type ReactNode } from 'react';
-import { count, plural } from '../format';
-import { memoryShare, memoryText, storeText, totals } from '../model/selectors';
-import type { Data, State } from '../model/state';
-import { Actors } from '../sections/actors';
-import { Errors, Running } from '../sections/errors';
-import { Gpus } from '../sections/gpus';
-import { Graph } from '../sections/graph';
+import { SECTIONS } from '../sections';
 import { Header } from '../sections/header';
 import { Notice } from '../sections/notice';
-import { ObjectStore } from '../sections/objectstore';
-import { Progress } from '../sections/progress';
-import { Workers } from '../sections/workers';
-import { Drawer, type Selection } from './drawer';
+import type { Data, State } from '../model/state';
+import { Drawer } from './drawer';
 import type { PanelModel, PanelView } from './model';
 import { Section } from './parts';
+import type { SectionProps, Selection } from './section';
 
 export function Panel({ model }: { model: PanelModel }) {
-  const state = useSyncExternalStore(model.session.store.subscribe, model.session.store.get);
+  const state = useSyncExternalStore(model.source.store.subscribe, model.source.store.get);
   const view = useSyncExternalStore(model.subscribe, model.get);
-  const retry = useCallback(() => model.session.retryNow(), [model]);
+  const retry = useCallback(() => model.source.retryNow(), [model]);
   if (!view.visible) {
     return null; // nobody looks: nothing is rendered
   }
@@ -54,120 +47,41 @@ interface BodyProps {
 
 function Body({ model, view, state, data }: BodyProps) {
   const [selection, setSelection] = useState<Selection | null>(null);
-  const onGroup = useCallback(
-    (id: number) =>
+  // A second click on what is selected puts it away.
+  const onSelect = useCallback(
+    (next: Selection | null) =>
       setSelection(old =>
-        old?.kind === 'group' && old.id === id ? null : { kind: 'group', id }
+        next?.kind === 'group' && old?.kind === 'group' && old.id === next.id ? null : next
       ),
     []
   );
-  const onTask = useCallback((id: string) => setSelection({ kind: 'task', id }), []);
   const live = state.phase === 'live';
-  const runtimeId = data.runtime.id;
-  const t = totals(data);
-  const part = (
-    id: string,
-    title: string,
-    summary: ReactNode,
-    body: ReactNode,
-    bad = false
-  ) => (
-    <Section
-      id={id}
-      title={title}
-      summary={summary}
-      tone={bad ? 'bad' : undefined}
-      open={!view.folded.includes(id)}
-      onToggle={model.toggle}
-    >
-      <Guard what={title}>{body}</Guard>
-    </Section>
-  );
-  const alive = [...data.actors.values()].filter(a => a.state !== 'DEAD').length;
-  const over = t.counts.done + t.counts.failed + t.counts.cancelled;
-  const all = over + t.counts.pending + t.counts.running;
+  const props: SectionProps = { model, state, data, live, wide: false, selection, onSelect };
   return (
     <>
       <div className={`fl-Scroll ${live ? '' : 'fl-Scroll-stale'}`} tabIndex={-1}>
-        {part(
-          'progress',
-          'Progress',
-          all > 0 && `${count(over)}/${count(all)}`,
-          <Progress
-            data={data}
-            groups={data.groups}
-            samples={data.samples}
-            time={data.time}
-            onGroup={onGroup}
-          />
-        )}
-        {part(
-          'graph',
-          'Task graph',
-          data.groups.size > 0 && plural(data.groups.size, 'function'),
-          <Graph
-            groups={data.groups}
-            edges={data.edges}
-            selected={selection?.kind === 'group' ? selection.id : null}
-            onGroup={onGroup}
-          />
-        )}
-        {part(
-          'errors',
-          'Errors',
-          data.errors.length > 0 ? count(data.errors.length) : 'none',
-          <Errors errors={data.errors} onTask={onTask} />,
-          data.errors.length > 0
-        )}
-        {part(
-          'store',
-          'Object store',
-          storeText(data),
-          <ObjectStore
-            runtimeId={runtimeId}
-            store={data.store}
-            objects={data.objects}
-            theme={view.theme}
-            loadChart={model.loadChart}
-          />
-        )}
-        {part(
-          'workers',
-          'Workers',
-          [count(data.workers.length), memoryText(data)].filter(Boolean).join(' · '),
-          <Workers workers={data.workers} onTask={onTask} />,
-          (memoryShare(data) ?? 0) > 0.9
-        )}
-        {part(
-          'running',
-          'Running tasks',
-          count(t.counts.running),
-          <Running tasks={data.tasks} time={data.time} onTask={onTask} />
-        )}
-        {part(
-          'actors',
-          'Actors',
-          data.actors.size > 0 ? `${count(alive)} alive` : 'none',
-          <Actors
-            runtimeId={runtimeId}
-            actors={data.actors}
-            live={live}
-            actions={model.actions}
-          />
-        )}
-        {part(
-          'gpus',
-          'GPUs',
-          data.gpus.length > 0 ? count(data.gpus.length) : 'none',
-          <Gpus gpus={data.gpus} status={data.gpuStatus} />
-        )}
+        {SECTIONS.map(({ id, title, summary, bad, Body: Content }) => (
+          <Section
+            key={id}
+            id={id}
+            title={title()}
+            summary={summary(data, state)}
+            tone={bad?.(data) ? 'bad' : undefined}
+            open={!view.folded.includes(id)}
+            onToggle={model.toggle}
+          >
+            <Guard what={title()}>
+              <Content {...props} />
+            </Guard>
+          </Section>
+        ))}
       </div>
       {selection && (
         <Drawer
           selection={selection}
           data={data}
           live={live}
-          actions={model.actions}
+          source={model.source}
           onSelect={setSelection}
         />
       )}

@@ -3,7 +3,7 @@ import { useState, type ReactNode } from 'react';
 import { count } from '../format';
 import { STAGES, total, type Stage, type StageCounts } from '../model/selectors';
 
-export interface SectionProps {
+interface FoldProps {
   id: string;
   title: string;
   summary?: ReactNode;
@@ -14,7 +14,7 @@ export interface SectionProps {
 }
 
 /** A part of the panel that folds away; what is folded is not rendered. */
-export function Section(props: SectionProps) {
+export function Section(props: FoldProps) {
   const body = `fl-section-${props.id}`;
   return (
     <section className="fl-Section" data-section={props.id}>

@@ -8,6 +8,22 @@ import type {
   TaskState,
   TaskView
 } from '@fanlight/events';
+import type { Source } from '@fanlight/model/source';
+import { Store } from '@fanlight/model/store';
+
+const never = new Promise<never>(() => undefined);
+
+/** A source that never says anything. */
+export const SILENT: Source = {
+  kind: 'live',
+  controls: true,
+  store: new Store(run => run()),
+  ask: () => never,
+  command: () => never,
+  watch: () => undefined,
+  retryNow: () => undefined,
+  dispose: () => undefined
+};
 
 export function runtime(id = 'r1'): RuntimeView {
   return {

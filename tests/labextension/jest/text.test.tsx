@@ -4,21 +4,14 @@ import type { ReactElement } from 'react';
 import type { ActorView, ObjectView, TaskView, WorkerView } from '@fanlight/events';
 import { reduce } from '@fanlight/model/reducer';
 import { INITIAL, type Data } from '@fanlight/model/state';
-import type { Actions } from '@fanlight/rest';
-import { Actors } from '@fanlight/sections/actors';
-import { Errors, Running } from '@fanlight/sections/errors';
-import { Gpus } from '@fanlight/sections/gpus';
-import { Graph } from '@fanlight/sections/graph';
+import { SECTIONS } from '@fanlight/sections';
 import { Header } from '@fanlight/sections/header';
 import { Notice } from '@fanlight/sections/notice';
-import { ObjectStore } from '@fanlight/sections/objectstore';
-import { Progress } from '@fanlight/sections/progress';
-import { Task } from '@fanlight/sections/task';
-import { Tasks } from '@fanlight/sections/tasks';
-import { Workers } from '@fanlight/sections/workers';
 import { Drawer } from '@fanlight/views/drawer';
+import { PanelModel } from '@fanlight/views/model';
+import type { Selection } from '@fanlight/views/section';
 import { stripAnsi } from '@fanlight/views/parts';
-import { group, runtime, snapshot, store, task } from './samples';
+import { SILENT, group, runtime, snapshot, store, task } from './samples';
 
 const BAD = [
   '<img src=x onerror=alert(1)>',
@@ -32,15 +25,6 @@ const BAD = [
 ];
 const nothing = (): void => undefined;
 const never = new Promise<never>(nothing);
-const actions = {
-  cancel: () => never,
-  groupTasks: () => never,
-  why: () => never,
-  killActor: () => never,
-  shutdown: () => never,
-  task: () => never
-} as unknown as Actions;
-
 function everything(bad: string): Data {
   const worker: WorkerView = {
     id: 'w1',
@@ -115,21 +99,26 @@ function sections(bad: string): Record<string, ReactElement> {
   const runtimes = [
     { runtime_id: 'r', name: bad, engine: bad, pid: 7, kernel_ids: [], created: 1 }
   ];
-  const first = data.groups.get(1)!;
+  const model = new PanelModel({
+    source: SILENT,
+    pin: nothing,
+    goToCell: nothing,
+    loadChart: () => never,
+    save: nothing
+  });
+  const drawer = (selection: Selection): ReactElement => (
+    <Drawer selection={selection} data={data} live source={SILENT} onSelect={nothing} />
+  );
+  const section = { model, state, data, live: true, selection: null, onSelect: nothing };
   return {
-    actors: <Actors runtimeId="r1" actors={data.actors} live actions={actions} />,
-    drawer: (
-      <Drawer
-        selection={{ kind: 'task', id: 't2' }}
-        data={data}
-        live
-        actions={actions}
-        onSelect={nothing}
-      />
+    ...Object.fromEntries(
+      SECTIONS.flatMap(({ id, Body }) => [
+        [id, <Body key={id} {...section} wide={false} />],
+        [`wide ${id}`, <Body key={id} {...section} wide />]
+      ])
     ),
-    errors: <Errors errors={data.errors} onTask={nothing} />,
-    gpus: <Gpus gpus={data.gpus} status={data.gpuStatus} />,
-    graph: <Graph groups={data.groups} edges={data.edges} selected={null} onGroup={nothing} />,
+    'drawer of a task': drawer({ kind: 'task', id: 't2' }),
+    'drawer of a function': drawer({ kind: 'group', id: 1 }),
     header: <Header state={state} focusTitle={bad} pinned="" onPin={nothing} />,
     notice: (
       <Notice
@@ -138,50 +127,7 @@ function sections(bad: string): Record<string, ReactElement> {
         onPin={nothing}
         onRetry={nothing}
       />
-    ),
-    store: (
-      <ObjectStore
-        runtimeId="r1"
-        store={data.store}
-        objects={data.objects}
-        theme=""
-        loadChart={() => never}
-      />
-    ),
-    progress: (
-      <Progress
-        data={data}
-        groups={data.groups}
-        samples={data.samples}
-        time={data.time}
-        onGroup={nothing}
-      />
-    ),
-    running: <Running tasks={data.tasks} time={data.time} onTask={nothing} />,
-    task: (
-      <Task
-        runtimeId="r1"
-        id="t2"
-        tasks={data.tasks}
-        workers={data.workers}
-        time={data.time}
-        live
-        actions={actions}
-        onTask={nothing}
-      />
-    ),
-    tasks: (
-      <Tasks
-        runtimeId="r1"
-        group={first}
-        tasks={data.tasks}
-        time={data.time}
-        selected=""
-        actions={actions}
-        onTask={nothing}
-      />
-    ),
-    workers: <Workers workers={data.workers} onTask={nothing} />
+    )
   };
 }
 

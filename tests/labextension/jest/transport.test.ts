@@ -188,3 +188,33 @@ test('disposed is silent', () => {
   expect(sockets).toHaveLength(1);
   expect(sockets[0].closed).toBe(true);
 });
+
+test('answers reach who asked, in any order; a refusal is an error', async () => {
+  const { transport, sockets, messages } = setup();
+  transport.resume();
+  sockets[0].accept();
+  const why = transport.ask({ what: 'why', id: 'a' });
+  const told = transport.tell({ action: 'shutdown' });
+  expect(sockets[0].sent.slice(1)).toEqual([
+    { type: 'ask', query: { what: 'why', id: 'a' }, id: 1 },
+    { type: 'do', command: { action: 'shutdown' }, id: 2 }
+  ]);
+  const say = (message: object): unknown =>
+    sockets[0].onmessage!({ data: JSON.stringify(message) });
+  say({ type: 'answer', id: 2, error: 'no' });
+  say({ type: 'answer', id: 1, data: { sentence: 's' } });
+  say({ type: 'answer', id: 9, data: null });
+  await expect(told).rejects.toThrow('no');
+  await expect(why).resolves.toEqual({ sentence: 's' });
+  expect(messages).toEqual([]);
+});
+
+test('what was asked of a lost connection fails', async () => {
+  const { transport, sockets } = setup();
+  await expect(transport.ask({ what: 'why', id: 'a' })).rejects.toThrow('no connection');
+  transport.resume();
+  sockets[0].accept();
+  const asked = transport.ask({ what: 'why', id: 'a' });
+  sockets[0].fail();
+  await expect(asked).rejects.toThrow('was lost');
+});

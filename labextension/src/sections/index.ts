@@ -1,0 +1,20 @@
+/** The sections of the panel, in their order: the one list that every host draws from. */
+import type { SectionSpec } from '../views/section';
+import { actors } from './actors';
+import { errors, running } from './errors';
+import { gpus } from './gpus';
+import { graph } from './graph';
+import { store } from './objectstore';
+import { progress } from './progress';
+import { workers } from './workers';
+
+export const SECTIONS: readonly SectionSpec[] = [
+  progress,
+  graph,
+  errors,
+  store,
+  workers,
+  running,
+  actors,
+  gpus
+];
