@@ -170,7 +170,8 @@ def decode(
     """Spans of one answer of the node (:func:`fanlight.core.timeline.query`)."""
     spans = []
     for row in unpack(records):
-        task, group, worker, pid, attempt, flags, start, took, reading, storing, waited, size = row
+        task, group, worker, pid, attempt, flags, start, took, reading, storing = row[:10]
+        waited, size, _ = row[10:]
         name, kind, cell = names.get(group, (OTHERS, "task", ""))
         spans.append(
             Span(
@@ -179,7 +180,7 @@ def decode(
                 -1.0 if attempt else max(waited, 0.0), int(size),
             )
         )  # fmt: skip
-    for task, group, worker, pid, attempt, started, submitted in running:
+    for task, group, worker, pid, attempt, started, submitted, _ in running:
         name, kind, cell = names.get(group, (OTHERS, "task", ""))
         spans.append(
             Span(

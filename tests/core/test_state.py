@@ -148,7 +148,7 @@ def test_reports_of_workers_are_recorded():
     task = worker.current
     submitted = node.core.tasks.table[task].submitted
     (running,) = driver.query("timeline")["running"]
-    assert running[0] == task and running[-1] == submitted
+    assert running[0] == task and running[6] == submitted
     value = m.Value(ids.object_id(task, 0), m.INLINE, b"x", 1)
     worker.running.clear()
     worker.send(m.Done(task, True, [value], 0.5, started=1234.5, phases=[0.1, 0.2, 0.0]))
@@ -158,7 +158,7 @@ def test_reports_of_workers_are_recorded():
     assert (pid, attempt, flags) == (worker.number, 0, 0)
     assert (started, duration) == (1234.5, 0.5)
     waited = 1234.5 - submitted
-    assert parts == [pytest.approx(n) for n in (0.1, 0.2, waited, 1)]
+    assert parts == [*(pytest.approx(n) for n in (0.1, 0.2, waited, 1)), bytes(12)]
     assert page["running"] == []
     assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
 
@@ -167,8 +167,23 @@ def test_reports_of_workers_are_recorded():
 def test_runs_that_only_waited_are_flagged(idle, ok, flags):
     spans = Timeline()
     spans.record(b"t" * 24, 1, 1, 2, 1.0, 0.5, ok=ok, idle=idle)
-    ((*_, found, _, _, _, _, _, _),) = unpack(spans.page(0)[1])
+    ((*_, found, _, _, _, _, _, _, _),) = unpack(spans.page(0)[1])
     assert found == flags
+
+
+def test_the_last_argument_to_come_is_noted():
+    node = SimulatedNode(cpus=2)
+    driver = node.driver()
+    (slow,), (quick,) = driver.submit(task_spec("slow")), driver.submit(task_spec("quick"))
+    (both,) = driver.submit(task_spec("both"), [quick, slow])
+    (after,) = driver.submit(task_spec("after"), [both, quick])
+    for oid in (quick, slow, both, after):
+        (worker,) = [w for w in node.busy() if w.current == ids.task_of(oid)]
+        worker.running.clear()
+        value = m.Value(oid, m.INLINE, b"x", 1)
+        worker.send(m.Done(ids.task_of(oid), True, [value], 0.5, started=1234.5))
+    gates = [row[-1] for row in unpack(driver.query("timeline")["records"])]
+    assert gates == [bytes(12), bytes(12), slow[timeline.GATE], both[timeline.GATE]]
 
 
 # --- sentences for drivers -----------------------------------------------------------------------

@@ -370,7 +370,7 @@ class Core:
             self.timeline.record(
                 task.id, task.spec.group.number, worker.number, worker.pid, x.started, x.duration,
                 task.attempt, x.ok, reading, storing, x.started - task.submitted,
-                sum(map(_size_of, x.values)), idle,
+                sum(map(_size_of, x.values)), idle, task.gate,
             )  # fmt: skip
         actor = task.actor
         if actor is not None:

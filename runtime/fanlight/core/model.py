@@ -202,6 +202,7 @@ class Task(msgspec.Struct, eq=False):  # a struct: made in one call, without byt
     actor: Actor | None = None
     state: int = NEW
     missing: int = 0  # arguments not ready
+    gate: bytes = b""  # the last one that came while it waited: timeline.GATE of its id
     worker: Worker | None = None
     attempt: int = 0
     cancel: bool = False

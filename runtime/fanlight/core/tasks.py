@@ -26,6 +26,7 @@ from fanlight.core.model import (
     Object,
     Task,
 )
+from fanlight.core.timeline import GATE
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -176,6 +177,7 @@ class Tasks:
         if obj.kind >= m.ERROR:
             self.dependency_failed(task, obj)
         elif not task.missing:
+            task.gate = obj.id[GATE]
             if task.actor is not None:
                 self.core.actors.advance(task)
             else:

@@ -1,7 +1,7 @@
 """When each of the newest tasks ran, and where: what ``fanlight.timeline()`` is made of.
 
 A ring of packed records, not objects: :data:`RECORD` bytes a task, :data:`LIMIT` tasks at most, so
-7 MB when it is full; it grows as it fills. Times are the worker's own.
+8 MB when it is full; it grows as it fills. Times are the worker's own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 # task id, group, worker's number, its pid, attempt, flags, start (epoch), duration, the parts of it
 # that went into reading arguments and storing results, the time from submission to start (seconds),
-# and the size of the results (bytes).
-_RECORD = struct.Struct("<24sIIIHHdfffff")
+# the size of the results (bytes), and the end of the id of the task whose result was the last argument
+# to come (zeros: it waited for none): 12 bytes are enough to find it again among these.
+_RECORD = struct.Struct("<24sIIIHHdfffff12s")
+GATE = slice(12, 24)  # of a task's id
 RECORD = _RECORD.size
 LIMIT = 100_000  # tasks
 PAGE = 5_000  # records in one answer
@@ -56,6 +58,7 @@ class Timeline:
         waited: float = 0.0,
         size: float = 0,
         idle: float = 0.0,
+        gate: bytes = b"",
     ) -> None:
         """Note one attempt that ended.
 
@@ -63,7 +66,8 @@ class Timeline:
         told of them. ``started`` is the worker's wall clock (0: not measured, nothing is noted);
         ``reading`` and ``storing`` are the parts of ``duration`` before and after the user's code,
         ``waited`` the time from submission to start, ``size`` the bytes of the results, ``idle`` the
-        part of ``duration`` in which it waited, but not for a CPU or in ``get``.
+        part of ``duration`` in which it waited, but not for a CPU or in ``get``, ``gate`` the
+        :data:`GATE` part of the id of the task that made the last argument it waited for.
         """
         if not started:
             return
@@ -77,7 +81,7 @@ class Timeline:
         _pack_into(
             ring, slot * RECORD, task, group, worker & 0xFFFFFFFF, pid & 0xFFFFFFFF,
             attempt & 0xFFFF, flags, started, duration, reading, storing,
-            waited, size,
+            waited, size, gate,
         )  # fmt: skip
         self.total += 1
 
@@ -105,19 +109,21 @@ def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
     groups = {n: core.groups[n] for n in used if n in core.groups}
     return {
         "records": records,
+        "record": RECORD,
         "next": last,
         "more": more,
         "forgotten": max(core.timeline.total - core.timeline.limit, 0),
         "names": {n: [group.name, group.kind, group.origin] for n, group in groups.items()},
         "running": running,
         "lanes": {} if more else {w.number: _lane(w) for w in core.workers.values() if w.pid},
+        "now": core.now,
         "node": core.config.node_id,
         "address": core.config.address,
     }
 
 
 def _running(core: Core) -> Iterator[tuple[Any, ...]]:
-    """Task, group, worker's number, pid, attempt, start and submission of what runs now."""
+    """Task, group, worker's number, pid, attempt, start, submission and gate of what runs now."""
     for worker in core.workers.values():
         actor = worker.actor
         tasks: Iterator[Task] = iter(worker.queue)
@@ -127,7 +133,7 @@ def _running(core: Core) -> Iterator[tuple[Any, ...]]:
             if task.state == RUNNING and task.started:
                 yield (
                     task.id, task.spec.group.number, worker.number, worker.pid, task.attempt,
-                    task.started, task.submitted,
+                    task.started, task.submitted, task.gate,
                 )  # fmt: skip
 
 
