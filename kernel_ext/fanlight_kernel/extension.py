@@ -171,7 +171,8 @@ class Extension:
         cell = self.cells.current
         if cell is None:
             return
-        error = getattr(result, "error_in_exec", None)
+        # IPython calls it "before" when Ctrl-C strikes between two statements of the cell.
+        error = result.error_in_exec or result.error_before_exec
         try:
             if isinstance(error, KeyboardInterrupt) and not cell.remote:
                 self._interrupted(cell)

@@ -185,6 +185,25 @@ def test_a_plain_cell_that_waits_for_resources(defined: KernelClient) -> None:
     check_idle(defined)
 
 
+def test_between_two_statements_of_a_plain_cell(defined: KernelClient) -> None:
+    """Where IPython compiles the last expression, after the others ran."""
+    defined.run(
+        "class Interrupting(type(get_ipython().compile)):\n"
+        "    def __call__(self, source, filename, symbol, *more, **options):\n"
+        "        if symbol == 'single' and armed:\n"
+        "            armed.clear()\n"
+        "            raise KeyboardInterrupt\n"
+        "        return super().__call__(source, filename, symbol, *more, **options)\n"
+        "armed, usual = [], type(get_ipython().compile)\n"
+        "get_ipython().compile.__class__ = Interrupting"
+    )
+    ended = defined.start("ref = large.remote()\narmed.append(1)\nfanlight.get(ref)").wait()
+    defined.run("get_ipython().compile.__class__ = usual")
+    assert "KeyboardInterrupt" in ended.traceback()
+    assert "Cancelled 1 task of this cell." in ended.text("stderr")
+    check_idle(defined)
+
+
 def test_a_method_of_an_actor_runs_on_and_that_is_said(defined: KernelClient) -> None:
     defined.run(
         "@fanlight.remote\nclass Actor:\n    def method(self):\n        mark('running')\n"
