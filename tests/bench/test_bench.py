@@ -236,6 +236,7 @@ common.serve(0.5, "1.0", dict(task_sync=hang, task_burst=die, put_small=fine, ge
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_peer_that_hangs_or_dies_costs_only_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

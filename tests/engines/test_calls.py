@@ -181,6 +181,7 @@ def test_runs_that_have_ended(rt: Any, work: Work) -> None:
 
 @pytest.mark.needs("processes")
 @pytest.mark.skipif(_delayed() < 0, reason="this kernel does not tell how long a thread waited")
+@pytest.mark.long
 def test_who_waits_is_told_from_who_works(rt: Any, work: Work) -> None:
     client = session.require().client
     for name in ("waits", "waits", "works", "works", "waits_for_others", "waits_for_others"):

@@ -357,6 +357,7 @@ def test_refs_outside_of_values_can_be_forbidden(rt, monkeypatch):
 
 @line("GC.1", "GC.2")
 @needs("background")
+@pytest.mark.long
 def test_threads_that_put_get_pass_and_drop(rt, gone):
     """In the end nothing is left, and nothing went too early."""
     swap = rt.remote(lambda refs: [rt.put(sum(rt.get(refs))), *refs])

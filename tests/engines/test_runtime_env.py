@@ -588,6 +588,7 @@ def test_packages_that_do_not_exist(rt):
 @line("ENV.11", "ENV.13")
 @needs("background")
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_preparation_that_takes_too_long(rt, tmp_path, pid_gone):
     """A package whose build never ends: the installer is ended, and all that it started."""
     source = tmp_path / "slow"

@@ -111,9 +111,9 @@ def empty(path: Path) -> None:
     ("harm", "text"),
     [
         (overwrite, "its file on disk is damaged"),
-        (overwrite_header, "its file on disk is damaged"),
+        pytest.param(overwrite_header, "its file on disk is damaged", marks=pytest.mark.long),
         (cut, "its file on disk was cut short"),
-        (empty, "its file on disk is damaged"),
+        pytest.param(empty, "its file on disk is damaged", marks=pytest.mark.long),
         (os.unlink, "its file on disk was deleted"),
     ],
 )

@@ -146,6 +146,7 @@ def test_shutdown_without_init_and_twice(before: leaks.Snapshot, no_leaks: None)
     assert_gone(before)
 
 
+@pytest.mark.long
 def test_many_runtimes_one_after_the_other(before: leaks.Snapshot, no_leaks: None) -> None:
     """Descriptors, threads and processes are as many after ten runtimes as after one."""
     import fanlight

@@ -65,7 +65,13 @@ def build(runtime: Runtime, folder: Path) -> psutil.Process:
     return psutil.Process(int((folder / "built").read_text()))
 
 
-@pytest.mark.parametrize("victim", ["driver", "node", "zygote and node", "shutdown", "SIGTERM"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        *("driver", "zygote and node"),
+        *(pytest.param(x, marks=pytest.mark.long) for x in ("node", "shutdown", "SIGTERM")),
+    ],
+)
 def test_no_installer_is_left(
     driver: Callable[..., Driver],
     before: leaks.Snapshot,
@@ -95,6 +101,7 @@ def test_no_installer_is_left(
     assert_gone(before, runtime)
 
 
+@pytest.mark.long
 def test_an_installation_survives_the_zygote(
     driver: Callable[..., Driver], before: leaks.Snapshot, tmp_path: Path, source: Path
 ) -> None:

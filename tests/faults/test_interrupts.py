@@ -19,10 +19,13 @@ BLOCKED = {
     "get while another thread waits": "thread(); fanlight.get(ref)",
     "future": "ref.future().result()",
 }
+SHORT = ("get", "get while another thread waits", "future")
 
 
 @pytest.mark.line("GET.21")
-@pytest.mark.parametrize("call", BLOCKED)
+@pytest.mark.parametrize(
+    "call", [pytest.param(x, marks=() if x in SHORT else pytest.mark.long) for x in BLOCKED]
+)
 def test_a_blocked_call_is_interrupted(
     driver: Callable[..., Driver], before: leaks.Snapshot, call: str
 ) -> None:
@@ -73,7 +76,9 @@ def _sleeps(pid: int) -> bool:
         return f.read().rpartition(")")[2].split()[0] == "S"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
+)
 def test_a_submit_loop_interrupted_many_times(
     driver: Callable[..., Driver], before: leaks.Snapshot, seed: int
 ) -> None:

@@ -407,6 +407,7 @@ def test_a_fork_of_the_driver_does_not_touch_its_runtime(
     assert_gone(before, runtime)
 
 
+@pytest.mark.long
 def test_a_driver_that_becomes_a_daemon(
     driver: Callable[..., Driver], before: leaks.Snapshot
 ) -> None:

@@ -119,7 +119,7 @@ def pick(one: Driver, runtime: Runtime, victim: str, moment: str) -> psutil.Proc
 
 
 # What test_matrix.py does in one runtime; here each is a driver of its own, which goes on.
-_SHORT = {("node", "busy"), ("node", "put"), ("zygote", "put"), ("worker", "put")}
+_SHORT = {("node", "put"), ("zygote", "put"), ("driver", "busy"), ("driver", "put")}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ _SHORT = {("node", "busy"), ("node", "put"), ("zygote", "put"), ("worker", "put"
             victim,
             moment,
             id=f"{victim}-{moment}",
-            marks=[] if victim == "driver" or (victim, moment) in _SHORT else pytest.mark.long,
+            marks=[] if (victim, moment) in _SHORT else pytest.mark.long,
         )
         for victim in ("driver", "node", "zygote", "worker")
         for moment in MOMENTS
@@ -271,6 +271,7 @@ def test_kill_with_two_drivers(
     assert_gone(before, runtime)
 
 
+@pytest.mark.long
 def test_kill_node_and_zygote_at_once(
     driver: Callable[..., Driver], before: leaks.Snapshot
 ) -> None:

@@ -40,6 +40,7 @@ fanlight.shutdown()
 """
 
 
+@pytest.mark.long
 def test_more_actors_than_descriptors(driver: Callable[..., Driver]) -> None:
     """The node has one for each process; those that are there go on, and tasks run when there is room."""
     limit = "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))"
@@ -76,6 +77,7 @@ def test_a_low_soft_limit_is_raised(driver: Callable[..., Driver]) -> None:
     assert script.hear("limits") == ["25"]  # user code keeps the limit that it was started with
 
 
+@pytest.mark.long
 def test_more_arrays_than_descriptors(driver: Callable[..., Driver]) -> None:
     """A mapping needs no open file: neither where objects are read, nor where they are written
     into segments that were used before, nor in a worker."""

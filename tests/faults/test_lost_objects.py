@@ -106,6 +106,7 @@ def test_the_whole_folder_vanishes(rt: Any) -> None:
     assert len(rt.get(rt.put(bytes(N)))) == N, "and once more"
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_made_again(rt: Any) -> None:
     folder = segments()
     shutil.rmtree(folder)

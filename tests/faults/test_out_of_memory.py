@@ -198,6 +198,7 @@ def test_objects_go_to_disk_before_a_task_ends(small: Callable[..., Any]) -> Non
     assert [fl.get(ref)[0] for ref in refs] == list(range(10))
 
 
+@pytest.mark.long
 def test_the_driver_sees_what_is_tried_again(driver: Callable[..., Driver]) -> None:
     """A notice names the task; the panel has it among the errors, with the table."""
     body = f"""
@@ -288,6 +289,7 @@ def test_the_threshold_of_the_machine(small: Callable[..., Any], monkeypatch: An
         fl.get(held.remote(), timeout=60)
 
 
+@pytest.mark.long
 def test_a_fork_bomb_of_tasks(driver: Callable[..., Driver]) -> None:
     """Each task waits for two more, without end: bounded, an error in the end, and all goes on."""
     body = """
