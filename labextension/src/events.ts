@@ -121,8 +121,12 @@ export interface ActorView {
 
 export interface GpuProcessView {
   pid: number;
-  memory: number;
+  memory: number | null;
   task: string;
+  task_id: string;
+  worker: string;
+  actor: string;
+  name: string;
 }
 
 export interface GpuView {
@@ -138,6 +142,18 @@ export interface GpuView {
   power_limit: number | null;
   processes: GpuProcessView[];
   error: string;
+  number: number;
+  mig: string;
+  node: string;
+}
+
+export interface GpuHistory {
+  device: string;
+  time: number[];
+  utilization: Array<number | null>;
+  memory: Array<number | null>;
+  temperature: Array<number | null>;
+  power: Array<number | null>;
 }
 
 export interface StoreView {
@@ -186,6 +202,7 @@ export interface Snapshot {
   store: StoreView[];
   objects: ObjectView[];
   errors: ErrorView[];
+  gpu_history: GpuHistory[];
 }
 
 export interface Delta {
@@ -202,6 +219,7 @@ export interface Delta {
   store: StoreView | null;
   objects: ObjectView[] | null;
   errors: ErrorView[];
+  gpu_status: string | null;
 }
 
 export interface Ended {

@@ -126,13 +126,21 @@ class ActorView(Struct):
 
 
 class GpuProcessView(Struct):
+    """A process that computes on a device."""
+
     pid: int
-    memory: int
-    task: str
+    memory: int | None  # None: not reported
+    task: str  # name of what runs in it; "" for processes of others
+    task_id: str = ""
+    worker: str = ""  # id of the worker that it is, or whose child; "" for processes of others
+    actor: str = ""  # its class
+    name: str = ""  # as the system calls the process, if that can be told
 
 
 class GpuView(Struct):
-    index: int
+    """A GPU, or a slice of one in MIG mode."""
+
+    index: int  # as nvidia-smi counts; the slices of one GPU share it
     uuid: str
     name: str
     share: float  # fraction of the device that tasks hold
@@ -144,6 +152,20 @@ class GpuView(Struct):
     power_limit: float | None
     processes: list[GpuProcessView]
     error: str  # why figures are missing, e.g. "fell off the bus"
+    number: int = -1  # the runtime's number for it; -1: this runtime does not use it
+    mig: str = ""  # of a slice: its profile, such as "1g.10gb". Heat and power are its whole GPU's
+    node: str = ""  # the machine that it is in; "" where there is one
+
+
+class GpuHistory(Struct):
+    """What one device reported, in columns, oldest first; what is old is thinned."""
+
+    device: str  # its uuid, or "NODE#INDEX" where it has none
+    time: list[float]
+    utilization: list[float | None]
+    memory: list[int | None]
+    temperature: list[float | None]
+    power: list[float | None]
 
 
 class StoreView(Struct):
@@ -191,10 +213,11 @@ class Snapshot(Struct, tag="snapshot"):
     workers: list[WorkerView]
     actors: list[ActorView]
     gpus: list[GpuView]
-    gpu_status: str  # "" when figures are good, else why there are none
+    gpu_status: str  # why there are no figures, or none of some devices; else ""
     store: list[StoreView]  # history, oldest first
     objects: list[ObjectView]
     errors: list[ErrorView]
+    gpu_history: list[GpuHistory] = []
 
 
 class Delta(Struct, tag="delta"):
@@ -210,6 +233,7 @@ class Delta(Struct, tag="delta"):
     store: StoreView | None
     objects: list[ObjectView] | None
     errors: list[ErrorView]
+    gpu_status: str | None = None  # None: unchanged
 
 
 class Ended(Struct, tag="ended"):

@@ -95,8 +95,10 @@ static int text(device_t device, const char *field, const char *otherwise, char 
     return OK;
 }
 
+/* A MIG slice reports memory and processes only. */
 static int uint_figure(device_t device, const char *field, unsigned otherwise, unsigned *out) {
     int code = status(device, field);
+    if (!code && ((long)device - 1) % SLOTS) code = NOT_SUPPORTED;
     if (!code) *out = (unsigned)device_number(device, field, otherwise);
     return code;
 }

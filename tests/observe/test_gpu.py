@@ -28,6 +28,9 @@ def test_one_device_gives_all_figures(run_gpu):
             "power_limit": 300.0,
             "processes": [],
             "error": "",
+            "number": -1,  # the node knows it
+            "mig": "",
+            "node": "",
         }
     ]
 
@@ -135,20 +138,49 @@ def test_mig_slices_replace_their_gpu(run_gpu):
     assert len({v["uuid"] for v in views}) == 3
 
 
-def test_processes_and_their_tasks(run_gpu):
-    config = "devices 1\ngpu0.processes 12:512,11:4096\n"
-    views, later = run_gpu(
-        "views = sampler.sample({11: 'train'})[0]\n"
+def test_a_slice_has_the_heat_and_power_of_its_gpu(run_gpu, tmp_path):
+    calls = tmp_path / "calls"
+    config = f"devices 1\ngpu0.mig 2\ngpu0.temperature 66\ncalls {calls}\n"
+    views, _ = run_gpu(SAMPLE, config)
+    assert [v["mig"] for v in views] == ["1g.10gb", "1g.10gb"]
+    assert [v["temperature"] for v in views] == [66.0, 66.0]
+    assert [v["power"] for v in views] == [120.5, 120.5]
+    assert [v["utilization_percent"] for v in views] == [None, None]  # nobody tells
+    assert calls.read_text().split().count("power") == 1
+
+
+def test_mig_mode_without_slices(run_gpu):
+    (view,), status = run_gpu(SAMPLE, "devices 1\ngpu0.mig 0\n")
+    assert status == ""
+    assert "no slices" in view["error"]
+
+
+def test_a_lost_gpu_takes_its_slices_along(run_gpu):
+    code = (
         "import copy\n"
-        "result = [copy.deepcopy(views), sampler.sample()[0][0].processes[0].task]",
-        config,
+        "first = copy.deepcopy(sampler.sample()[0])\n"
+        "configure('devices 1\\ngpu0.mig 2\\ngpu0.lost 15\\n')\n"
+        "tick(2)\n"
+        "result = [v.error for v in [*first, *sampler.sample()[0]]]"
     )
-    # Both calls fall into one interval: only the names change.
-    assert views[0]["processes"] == [
-        {"pid": 11, "memory": 4096, "task": "train"},
-        {"pid": 12, "memory": 512, "task": ""},
-    ]
-    assert later == ""
+    assert run_gpu(code, "devices 1\ngpu0.mig 2\n") == ["", "", gpu.LOST, gpu.LOST]
+
+
+def test_processes(run_gpu):
+    unknown = 2**64 - 1  # what NVML says where the driver does not tell
+    config = f"devices 1\ngpu0.processes 12:512,11:4096,{os.getpid()}:{unknown},12:8\n"
+    (view,), _ = run_gpu(SAMPLE, config)
+    found = {p["pid"]: p["memory"] for p in view["processes"]}
+    assert [*found.items()][:2] == [(11, 4096), (12, 520)]  # of two contexts; the largest first
+    assert found[os.getpid()] is None
+    mine = next(p for p in view["processes"] if p["pid"] == os.getpid())
+    assert mine["name"] and mine["task"] == mine["worker"] == ""
+
+
+def test_ancestors():
+    assert gpu.ancestors(os.getpid())[:2] == [os.getpid(), os.getppid()]
+    assert gpu.ancestors(2**22 + 5) == [2**22 + 5]
+    assert gpu.comm(2**22 + 5) == ""
 
 
 def test_processes_of_an_older_driver(run_gpu):
@@ -197,7 +229,13 @@ def test_cuda_visible_devices(run_gpu, setting, indices):
     code = "views, status = sampler.sample()\nresult = [[v.index for v in views], status]"
     found, status = run_gpu(code, "devices 3\n", CUDA_VISIBLE_DEVICES=setting)
     assert found == indices
-    assert (status == "") == bool(indices)
+    hidden = f"{3 - len(indices)} of 3" if indices else "all 3"
+    assert status == f"CUDA_VISIBLE_DEVICES={setting!r} hides {hidden} GPUs."
+
+
+def test_all_devices_visible(run_gpu):
+    code = "views, status = sampler.sample()\nresult = [[v.index for v in views], status]"
+    assert run_gpu(code, "devices 3\n", CUDA_VISIBLE_DEVICES="2,1,0") == [[2, 1, 0], ""]
 
 
 @pytest.mark.parametrize("setting", ["", "-1", "NoDevFiles"])

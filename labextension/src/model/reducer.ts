@@ -11,6 +11,7 @@ import {
   type TaskState,
   type TaskView
 } from '../events';
+import { gpuHistories, oneStoreRow, withRow, withSample } from './history';
 import {
   ACTOR_LIMIT,
   EDGE_LIMIT,
@@ -112,6 +113,7 @@ function fromSnapshot(event: Snapshot, before: Data | null): Data {
     actors: bound(new Map(event.actors.map(a => [a.id, a])), ACTOR_LIMIT),
     gpus: event.gpus,
     gpuStatus: event.gpu_status,
+    gpuHistory: gpuHistories(event.gpu_history),
     store: event.store.slice(-HISTORY_LIMIT),
     objects: event.objects,
     errors: event.errors.slice(-ERROR_LIMIT),
@@ -144,9 +146,12 @@ function applyDelta(data: Data, delta: Delta): Data {
       ACTOR_LIMIT
     ),
     gpus: delta.gpus ?? data.gpus,
-    gpuStatus: data.gpuStatus,
-    store:
-      delta.store === null ? data.store : [...data.store, delta.store].slice(-HISTORY_LIMIT),
+    gpuStatus: delta.gpu_status ?? data.gpuStatus,
+    gpuHistory:
+      delta.gpus === null
+        ? data.gpuHistory
+        : withSample(data.gpuHistory, delta.time, delta.gpus),
+    store: delta.store === null ? data.store : withRow(data.store, delta.store, oneStoreRow),
     objects: delta.objects ?? data.objects,
     errors: delta.errors.length ? addErrors(data.errors, delta.errors) : data.errors,
     samples: sample(data.samples, delta.groups, delta.time),

@@ -11,6 +11,7 @@ import type {
   TaskView,
   WorkerView
 } from '../events';
+import type { GpuHistories } from './history';
 
 /** A runtime as the server lists it. */
 export interface RuntimeSummary {
@@ -50,6 +51,7 @@ export interface Data {
   actors: ReadonlyMap<string, ActorView>;
   gpus: readonly GpuView[];
   gpuStatus: string;
+  gpuHistory: GpuHistories;
   store: readonly StoreView[];
   objects: readonly ObjectView[];
   errors: readonly ErrorView[];

@@ -50,7 +50,7 @@ export const Gpus = memo(function Gpus({ gpus, status }: GpusProps) {
             )}
             {gpu.processes.slice(0, 4).map(process => (
               <span key={process.pid} title={`pid ${process.pid}`}>
-                {process.task || `pid ${process.pid}`}: {bytes(process.memory)}
+                {process.task || `pid ${process.pid}`}: {bytes(process.memory ?? 0)}
               </span>
             ))}
           </p>

@@ -98,4 +98,5 @@ class InprocEngine(NativeEngine):
         """Run what was submitted and never waited for, then end."""
         with interrupts.let_through():  # those are the user's, and may take long
             self.node.finish()
+        self.node.hub.close()
         self.client.close()

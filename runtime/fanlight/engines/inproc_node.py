@@ -80,7 +80,7 @@ class InprocNode:
             session_dir="",
             created=self.now,
         )
-        self.hub = Hub(self.core, self.info, __version__)
+        self.hub = Hub(self.core, self.info, __version__, gpus[0])
         self._perform(self.core.start())
         connected = fx.Connected("driver", self.client.id, os.getpid(), info)
         self.post([(_DRIVER, connected)])

@@ -8,7 +8,7 @@ but the use of the object store (one row a second).
 from __future__ import annotations
 
 import platform
-from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,11 @@ from fanlight import events as e
 from fanlight import messages as m
 from fanlight.core import views
 from fanlight.core.machine import Core
+from fanlight.core.model import Worker
 from fanlight.observe.discover import ConnectionInfo
+from fanlight.observe.gpu import token
+from fanlight.observe.gpu_watch import LOOKING, GpuWatch, Sample
+from fanlight.observe.history import GpuHistories, one_store_row, thinned
 
 _encode = msgspec.json.encode
 TASKS_PER_DELTA = 300
@@ -27,23 +31,28 @@ _SAMPLE_SECONDS = 1.0  # processes, GPUs
 
 
 class Hub:
-    def __init__(self, core: Core, info: ConnectionInfo, version: str) -> None:
+    def __init__(
+        self, core: Core, info: ConnectionInfo, version: str, gpu_tokens: Sequence[str] = ()
+    ) -> None:
+        """``gpu_tokens`` is what CUDA_VISIBLE_DEVICES calls each GPU, by the runtime's number."""
         self.core = core
         self.info = info
         self.version = version
         self.observers: dict[int, bool] = {}  # peer -> has had its snapshot
         self.seq = 0
-        self.history: deque[e.StoreView] = deque(maxlen=e.HISTORY_LIMIT)
+        self.history: list[e.StoreView] = []
+        self.gpu_history = GpuHistories()
+        self._gpu_numbers = {token: number for number, token in enumerate(gpu_tokens)}
         self._last_store = 0.0
         self._last_sample = 0.0
         self._usage: dict[int, tuple[float, int]] = {}
         self._processes: Any = None
-        self._gpus: Any = None
-        self._gpu_views: list[e.GpuView] = []
-        self._gpu_status = ""
+        self._gpus = GpuWatch()
+        self._gpu_sample = Sample(0.0, [], LOOKING, {})
         self._sent_runtime: e.RuntimeView | None = None
         self._sent_workers: list[e.WorkerView] | None = None
         self._sent_objects: list[e.ObjectView] | None = None
+        self._sent_gpus = self._gpu_sample
 
     # --- observers ---------------------------------------------------------------------------
 
@@ -56,6 +65,7 @@ class Hub:
         if not self.observers:
             self.core.watched = False
             self.core.changed_tasks.clear()
+            self._gpus.release()
 
     def slept(self, seconds: float) -> None:
         """That time does not count: samples are taken as much later (or earlier)."""
@@ -93,6 +103,10 @@ class Hub:
                 out.append((peer, [m.Events(payload)]))
         return out
 
+    def close(self) -> None:
+        """This process ends, or is going to fork: no thread may be left."""
+        self._gpus.close()
+
     def ended(self, reason: str) -> list[tuple[int, list[Any]]]:
         payload = _encode(e.Ended(reason))
         return [(peer, [m.Events(payload)]) for peer in self.observers]
@@ -101,22 +115,32 @@ class Hub:
 
     def _sample(self) -> None:
         if self._processes is None:
-            from fanlight.observe.gpu import GpuSampler
             from fanlight.observe.sampler import ProcessSampler
 
             self._processes = ProcessSampler()
-            self._gpus = GpuSampler()
         pids = {w.pid: w for w in self.core.workers.values() if w.pid}
         self._usage = self._processes.sample(pids)
-        self._gpu_views, self._gpu_status = self._gpus.sample()
+        self._sample_gpus(pids)
+
+    def _sample_gpus(self, pids: dict[int, Worker]) -> None:
+        """Take what the thread found, and add what only the core knows: who holds the devices."""
+        sample = self._gpus.latest()
+        new = sample.time > self._gpu_sample.time
+        self._gpu_sample = sample
         devices = self.core.pool.devices
-        for number, gpu in enumerate(self._gpu_views):  # the runtime numbers them in this order
+        for place, gpu in enumerate(sample.views):
+            number = self._gpu_numbers.get(token(gpu), -1) if self._gpu_numbers else place
+            gpu.number = number if number < len(devices) else -1
+            gpu.share = 1.0 - devices[gpu.number] / 10_000 if gpu.number >= 0 else 0.0
             for process in gpu.processes:
-                worker = pids.get(process.pid)
+                family = sample.ancestors.get(process.pid, ())
+                worker = next((pids[pid] for pid in family if pid in pids), None)
                 if worker is not None:
-                    process.task = views.worker_view(worker, 0.0, 0).task
-            if number < len(devices):
-                gpu.share = 1.0 - devices[number] / 10_000
+                    view = views.worker_view(worker, 0.0, 0)
+                    process.worker, process.actor = view.id, view.actor
+                    process.task, process.task_id = view.task, view.task_id
+        if new:
+            self.gpu_history.add(sample.time, sample.views)
 
     def _sample_store(self, now: float) -> e.StoreView | None:
         store = views.store_view(self.core)
@@ -128,6 +152,7 @@ class Hub:
             return None
         self._last_store = now
         self.history.append(store)
+        thinned(self.history, e.HISTORY_LIMIT, lambda row: row.time, one_store_row)
         return store
 
     # --- events ------------------------------------------------------------------------------
@@ -178,11 +203,12 @@ class Hub:
             tasks=[views.task_view(t) for t in tasks],
             workers=self._workers(),
             actors=[views.actor_view(a) for a in core.actors.table.values()],
-            gpus=self._gpu_views,
-            gpu_status=self._gpu_status,
-            store=list(self.history),
+            gpus=self._gpu_sample.views,
+            gpu_status=self._gpu_sample.status,
+            store=self.history,
             objects=views.object_views(core),
             errors=[views.error_view(r) for r in core.errors],
+            gpu_history=self.gpu_history.views(),
         )
 
     def _delta(self, now: float, store: e.StoreView | None, sampled: bool) -> e.Delta | None:
@@ -194,6 +220,7 @@ class Hub:
         workers = self._workers()
         objects = views.object_views(core) if store is not None else None
         changed = list(core.changed_tasks.values())[-TASKS_PER_DELTA:]
+        gpus, sent = self._gpu_sample, self._sent_gpus
         delta = e.Delta(
             seq=0,
             time=now,
@@ -203,11 +230,13 @@ class Hub:
             tasks=[views.task_view(t) for t in changed],
             workers=workers if workers != self._sent_workers else None,
             actors=[views.actor_view(a) for a in core.changed_actors.values()],
-            gpus=self._gpu_views if sampled else None,
+            gpus=gpus.views if gpus.views != sent.views or gpus.time > sent.time else None,
             store=store,
             objects=objects if objects != self._sent_objects else None,
             errors=[views.error_view(r) for r in core.new_errors],
+            gpu_status=gpus.status if gpus.status != sent.status else None,
         )
+        self._sent_gpus = gpus
         self._sent_runtime, self._sent_workers, self._sent_objects = runtime, workers, objects
         self._forget_changes()
         return delta

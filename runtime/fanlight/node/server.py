@@ -89,7 +89,7 @@ class Node:
             created=self.started,
             host=socket.gethostname(),
         )
-        self.hub = Hub(self.core, self.info, __version__)
+        self.hub = Hub(self.core, self.info, __version__, boot.gpu_tokens)
         self.collected = self.started  # garbage
         self.told = 0.0  # when observers were last told something
         self.most_fds = raise_fd_limit() - _SPARE_FDS
@@ -161,6 +161,7 @@ class Node:
         if self.stop_reason:
             return
         self.spiller.pause()
+        self.hub.close()
         self.adopt_zygote(*zygote.fork(self.boot))
         self.spiller.resume()
         lost: list[tuple[int, str, bytes | None]] = []
@@ -482,6 +483,7 @@ class Node:
         self.zygote.close()
         zygote.see_off(self.zygote_pid, [w.pid for w in self.core.workers.values() if w.pid])
         self.spiller.close()
+        self.hub.close()
         remove_dirs(self.boot.session_dir, self.boot.segment_dir)
         for connection in self.peers.values():
             connection.sock.close()

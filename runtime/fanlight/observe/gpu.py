@@ -1,8 +1,9 @@
 """GPU figures, read from the NVIDIA driver through NVML.
 
 Called by the node: :func:`detect_gpus` once at start, to know how many GPUs there are, and
-:meth:`GpuSampler.sample` by the observer hub about once a second. Neither ever raises: a machine
-without a driver, with a broken one or with a GPU that died gives a plain sentence instead.
+:meth:`GpuSampler.sample` about once a second by the thread of :mod:`fanlight.observe.gpu_watch`.
+Neither ever raises: a machine without a driver, with a broken one or with a GPU that died gives a
+plain sentence instead.
 
 Rules:
 
@@ -12,16 +13,19 @@ Rules:
   to the first entry that names nothing. Numbers count in NVML's order, which is CUDA's with
   ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` and on machines whose GPUs are all alike.
 * A GPU in MIG mode is replaced by its slices, because programs can only use those. A slice has the
-  ``index`` of its GPU and a UUID of its own.
-* The position of a device in the list is the runtime's number for it; ``index`` is nvidia-smi's.
+  ``index`` of its GPU and a UUID of its own. NVML tells its memory and processes; temperature and
+  power are those of the GPU that it is a part of, and nobody tells how busy it is.
+* ``index`` is nvidia-smi's number; :func:`token` says what CUDA_VISIBLE_DEVICES calls a device, from
+  which the node finds the runtime's own number for it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -34,6 +38,7 @@ NO_BINDINGS = (
     "There is an NVIDIA driver, but not the Python package nvidia-ml-py that reads its figures."
 )
 LOST = "The GPU fell off the bus: the driver lost it, and only a restart brings it back."
+_PARENTS = 8  # generations of a process that are looked through for a worker
 SAMPLE_INTERVAL = 1.0  # seconds; asking NVML more often costs and tells nothing new
 RELIST_INTERVAL = 30.0  # seconds between looks for new devices, MIG changes or a repaired driver
 
@@ -59,6 +64,8 @@ class Gpu(msgspec.Struct, frozen=True):
     name: str
     handle: Any = None  # NVML's; None when the device does not answer
     error: str = ""
+    mig: str = ""  # of a slice: its profile
+    whole: Any = None  # of a slice: the handle of its GPU
 
 
 class _Unavailable(Exception):
@@ -89,10 +96,17 @@ def detect_gpus() -> list[Gpu]:
     sampler = GpuSampler()
     try:
         return [
-            msgspec.structs.replace(gpu, handle=None) for gpu in sampler.devices() if not gpu.error
+            msgspec.structs.replace(gpu, handle=None, whole=None)
+            for gpu in sampler.devices()
+            if not gpu.error
         ]
     finally:
         sampler.close()
+
+
+def token(gpu: Gpu | GpuView) -> str:
+    """What CUDA_VISIBLE_DEVICES calls a device."""
+    return gpu.uuid if gpu.uuid.startswith("MIG-") else str(gpu.index)
 
 
 def accelerator_type(name: str) -> str:
@@ -155,25 +169,24 @@ class GpuSampler:
         self._gpus: list[Gpu] = []
         self._status = ""
         self._views: list[GpuView] = []
+        self._whole: dict[int, tuple[float | None, ...]] = {}
         self._next_list = self._next_sample = float("-inf")
 
-    def sample(self, tasks: Mapping[int, str] | None = None) -> tuple[list[GpuView], str]:
-        """All visible GPUs, and a status: "" when there are some, else why there are none.
+    def sample(self) -> tuple[list[GpuView], str]:
+        """All visible GPUs, and a status: why there are none, or not all; "" otherwise.
 
-        ``tasks`` names the task that runs in each process id. ``share`` is left at 0: only the
-        scheduler knows it. Within ``interval`` the previous figures are given again.
+        ``share``, ``number`` and whose the processes are is left out: only the node knows it.
+        Within ``interval`` the previous figures are given again.
         """
         now = self._clock()
         if now >= self._next_sample:
             self._next_sample = now + self._interval
             try:
+                self._whole = {}
                 self._views = [self._view(gpu) for gpu in self.devices()]
             except Exception as e:  # an observer must not hurt the runtime, whatever NVML does
                 self._views = []
                 self._status = f"Reading the GPUs failed: {type(e).__name__}: {e}"
-        for view in self._views:
-            for process in view.processes:
-                process.task = tasks.get(process.pid, "") if tasks else ""
         return self._views, self._status
 
     def devices(self) -> list[Gpu]:
@@ -189,11 +202,12 @@ class GpuSampler:
             everything = self._list()
             setting = os.environ.get("CUDA_VISIBLE_DEVICES")
             self._gpus = visible(everything, setting)
+            hidden = len(everything) - len(self._gpus)
             if not everything:
                 self._status = "The NVIDIA driver works, but it sees no GPU."
-            elif not self._gpus:
-                count = len(everything)
-                self._status = f"CUDA_VISIBLE_DEVICES={setting!r} hides all {count} GPUs."
+            elif hidden:
+                count = f"{hidden} of {len(everything)}" if self._gpus else f"all {hidden}"
+                self._status = f"CUDA_VISIBLE_DEVICES={setting!r} hides {count} GPUs."
             else:
                 self._status = ""
         except _Unavailable as e:
@@ -271,8 +285,13 @@ class GpuSampler:
                 uuid = _text(nvml.nvmlDeviceGetUUID(handle))
             except nvml.NVMLError:
                 continue  # numbers without a slice are usual
-            own_name = self._ask(nvml.nvmlDeviceGetName, handle)
-            found.append(Gpu(index, uuid, _text(own_name or f"{name} MIG"), handle))
+            own = _text(self._ask(nvml.nvmlDeviceGetName, handle) or f"{name} MIG")
+            profile = re.search(r"\bMIG (\S+)$", own)  # "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+            mig = profile[1] if profile else "slice"
+            found.append(Gpu(index, uuid, own, handle, mig=mig, whole=parent))
+        if not found:
+            error = "The GPU is in MIG mode, but it has no slices yet: `nvidia-smi mig` makes them."
+            found.append(Gpu(index, "", name, error=error))
         return found
 
     def _ask(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -291,6 +310,7 @@ class GpuSampler:
         view = GpuView(
             gpu.index, gpu.uuid, gpu.name, 0.0, None, None, None, None, None, None, [], gpu.error
         )
+        view.mig = gpu.mig
         if gpu.handle is None:
             return view
         nvml, handle, ask = self._nvml, gpu.handle, self._ask
@@ -299,26 +319,62 @@ class GpuSampler:
                 view.utilization_percent = float(rates.gpu)
             if (memory := ask(nvml.nvmlDeviceGetMemoryInfo, handle)) is not None:
                 view.memory_used, view.memory_total = int(memory.used), int(memory.total)
-            celsius = ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-            view.temperature = None if celsius is None else float(celsius)
-            view.power = _watts(ask(nvml.nvmlDeviceGetPowerUsage, handle))
-            view.power_limit = _watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle))
+            view.temperature, view.power, view.power_limit = self._body(gpu)
             view.processes = self._processes(handle)
         except nvml.NVMLError as e:
             view.error = self._explain(e)
         return view
 
+    def _body(self, gpu: Gpu) -> tuple[float | None, ...]:
+        """Temperature, power and its limit: asked once for all slices of a GPU."""
+        if gpu.whole is not None and gpu.index in self._whole:
+            return self._whole[gpu.index]
+        nvml, ask, handle = self._nvml, self._ask, gpu.whole or gpu.handle
+        celsius = ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+        found = (
+            None if celsius is None else float(celsius),
+            _watts(ask(nvml.nvmlDeviceGetPowerUsage, handle)),
+            _watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        )
+        self._whole[gpu.index] = found
+        return found
+
     def _processes(self, handle: Any) -> list[GpuProcessView]:
-        """Processes that compute on the device, largest first. Memory is 0 if not reported."""
+        """Processes that compute on the device, largest first."""
         nvml = self._nvml
         found = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
         if found is None:  # drivers before 510 know only this one
             found = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle) or []
-        memory: dict[int, int] = {}
-        for process in found:
-            memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
-        views = [GpuProcessView(pid, used, "") for pid, used in memory.items()]
-        return sorted(views, key=lambda view: -view.memory)
+        memory: dict[int, int | None] = {}
+        for process in found:  # the same one may stand there for several contexts
+            known, more = memory.get(process.pid), process.usedGpuMemory
+            memory[process.pid] = known if more is None else (known or 0) + more
+        views = [GpuProcessView(pid, used, "", name=comm(pid)) for pid, used in memory.items()]
+        return sorted(views, key=lambda view: -(view.memory or 0))
+
+
+def comm(pid: int) -> str:
+    """What the system calls a process; "" where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/comm", errors="replace") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
+
+
+def ancestors(pid: int) -> list[int]:
+    """A process, its parent and so on, as far as they can be told."""
+    found = [pid]
+    try:
+        while len(found) < _PARENTS:
+            with open(f"/proc/{found[-1]}/stat", errors="replace") as file:
+                parent = int(file.read(512).rpartition(")")[2].split()[1])
+            if parent <= 1:
+                break
+            found.append(parent)
+    except (OSError, ValueError, IndexError):
+        pass
+    return found
 
 
 def _watts(milliwatts: int | None) -> float | None:

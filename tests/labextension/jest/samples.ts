@@ -1,6 +1,7 @@
 /** Small events for tests. */
 import type {
   Delta,
+  GpuView,
   GroupView,
   RuntimeView,
   Snapshot,
@@ -83,6 +84,27 @@ export function store(time: number, used = 10, capacity = 100): StoreView {
   return { time, capacity, used, pinned: 0, cached: 0, inline: 0, spilled: 0, objects: 1 };
 }
 
+export function gpu(more: Partial<GpuView> = {}): GpuView {
+  return {
+    index: 0,
+    uuid: 'GPU-0',
+    name: 'NVIDIA H100',
+    share: 0,
+    utilization_percent: 37,
+    memory_used: 1e9,
+    memory_total: 16e9,
+    temperature: 51,
+    power: 120,
+    power_limit: 300,
+    processes: [],
+    error: '',
+    number: 0,
+    mig: '',
+    node: '',
+    ...more
+  };
+}
+
 export function snapshot(more: Partial<Snapshot> = {}): Snapshot {
   return {
     type: 'snapshot',
@@ -100,6 +122,7 @@ export function snapshot(more: Partial<Snapshot> = {}): Snapshot {
     store: [],
     objects: [],
     errors: [],
+    gpu_history: [],
     ...more
   };
 }
@@ -119,6 +142,7 @@ export function delta(seq: number, more: Partial<Delta> = {}): Delta {
     store: null,
     objects: null,
     errors: [],
+    gpu_status: null,
     ...more
   };
 }

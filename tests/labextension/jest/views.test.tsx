@@ -122,6 +122,9 @@ test('no GPU says why', () => {
           power: null,
           power_limit: null,
           processes: [],
+          number: 0,
+          mig: '',
+          node: '',
           error: 'fell off the bus'
         }
       ]}
