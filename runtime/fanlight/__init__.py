@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fanlight.overview import status
     from fanlight.progress_bar import as_completed, progress
     from fanlight.reasons import why
+    from fanlight.recordings import record, replay
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.task_graph import graph
@@ -85,7 +86,9 @@ _HOME = {
     "nodes": "api",
     "progress": "progress_bar",
     "put": "api",
+    "record": "recordings",
     "remote": "api",
+    "replay": "recordings",
     "shutdown": "api",
     "status": "overview",
     "timeline": "trace",
@@ -180,8 +183,10 @@ __all__ = [
     "observe",
     "progress",
     "put",
+    "record",
     "remote",
     "remote_function",
+    "replay",
     "runtime_env",
     "session",
     "shutdown",

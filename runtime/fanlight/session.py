@@ -74,6 +74,7 @@ class Session:
         self.worker_id = b""
         self._job = 0
         self._undo_logging: Callable[[], None] = lambda: None
+        self.at_end: list[Callable[[], None]] = []  # called before the runtime ends
 
     def set_logging(self, config: LoggingConfig) -> None:
         """Have the root logger of this process as ``init(logging_config=)`` wants it."""
@@ -450,6 +451,12 @@ def _make_engine(
             node.abandon()
             raise
     from fanlight.engines.local import LocalEngine
+
+    return LocalEngine.attach(find(address), info)
+
+
+def find(address: str) -> ConnectionInfo:
+    """The runtime of this user with that name or id; the newest for "auto". Raises ConnectionError."""
     from fanlight.observe import discover
 
     found = discover.runtimes()
@@ -461,7 +468,7 @@ def _make_engine(
             f"No runtime answers to address={address!r}. Runtimes of this user: {running}."
             + why_address(address)
         )
-    return LocalEngine.attach(found[0], info)
+    return found[0]
 
 
 def _entrypoint() -> str:
@@ -496,6 +503,8 @@ def stop() -> None:
         session, _current = _current, None
         if session is None:
             return
+        for ending in session.at_end:
+            ending()
         refs.attach(None)
         lost = session.client.link.lost
         _ended_clients[session.client.id] = f"is gone: {lost}" if lost else "was shut down"

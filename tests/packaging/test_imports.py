@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "fanlight.core": LEAVES,
     "fanlight.wire": LEAVES,
     "fanlight.store": LEAVES | {"fanlight.serialization"},
-    "fanlight.observe": LEAVES | {"fanlight.wire"},
+    "fanlight.observe": LEAVES | {"fanlight.wire", "fanlight.words"},
     "fanlight.engines.dask": LEAVES | {"fanlight.refs", "fanlight.engines.base"},
     "fanlight.engines.ray": LEAVES | {"fanlight.refs", "fanlight.engines.base"},
     "fanlight": {"fanlight"},

@@ -110,7 +110,7 @@ class InprocNode:
         finally:
             self._stepping = False
         if self._subscribers:
-            self._publish()
+            self.publish()
 
     def _perform(self, effects: fx.Effects) -> None:
         for action in effects.actions:
@@ -226,7 +226,7 @@ class InprocNode:
 
     # --- watching ----------------------------------------------------------------------------
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         for peer, messages in self.hub.tick(time.time()):
             callback = self._subscribers.get(peer)
             if callback is not None:
@@ -238,7 +238,7 @@ class InprocNode:
         self._next_peer += 1
         self._subscribers[peer] = callback
         self.hub.attach(peer)
-        self._publish()
+        self.publish()
         return InprocSubscription(self, peer)
 
 

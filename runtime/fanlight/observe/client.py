@@ -132,8 +132,8 @@ class Observer:
             self._queue = self._frames.feed(data)
         return self._queue.pop(0)
 
-    def payloads(self) -> Iterator[bytes]:
-        """JSON events until the runtime ends or ``close`` is called."""
+    def items(self) -> Iterator[bytes | m.Reply]:
+        """JSON events, and answers to what was sent as Query, until the runtime ends or ``close``."""
         while True:
             try:
                 frame = self._next_frame()
@@ -142,6 +142,12 @@ class Observer:
             for message in codec.decode_from_node(frame):
                 if isinstance(message, m.Events):
                     yield message.payload
+                elif isinstance(message, m.Reply):
+                    yield message
+
+    def payloads(self) -> Iterator[bytes]:
+        """JSON events until the runtime ends or ``close`` is called."""
+        return (item for item in self.items() if isinstance(item, bytes))
 
     def send(self, message: Any) -> None:
         self._socket.sendall(codec.encode([message]))

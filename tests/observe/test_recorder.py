@@ -1,0 +1,207 @@
+"""Recording a runtime: what is in the file, how it ends, what it costs others."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import fanlight
+from fanlight import messages as m
+from fanlight import recordings
+from fanlight.core.timeline import RECORD
+from fanlight.events import Ended
+from fanlight.observe import recorder as recorders
+from fanlight.observe.fold import Fold
+from fanlight.observe.recorder import Recorder
+from fanlight.observe.recording import Recording, Writer
+from tests.labextension.fake_node import Simulation
+
+
+class ScriptedFeed:
+    """Items that a test gives, and what the recorder asked."""
+
+    def __init__(self) -> None:
+        self.given: queue.SimpleQueue[bytes | m.Reply | None] = queue.SimpleQueue()
+        self.closed = False
+
+    def items(self) -> Iterator[bytes | m.Reply]:
+        while (item := self.given.get()) is not None:
+            yield item
+
+    def ask(self, what: str, args: dict[str, Any]) -> None:
+        page = {"records": b"", "next": 0, "more": False, "names": {}, "lanes": {}}
+        self.given.put(m.Reply(1, msgspec.msgpack.encode(page)))
+
+    def settle(self) -> bool:
+        self.given.put(None)
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self.given.put(None)
+
+    def say(self, event: Any) -> None:
+        self.given.put(msgspec.json.encode(event))
+
+
+def record_simulation(path: Path, **options: Any) -> Recording:
+    feed, simulation = ScriptedFeed(), Simulation()
+    feed.say(simulation.snapshot())
+    while not simulation.done:
+        feed.say(simulation.step())
+    recorder = Recorder(feed, path, **options)
+    recorder.stop()
+    assert feed.closed and not recorder.active
+    return Recording(path)
+
+
+def test_events_come_back_in_order_and_whole(tmp_path: Path) -> None:
+    found = record_simulation(tmp_path / "a.fanlight", title="A run")
+    events = [msgspec.json.decode(payload) for payload in found.payloads()]
+    assert events[0]["type"] == "snapshot"
+    deltas = [e for e in events if e["type"] == "delta"]
+    assert [d["seq"] for d in deltas] == list(range(1, len(deltas) + 1))
+    simulation = Simulation()
+    tasks: dict[str, Any] = {}
+    while not simulation.done:
+        tasks.update((t.id, msgspec.to_builtins(t)) for t in simulation.step().tasks)
+    replayed: dict[str, Any] = {}
+    for delta in deltas:
+        replayed.update((t["id"], t) for t in delta["tasks"])
+    assert replayed == tasks
+    assert found.whole and found.end["reason"] == "stopped"
+    assert found.head["title"] == "A run"
+
+
+def test_playing_can_begin_at_every_keyframe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorders, "KEY_DELTAS", 5)
+    monkeypatch.setattr(recorders, "FLUSH_SECONDS", 0.0)
+    found = record_simulation(tmp_path / "a.fanlight")
+    keys = 0
+    fold: Fold | None = None
+    for payload in found.payloads():
+        event = msgspec.json.decode(payload)
+        if event["type"] == "delta":
+            assert fold is not None
+            fold.delta(event)
+            continue
+        if fold is not None:
+            keys += 1
+            assert event["seq"] == fold.seq
+            assert {**event, "type": 0} == {**fold.snapshot(), "type": 0}
+        fold = Fold(event)
+    assert keys >= 3
+
+
+def test_a_full_file_ends_the_recording_and_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorders, "FLUSH_SECONDS", 0.0)
+    feed, simulation, ended = ScriptedFeed(), Simulation(), threading.Event()
+    recorder = Recorder(feed, tmp_path / "a.fanlight", limit=1_000, on_end=lambda _: ended.set())
+    feed.say(simulation.snapshot())
+    for _ in range(30):
+        feed.say(simulation.step())
+    assert ended.wait(30) and feed.closed
+    recorder.stop()  # nothing is left to do, and nothing went wrong
+    assert recorder.reason == "The recording reached its limit of 1.0 kB."
+    found = Recording(recorder.path)
+    assert found.whole and found.end["reason"] == recorder.reason
+
+
+def test_a_full_disk_is_told_and_the_runtime_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Writer, data: bytes) -> None:
+        if self.size > 1_000:
+            raise OSError(28, "No space left on device")
+        appended(self, data)
+
+    appended = Writer._append
+    monkeypatch.setattr(Writer, "_append", full)
+    feed, simulation, ended = ScriptedFeed(), Simulation(), threading.Event()
+    recorder = Recorder(feed, tmp_path / "a.fanlight", on_end=lambda _: ended.set())
+    feed.say(simulation.snapshot())
+    for _ in range(30):
+        feed.say(simulation.step())
+    feed.say(Ended("over"))
+    assert ended.wait(30) and feed.closed
+    with pytest.raises(OSError, match="the disk is full"):
+        recorder.stop()
+    assert Recording(recorder.path).lost == 0
+
+
+def test_what_is_not_understood_ends_it_with_a_reason(tmp_path: Path) -> None:
+    feed = ScriptedFeed()
+    recorder = Recorder(feed, tmp_path / "a.fanlight")
+    feed.say(Simulation().snapshot())
+    feed.given.put(b"neither")
+    recorder._thread.join(30)
+    assert "failed" in Recording(recorder.path).end["reason"]
+
+
+def test_names_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no directory"):
+        fanlight.record(tmp_path / "nowhere" / "a")
+    with pytest.raises(IsADirectoryError):
+        (tmp_path / "b.fanlight").mkdir()
+        fanlight.record(tmp_path / "b")
+    with pytest.raises(ValueError, match="65536"):
+        fanlight.record(tmp_path / "c", limit=10)
+    with pytest.raises(ConnectionError, match="nobody"):
+        fanlight.record(tmp_path / "d", address="nobody")
+    assert not (tmp_path / "d.fanlight").exists()
+
+
+def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
+    """Spans, errors and counts are there; its end ends the recording, too."""
+
+    @fanlight.remote
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @fanlight.remote
+    def fail() -> None:
+        raise ValueError("no <b>luck</b>")
+
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    fanlight.init(num_cpus=2, log_to_driver=False)
+    try:
+        whole = fanlight.record(tmp_path / "whole")
+        fanlight.get([add.remote(1, i) for i in range(40)])
+        with fanlight.record(tmp_path / "late") as late:
+            with pytest.raises(ValueError):
+                fanlight.get(fail.remote())
+            with pytest.raises(FileExistsError, match="recorded just now"):
+                fanlight.record(tmp_path / "late.fanlight")
+        assert recordings.active() == [whole]
+        fanlight.get(add.remote(1, 2))
+    finally:
+        fanlight.shutdown()
+    assert not whole.active and recordings.active() == []
+    found = fanlight.replay(tmp_path / "whole")
+    assert found.counts == {"FINISHED": 41, "FAILED": 1}
+    assert found.recording.whole
+    records = b""
+    for part in found.recording.parts:
+        if part.kind == "spans":
+            line, _, packed = found.recording.body(part).partition(b"\n")
+            page = msgspec.json.decode(line)
+            assert (page["record"], page["from"]) == (RECORD, len(records) // RECORD)
+            records += packed
+    assert len(records) // RECORD == 42
+    other = fanlight.replay(late.path)
+    assert other.counts == {"FINISHED": 40, "FAILED": 1}
+    snapshot, *_ = map(msgspec.json.decode, other.recording.payloads())
+    assert sum(g["counts"]["FINISHED"] for g in snapshot["groups"]) == 40
+    assert "1 failed" in repr(other)
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) <= before
