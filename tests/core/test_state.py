@@ -159,7 +159,7 @@ def test_reports_of_workers_are_recorded():
     assert (started, duration) == (1234.5, 0.5)
     waited = 1234.5 - submitted
     assert parts == [*(pytest.approx(n) for n in (0.1, 0.2, waited, 1)), bytes(12)]
-    assert page["running"] == []
+    assert page["running"] == [] and page["clients"][worker.number] == worker.id.hex()
     assert rows(driver, detail=True)[0]["start_time_ms"] == 1234500
 
 

@@ -116,6 +116,8 @@ def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
         "names": {n: [group.name, group.kind, group.origin] for n, group in groups.items()},
         "running": running,
         "lanes": {} if more else {w.number: _lane(w) for w in core.workers.values() if w.pid},
+        # What their tasks' ids begin with: who submitted what.
+        "clients": {} if more else {w.number: _submitter(core, w) for w in core.workers.values()},
         "now": core.now,
         "node": core.config.node_id,
         "address": core.config.address,
@@ -142,3 +144,8 @@ def _lane(worker: Worker) -> list[Any]:
     actor = worker.actor
     shown = [actor.spec.spec.name[:100], actor.name[:100]] if actor is not None else ["", ""]
     return [*shown, worker.gpus or []]
+
+
+def _submitter(core: Core, worker: Worker) -> str:
+    client = core.clients.get(worker.peer)
+    return client.id.hex() if client is not None else ""
