@@ -10,6 +10,14 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { IStatusBar } from '@jupyterlab/statusbar';
+import { ITranslator } from '@jupyterlab/translation';
+import { addCommands, COMMANDS } from './home/commands';
+import { CellFinder } from './home/gotocell';
+import { Presence } from './home/presence';
+import { DEFAULTS, follow as followSettings } from './home/settings';
+import { startRuntime } from './home/start';
+import { SectionTabs } from './home/tabs';
+import { setBundle } from './i18n';
 import { Session } from './model/session';
 import { Rest } from './rest';
 import { StatusItem } from './statusbar';
@@ -17,10 +25,9 @@ import { keepStandIns } from './standin';
 import { KernelFocus } from './tracker';
 import { PanelModel } from './views/model';
 import { FanlightPanel } from './panel';
-import { fanlightIcon } from './icons';
 
 const ID = 'fanlight-lab:panel';
-const SHOW = 'fanlight:show-panel';
+const DOMAIN = 'fanlight_lab';
 const FOLDED = `${ID}:folded`;
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -35,7 +42,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     IThemeManager,
     ISettingRegistry,
     IStateDB,
-    IStatusBar
+    IStatusBar,
+    ITranslator
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -46,18 +54,32 @@ const plugin: JupyterFrontEndPlugin<void> = {
     themes: IThemeManager | null,
     settings: ISettingRegistry | null,
     states: IStateDB | null,
-    statusBar: IStatusBar | null
+    statusBar: IStatusBar | null,
+    translator: ITranslator | null
   ) => {
+    setBundle(translator?.load(DOMAIN) ?? null);
     const rest = new Rest(app.serviceManager.serverSettings);
     const session = new Session({
       connect: () => rest.socket(),
       diagnose: () => rest.diagnose(),
       schedule: run => window.requestAnimationFrame(run)
     });
-    const model = new PanelModel({
+    const presence = new Presence((who, visible) => session.watch(who, visible), document);
+    const cells = notebooks && new CellFinder(app, notebooks);
+    const kernels = (): string[] =>
+      session.store.get().data?.runtime.drivers.map(driver => driver.kernel_id) ?? [];
+    let focus: KernelFocus | null = null;
+    const model: PanelModel = new PanelModel({
       source: session,
       pin: id => session.pin(id),
-      goToCell: null,
+      goToCell: cells && ((origin, line) => void cells.show(origin, line, kernels())),
+      goToCode: cells ? (code, line) => cells.showCode(code, line, kernels()) : undefined,
+      cellTitle: origin => cells?.title(origin, kernels()) ?? null,
+      startHere: () => startRuntime(focus?.kernel ?? null),
+      tabs: {
+        open: section => void tabs.open(section),
+        drag: (section, down) => tabs.drag(section, down)
+      },
       loadChart: () => import('./chart'),
       save: folded => void states?.save(FOLDED, [...folded])
     });
@@ -71,64 +93,64 @@ const plugin: JupyterFrontEndPlugin<void> = {
       keepStandIns(notebooks);
     }
 
-    const panel = new FanlightPanel(model);
+    const tabs = new SectionTabs(app, labShell, model, presence);
+    const panel = new FanlightPanel(model, visible => presence.set('panel', visible));
     app.shell.add(panel, 'right', { rank: 900, type: 'Fanlight' });
     restorer?.add(panel, panel.id);
 
     void app.started.then(() => {
-      const focus = new KernelFocus(app.shell, notebooks);
+      const found = (focus = new KernelFocus(app.shell, notebooks));
       const follow = (): void => {
-        session.setKernel(focus.current.kernelId);
-        model.update({ focusTitle: focus.current.title });
+        session.setKernel(found.current.kernelId);
+        model.update({ focusTitle: found.current.title });
       };
-      focus.changed.connect(follow);
+      found.changed.connect(follow);
       follow();
     });
 
     const recolour = (): void => model.update({ theme: `${themes?.theme}${Date.now()}` });
     themes?.themeChanged.connect(recolour);
 
-    const show = (): void => {
-      app.shell.activateById(panel.id);
-    };
-    app.commands.addCommand(SHOW, {
-      label: 'Fanlight: Show Panel',
-      caption: 'Show what runs, live',
-      icon: fanlightIcon,
-      execute: show,
-      describedBy: { args: { type: 'object', properties: {} } }
+    let wanted = DEFAULTS;
+    const show = (): void => app.shell.activateById(panel.id);
+    let loaded: ISettingRegistry.ISettings | null = null;
+    addCommands({
+      app,
+      model,
+      palette,
+      show,
+      liveStatus: {
+        get: () => wanted.liveStatusBar,
+        set: live => void loaded?.set('liveStatusBar', live)
+      }
     });
-    palette?.addItem({ command: SHOW, category: 'Fanlight' });
+    if (restorer) {
+      tabs.restore(restorer, COMMANDS.open);
+    }
 
-    // The page in the background is as good as hidden.
-    const page = (): void => session.watch('panel', model.get().visible && !document.hidden);
-    document.addEventListener('visibilitychange', page);
-
-    let statusItem: StatusItem | null = null;
-    const liveStatus = (live: boolean): void => {
-      session.watch('status', live && statusItem !== null);
-      statusAlways = live;
-      refreshStatus();
-    };
-    let statusAlways = false;
-    const refreshStatus = (): void => statusItem?.setLive(statusAlways || model.get().visible);
-    if (statusBar) {
-      statusItem = new StatusItem(session, show);
+    const statusItem = statusBar && new StatusItem(session, show);
+    const refreshStatus = (): void => statusItem?.setLive(wanted.liveStatusBar || presence.any);
+    if (statusBar && statusItem) {
       statusBar.registerStatusItem(ID, {
         align: 'left',
         item: statusItem,
         rank: 200,
-        isActive: () => true
+        isActive: () => wanted.statusBar
       });
-      model.subscribe(refreshStatus);
+      presence.changed = refreshStatus;
       refreshStatus();
     }
 
-    void settings?.load(ID).then(loaded => {
-      const apply = (): void => liveStatus(loaded.get('liveStatusBar').composite === true);
-      loaded.changed.connect(apply);
-      apply();
-      if (loaded.get('openOnStart').composite === true && labShell) {
+    void followSettings(settings, ID, next => {
+      wanted = next;
+      presence.set('status', next.liveStatusBar && next.statusBar && statusItem !== null);
+      statusItem?.setHidden(!next.statusBar);
+      model.update({ hidden: next.hiddenSections });
+      refreshStatus();
+      app.commands.notifyCommandChanged(COMMANDS.liveStatus);
+    }).then(found => {
+      loaded = found;
+      if (wanted.openOnStart && labShell) {
         void app.restored.then(show);
       }
     });

@@ -1,17 +1,23 @@
 /** The panel: a header, sections that fold, and a drawer for what was clicked. */
 import { ReactWidget } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
+import { trans } from './i18n';
 import { Panel } from './views/panel';
 import type { PanelModel } from './views/model';
 import { fanlightIcon } from './icons';
 
 export class FanlightPanel extends ReactWidget {
-  constructor(private readonly model: PanelModel) {
+  /** `look` is told whenever it comes into view, and when it is hidden. */
+  constructor(
+    private readonly model: PanelModel,
+    private readonly look: (visible: boolean) => void
+  ) {
     super();
     this.id = 'fanlight-panel';
     this.addClass('fl-Panel');
     this.title.icon = fanlightIcon;
-    this.title.caption = 'Fanlight: what runs, live';
+    this.title.caption = trans.__('Fanlight: what runs, live');
+    this.node.tabIndex = -1;
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'Fanlight');
   }
@@ -22,21 +28,33 @@ export class FanlightPanel extends ReactWidget {
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.model.setVisible(true);
+    this.see(true);
   }
 
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
-    this.model.setVisible(this.isVisible);
+    this.see(this.isVisible);
   }
 
   protected override onAfterHide(message: Message): void {
     super.onAfterHide(message);
-    this.model.setVisible(false);
+    this.see(false);
   }
 
   protected override onBeforeDetach(message: Message): void {
-    this.model.setVisible(false);
+    this.see(false);
     super.onBeforeDetach(message);
+  }
+
+  protected override onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    if (!this.node.contains(document.activeElement)) {
+      this.node.focus({ preventScroll: true });
+    }
+  }
+
+  private see(visible: boolean): void {
+    this.model.setVisible(visible);
+    this.look(visible);
   }
 }

@@ -5,6 +5,7 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { ISessionContext } from '@jupyterlab/apputils';
 import type { INotebookTracker } from '@jupyterlab/notebook';
+import type { Kernel } from '@jupyterlab/services';
 import { Signal, type ISignal } from '@lumino/signaling';
 import type { Widget } from '@lumino/widgets';
 
@@ -33,6 +34,11 @@ export class KernelFocus {
 
   get current(): Focus {
     return this.focus;
+  }
+
+  /** The connection to that kernel, to run something on request; null without one. */
+  get kernel(): Kernel.IKernelConnection | null {
+    return this.context?.session?.kernel ?? null;
   }
 
   get changed(): ISignal<this, Focus> {

@@ -185,7 +185,7 @@ def expect_state(page: Page, text: str, timeout: float = 30_000) -> None:
 def section(page: Page, name: str) -> Locator:
     """A section of the panel, unfolded and scrolled into view."""
     found = page.locator(f".fl-Section[data-section='{name}']")
-    button = found.locator(".fl-Section-head button")
+    button = found.locator(".fl-Section-head h3 button")
     if button.get_attribute("aria-expanded") == "false":
         button.click()
     found.evaluate("section => section.scrollIntoView({ block: 'start' })")

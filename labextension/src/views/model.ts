@@ -19,9 +19,18 @@ export interface PanelView {
   /** Changes whenever colours may have changed. */
   theme: string;
   folded: readonly string[];
+  /** Sections that the user's settings leave out of the panel; they can be opened as tabs. */
+  hidden: readonly string[];
   pinned: string;
   visible: boolean;
   filter: Filter;
+}
+
+/** Where sections can be shown as tabs of their own. */
+export interface Tabs {
+  open(section: string): void;
+  /** The pointer went down on a section's head, and may drag it to where tabs are. */
+  drag(section: string, down: { clientX: number; clientY: number }): void;
 }
 
 export interface PanelModelOptions {
@@ -30,6 +39,14 @@ export interface PanelModelOptions {
   pin: ((runtimeId: string) => void) | null;
   /** Shows a cell, and a line of it, in its notebook; null where there are no notebooks. */
   goToCell: ((origin: string, line?: number) => void) | null;
+  /** Shows the cell whose line (from 1) is this code, as tracebacks name it; false: none has it. */
+  goToCode?: (code: string, line: number) => boolean;
+  /** "[5] first line of the cell"; null where no open notebook has it. */
+  cellTitle?: (origin: string) => string | null;
+  /** Without them sections stay where they are. */
+  tabs?: Tabs;
+  /** Runs `import fanlight; fanlight.init()` in the notebook in front, because somebody asked. */
+  startHere?: () => Promise<void>;
   loadChart: () => Promise<{ createStoreChart: (host: HTMLElement) => StoreChart }>;
   /** Keeps which sections are folded from one visit to the next. */
   save: (folded: readonly string[]) => void;
@@ -40,6 +57,10 @@ export const FOLDED_AT_FIRST: readonly string[] = ['running', 'actors', 'gpus'];
 export class PanelModel {
   readonly source: Source;
   readonly goToCell: PanelModelOptions['goToCell'];
+  readonly goToCode: ((code: string, line: number) => boolean) | null;
+  readonly cellTitle: (origin: string) => string | null;
+  readonly tabs: Tabs | null;
+  readonly startHere: (() => Promise<void>) | null;
   readonly loadChart: PanelModelOptions['loadChart'];
   private readonly follow: PanelModelOptions['pin'];
   private readonly save: PanelModelOptions['save'];
@@ -48,6 +69,7 @@ export class PanelModel {
     focusTitle: '',
     theme: '',
     folded: FOLDED_AT_FIRST,
+    hidden: [],
     pinned: '',
     visible: false,
     filter: NO_FILTER
@@ -56,6 +78,10 @@ export class PanelModel {
   constructor(options: PanelModelOptions) {
     this.source = options.source;
     this.goToCell = options.goToCell;
+    this.goToCode = options.goToCode ?? null;
+    this.cellTitle = options.cellTitle ?? (() => null);
+    this.tabs = options.tabs ?? null;
+    this.startHere = options.startHere ?? null;
     this.follow = options.pin;
     this.loadChart = options.loadChart;
     this.save = options.save;

@@ -1,19 +1,28 @@
 /** Puts the sections together. Each gets just the part of the state that it shows. */
-import { Component, useCallback, useState, useSyncExternalStore, type ReactNode } from 'react';
+import { useCallback, useState, useSyncExternalStore } from 'react';
 import { SECTIONS } from '../sections';
 import { Header } from '../sections/header';
 import { Notice } from '../sections/notice';
 import type { Data, State } from '../model/state';
 import { Drawer } from './drawer';
+import { Guard } from './guard';
 import type { PanelModel, PanelView } from './model';
 import { Section } from './parts';
 import type { SectionProps, Selection } from './section';
 
-export function Panel({ model }: { model: PanelModel }) {
+export interface PanelProps {
+  model: PanelModel;
+  /** Whether anybody looks; without it as the model says, which is right for the sidebar. */
+  visible?: boolean;
+  /** Drawn with much room: sections stand side by side. */
+  wide?: boolean;
+}
+
+export function Panel({ model, visible, wide = false }: PanelProps) {
   const state = useSyncExternalStore(model.source.store.subscribe, model.source.store.get);
   const view = useSyncExternalStore(model.subscribe, model.get);
   const retry = useCallback(() => model.source.retryNow(), [model]);
-  if (!view.visible) {
+  if (!(visible ?? view.visible)) {
     return null; // nobody looks: nothing is rendered
   }
   return (
@@ -32,6 +41,7 @@ export function Panel({ model }: { model: PanelModel }) {
           view={view}
           state={state}
           data={state.data}
+          wide={wide}
         />
       )}
     </>
@@ -39,13 +49,14 @@ export function Panel({ model }: { model: PanelModel }) {
 }
 
 interface BodyProps {
+  wide: boolean;
   model: PanelModel;
   view: PanelView;
   state: State;
   data: Data;
 }
 
-function Body({ model, view, state, data }: BodyProps) {
+function Body({ model, view, state, data, wide }: BodyProps) {
   const [selection, setSelection] = useState<Selection | null>(null);
   // A second click on what is selected puts it away.
   const onSelect = useCallback(
@@ -56,25 +67,31 @@ function Body({ model, view, state, data }: BodyProps) {
     []
   );
   const live = state.phase === 'live';
-  const props: SectionProps = { model, state, data, live, wide: false, selection, onSelect };
+  const props: SectionProps = { model, state, data, live, wide, selection, onSelect };
   return (
-    <>
-      <div className={`fl-Scroll ${live ? '' : 'fl-Scroll-stale'}`} tabIndex={-1}>
-        {SECTIONS.map(({ id, title, summary, bad, Body: Content }) => (
-          <Section
-            key={id}
-            id={id}
-            title={title()}
-            summary={summary(data, state)}
-            tone={bad?.(data) ? 'bad' : undefined}
-            open={!view.folded.includes(id)}
-            onToggle={model.toggle}
-          >
-            <Guard what={title()}>
-              <Content {...props} />
-            </Guard>
-          </Section>
-        ))}
+    <div className={wide ? 'fl-Page' : 'fl-Stack'}>
+      <div
+        className={`fl-Scroll ${live ? '' : 'fl-Scroll-stale'} ${wide ? 'fl-Scroll-wide' : ''}`}
+        tabIndex={-1}
+      >
+        {SECTIONS.filter(s => !view.hidden.includes(s.id)).map(
+          ({ id, title, summary, bad, Body: Content }) => (
+            <Section
+              key={id}
+              id={id}
+              title={title()}
+              summary={summary(data, state)}
+              tone={bad?.(data) ? 'bad' : undefined}
+              open={!view.folded.includes(id)}
+              onToggle={model.toggle}
+              tabs={model.tabs}
+            >
+              <Guard what={title()}>
+                <Content {...props} />
+              </Guard>
+            </Section>
+          )
+        )}
       </div>
       {selection && (
         <Drawer
@@ -85,29 +102,6 @@ function Body({ model, view, state, data }: BodyProps) {
           onSelect={setSelection}
         />
       )}
-    </>
+    </div>
   );
-}
-
-/** A section that fails says so and leaves the others alone. */
-class Guard extends Component<{ what: string; children: ReactNode }, { failed: string }> {
-  override state = { failed: '' };
-
-  static getDerivedStateFromError(error: unknown): { failed: string } {
-    return { failed: String(error) };
-  }
-
-  override render(): ReactNode {
-    if (!this.state.failed) {
-      return this.props.children;
-    }
-    return (
-      <p className="fl-Empty">
-        {this.props.what} could not be drawn: {this.state.failed}{' '}
-        <button type="button" className="fl-Link" onClick={() => this.setState({ failed: '' })}>
-          Try again
-        </button>
-      </p>
-    );
-  }
 }

@@ -1,7 +1,9 @@
 /** Small pieces that the sections share. */
-import { useState, type ReactNode } from 'react';
+import { useId, useState, type ReactNode } from 'react';
 import { count } from '../format';
+import { trans } from '../i18n';
 import { STAGES, total, type Stage, type StageCounts } from '../model/selectors';
+import type { Tabs } from './model';
 
 interface FoldProps {
   id: string;
@@ -10,28 +12,45 @@ interface FoldProps {
   tone?: 'bad';
   open: boolean;
   onToggle: (id: string) => void;
+  tabs: Tabs | null;
   children: ReactNode;
 }
 
 /** A part of the panel that folds away; what is folded is not rendered. */
 export function Section(props: FoldProps) {
-  const body = `fl-section-${props.id}`;
+  const body = useId(); // the panel may be drawn twice, in the sidebar and in a tab
   return (
     <section className="fl-Section" data-section={props.id}>
-      <h3 className="fl-Section-head">
-        <button
-          type="button"
-          aria-expanded={props.open}
-          aria-controls={body}
-          onClick={() => props.onToggle(props.id)}
-        >
-          <span className="fl-caret" aria-hidden="true" />
-          <span className="fl-Section-title">{props.title}</span>
-          <span className={`fl-Section-summary ${props.tone === 'bad' ? 'fl-bad' : ''}`}>
-            {props.summary}
-          </span>
-        </button>
-      </h3>
+      <div className="fl-Section-head">
+        <h3>
+          <button
+            type="button"
+            aria-expanded={props.open}
+            aria-controls={props.open ? body : undefined}
+            onClick={() => props.onToggle(props.id)}
+            onPointerDown={event => event.button === 0 && props.tabs?.drag(props.id, event)}
+          >
+            <span className="fl-caret" aria-hidden="true" />
+            <span className="fl-Section-title">{props.title}</span>
+            <span className={`fl-Section-summary ${props.tone === 'bad' ? 'fl-bad' : ''}`}>
+              {props.summary}
+            </span>
+          </button>
+        </h3>
+        {props.tabs && (
+          <button
+            type="button"
+            className="fl-Icon fl-Section-open"
+            aria-label={trans.__('Open “%1” as a tab', props.title)}
+            title={trans.__('Open as a tab (or drag the title)')}
+            onClick={() => props.tabs?.open(props.id)}
+          >
+            <svg viewBox="0 0 16 16" aria-hidden="true">
+              <path d="M7 3.500H3.500v9h9V9M9.500 3h3.500v3.500M13 3 7.500 8.500" />
+            </svg>
+          </button>
+        )}
+      </div>
       {props.open && (
         <div id={body} className="fl-Section-body">
           {props.children}

@@ -1,0 +1,103 @@
+/** One section with much room: a tab of the main area. What was clicked is shown beside it. */
+import { useCallback, useState, useSyncExternalStore } from 'react';
+import { trans } from '../i18n';
+import type { Data, State } from '../model/state';
+import { SECTIONS } from '../sections';
+import { connection } from '../sections/header';
+import { Notice } from '../sections/notice';
+import { Drawer } from './drawer';
+import { Guard } from './guard';
+import type { PanelModel } from './model';
+import type { SectionSpec, Selection } from './section';
+
+export interface PageProps {
+  model: PanelModel;
+  section: string;
+  /** Nobody looks otherwise: nothing is rendered. */
+  visible: boolean;
+}
+
+export function Page({ model, section, visible }: PageProps) {
+  const state = useSyncExternalStore(model.source.store.subscribe, model.source.store.get);
+  const view = useSyncExternalStore(model.subscribe, model.get);
+  const retry = useCallback(() => model.source.retryNow(), [model]);
+  const spec = SECTIONS.find(s => s.id === section);
+  if (!visible) {
+    return null;
+  }
+  if (!spec) {
+    return <p className="fl-Empty">{trans.__('This version has no section “%1”.', section)}</p>;
+  }
+  return (
+    <>
+      <Bar spec={spec} state={state} title={view.focusTitle} />
+      <Notice state={state} focusTitle={view.focusTitle} onPin={model.pin} onRetry={retry} />
+      {state.data && (
+        <Content
+          key={state.data.runtime.id}
+          model={model}
+          spec={spec}
+          state={state}
+          data={state.data}
+        />
+      )}
+    </>
+  );
+}
+
+/** What is shown, of which notebook, and whether it is live. */
+function Bar({ spec, state, title }: { spec: SectionSpec; state: State; title: string }) {
+  const { light, text } = connection(state);
+  return (
+    <header className="fl-Bar-head">
+      <h2>{spec.title()}</h2>
+      {title !== '' && <span className="fl-Chip">{title}</span>}
+      <span className="fl-Section-summary">
+        {state.data ? spec.summary(state.data, state) : ''}
+      </span>
+      <span className={`fl-Light fl-Light-${light}`} role="status">
+        <span className="fl-Light-dot" aria-hidden="true" />
+        {text}
+      </span>
+    </header>
+  );
+}
+
+interface ContentProps {
+  model: PanelModel;
+  spec: SectionSpec;
+  state: State;
+  data: Data;
+}
+
+function Content({ model, spec, state, data }: ContentProps) {
+  const [selection, onSelect] = useState<Selection | null>(null);
+  const live = state.phase === 'live';
+  const { Body } = spec;
+  return (
+    <div className="fl-Page">
+      <div className={`fl-Page-body ${live ? '' : 'fl-Page-stale'}`} data-section={spec.id}>
+        <Guard what={spec.title()}>
+          <Body
+            model={model}
+            state={state}
+            data={data}
+            live={live}
+            wide
+            selection={selection}
+            onSelect={onSelect}
+          />
+        </Guard>
+      </div>
+      {selection && (
+        <Drawer
+          selection={selection}
+          data={data}
+          live={live}
+          source={model.source}
+          onSelect={onSelect}
+        />
+      )}
+    </div>
+  );
+}
