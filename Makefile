@@ -13,7 +13,7 @@ export YARN_ENABLE_TELEMETRY = 0
 # JupyterLab refuses to start for root unless told; it listens on the loopback interface only.
 ROOT_ARG = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json) labextension/install.json \
+FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json webpack*.js) labextension/install.json \
   $(shell find labextension/src labextension/style labextension/schema \
     labextension/jupyter-config -type f 2>/dev/null)
 
@@ -73,7 +73,8 @@ env: $(STAMPS)/env
 
 clean:  ## Remove what the jobs made, but not .venv
 	rm -rf build dist .build test-results bench-results labextension/lib \
-	  labextension/fanlight_lab/labextension .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	  labextension/fanlight_lab/labextension labextension/fanlight_lab/standalone \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f $(STAMPS)/install *.tsbuildinfo labextension/*.tsbuildinfo
 	find runtime kernel_ext labextension tests -name __pycache__ -prune -exec rm -rf {} +
 

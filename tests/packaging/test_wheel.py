@@ -26,6 +26,7 @@ from .tree import PACKAGES, ROOT, package_files, project_files
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHARE = "share/jupyter/labextensions/fanlight-lab"
+STANDALONE = ("fanlight.js", "fanlight.css", "charts.js", "third-party-licenses.txt")
 NEEDED_COMMANDS = ("sh", "env", "git", "uname", "rm", "dirname", "sed", "cc", "gcc")
 SECONDS = 60.0  # for a server to answer
 
@@ -54,6 +55,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy2(ROOT / path, target)
     assert not (folder / "node_modules").exists()
     assert not (folder / "labextension/fanlight_lab/labextension").exists()
+    assert not (folder / "labextension/fanlight_lab/standalone").exists()
     return folder
 
 
@@ -85,7 +87,7 @@ def call(*command: str, env: dict[str, str], cwd: Path | None = None) -> str:
 
 
 def test_contents(wheel: Path, tree: Path) -> None:
-    """The three packages as git has them, the bundle, two configuration files; nothing else."""
+    """The three packages as git has them, both bundles, two configuration files; nothing else."""
     assert re.fullmatch(r"fanlight-[\d.]+-py3-none-any\.whl", wheel.name)
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
@@ -98,7 +100,8 @@ def test_contents(wheel: Path, tree: Path) -> None:
         p.relative_to(bundle_folder).as_posix() for p in bundle_folder.rglob("*") if p.is_file()
     }
 
-    assert names - metadata - shared == set().union(*map(package_files, PACKAGES))
+    standalone = {f"fanlight_lab/standalone/{name}" for name in STANDALONE}
+    assert names - metadata - shared == standalone.union(*map(package_files, PACKAGES))
     assert shared == {
         f"{data}/etc/jupyter/jupyter_server_config.d/fanlight_lab.json",
         f"{data}/{SHARE}/install.json",
@@ -132,7 +135,7 @@ def test_imports(fresh: Path, no_node: dict[str, str]) -> None:
     """All three packages come from the new environment, and what they require is there."""
     code = """
 import importlib.metadata, json, sys
-import fanlight, fanlight_kernel, fanlight_lab
+import fanlight, fanlight.standalone, fanlight_kernel, fanlight_lab
 from packaging.requirements import Requirement
 missing = []
 for text in importlib.metadata.requires("fanlight"):
@@ -141,6 +144,8 @@ for text in importlib.metadata.requires("fanlight"):
         if not need.specifier.contains(importlib.metadata.version(need.name), prereleases=True):
             missing.append(text)
 origins = [m.__file__ for m in (fanlight, fanlight_kernel, fanlight_lab)]
+origins += [str(fanlight.standalone.folder() / "fanlight.js")]
+assert "FanlightStandalone" in fanlight.standalone.page("title", "nobody")
 print(json.dumps({"missing": missing, "version": fanlight.__version__, "origins": origins}))
 """
     found = json.loads(call(str(fresh), "-c", code, env=no_node, cwd=fresh.parent).splitlines()[-1])
