@@ -18,8 +18,18 @@ import msgspec
 
 from fanlight.observe import WireError
 from fanlight.observe.client import AsyncObserver
+from fanlight.observe.desk import Desk
 from fanlight.observe.discover import ConnectionInfo
-from fanlight_lab.messages import Follow, Pause, Resume, SocketMessage
+from fanlight_lab.messages import (
+    MESSAGE_LIMIT,
+    Ask,
+    Do,
+    Follow,
+    Pause,
+    Resume,
+    SocketMessage,
+    socket_decoder,
+)
 from fanlight_lab.watch import RuntimeWatcher, public
 
 QUEUE_LIMIT = 64  # events that wait for a slow browser
@@ -74,11 +84,16 @@ class _Feed:
 
 
 class Follower:
-    """Made by the WebSocket's handler, which then runs :meth:`run` until the socket closes."""
+    """Made by the WebSocket's handler, which then runs :meth:`run` until the socket closes.
+
+    It knows nothing of the socket: ``send`` takes what goes to the browser, and :meth:`receive` what
+    comes from there. Questions are answered beside the events, by a :class:`Desk`.
+    """
 
     def __init__(self, watcher: RuntimeWatcher, send: Send) -> None:
         self._watcher = watcher
         self._send = send
+        self.desk = Desk(send)
         self._wake = asyncio.Event()
         self._target = Follow()
         self._paused = False
@@ -87,6 +102,17 @@ class Follower:
         self._ended: dict[str, str] = {}  # runtime id -> why it ended
         self._failures = 0
         self._broken: ConnectionInfo | None = None  # its connection ended, and it said nothing
+
+    def receive(self, text: str | bytes) -> None:
+        """Take what a browser sent. Raises ValueError for what none of ours says."""
+        try:
+            if len(text) > MESSAGE_LIMIT:
+                raise ValueError("too long")
+            # As bytes: the part of a question that is decoded later refers to them.
+            message = socket_decoder.decode(text.encode() if isinstance(text, str) else text)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            raise ValueError(str(error)) from None
+        self.handle(message)
 
     def handle(self, message: SocketMessage) -> None:
         """Take a message of the browser; called from the event loop."""
@@ -99,6 +125,9 @@ class Follower:
                 self._paused = True
             case Resume():
                 self._paused = False
+            case Ask() | Do():
+                self.desk.take(message)
+                return
         self._wake.set()
 
     async def run(self) -> None:
@@ -121,6 +150,7 @@ class Follower:
                     await self._attach(info)
         finally:
             self._watcher.remove(self._wake.set)
+            await self.desk.close()
 
     def _find(self) -> ConnectionInfo | None:
         """The runtime to show; with a kernel, the newest that it is attached to."""
@@ -172,9 +202,11 @@ class Follower:
             await self._pause(delay)
             return
         feed = _Feed(observer, self._wake)
+        self.desk.attach(observer)
         try:
             await self._stream(info, feed)
         finally:
+            self.desk.detach()
             await feed.close()
 
     async def _stream(self, info: ConnectionInfo, feed: _Feed) -> None:

@@ -1,6 +1,6 @@
 """What browsers may send, as types: everything else is refused before it is looked at.
 
-Ids travel as hexadecimal text. The limits are generous for the panel and tight for anybody else.
+What is asked and ordered on the socket is in :mod:`fanlight.observe.questions`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,35 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-MESSAGE_LIMIT = 4096  # bytes of one message from a browser
+from fanlight.observe.questions import (
+    MESSAGE_LIMIT,
+    Ask,
+    CancelTask,
+    Command,
+    Do,
+    KillActor,
+    Query,
+    ShutDown,
+    command_decoder,
+    query_decoder,
+)
+
+__all__ = [
+    "MESSAGE_LIMIT",
+    "Ask",
+    "CancelTask",
+    "Do",
+    "Follow",
+    "KillActor",
+    "Pause",
+    "Resume",
+    "ShutDown",
+    "command_decoder",
+    "query_decoder",
+    "socket_decoder",
+]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", max_length=128)]
-TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{48}\Z")]
-ActorId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class Follow(Struct, tag="follow", forbid_unknown_fields=True):
@@ -32,38 +56,8 @@ class Resume(Struct, tag="resume", forbid_unknown_fields=True):
     """Somebody looks again."""
 
 
-class QueryTask(Struct, tag_field="what", tag="task", forbid_unknown_fields=True):
-    id: TaskId
-
-
-class QueryWhy(Struct, tag_field="what", tag="why", forbid_unknown_fields=True):
-    """Why an actor or a task waits."""
-
-    id: TaskId | ActorId
-
-
-class QueryGroup(Struct, tag_field="what", tag="group_tasks", forbid_unknown_fields=True):
-    group: Annotated[int, Meta(ge=0, le=2**53)]
-    limit: Annotated[int, Meta(ge=1, le=2000)] = 2000
-
-
-class CancelTask(Struct, tag_field="action", tag="cancel", forbid_unknown_fields=True):
-    task: TaskId
-    force: bool = False
-
-
-class KillActor(Struct, tag_field="action", tag="kill_actor", forbid_unknown_fields=True):
-    actor: ActorId
-
-
-class ShutDown(Struct, tag_field="action", tag="shutdown", forbid_unknown_fields=True):
-    """End the runtime."""
-
-
-SocketMessage = Follow | Pause | Resume
-QueryRequest = QueryTask | QueryGroup | QueryWhy
-CommandRequest = CancelTask | KillActor | ShutDown
+SocketMessage = Follow | Pause | Resume | Ask | Do
+QueryRequest = Query
+CommandRequest = Command
 
 socket_decoder = msgspec.json.Decoder(SocketMessage)
-query_decoder = msgspec.json.Decoder(QueryRequest)
-command_decoder = msgspec.json.Decoder(CommandRequest)

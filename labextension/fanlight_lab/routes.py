@@ -23,9 +23,9 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from fanlight import observe as wire
 from fanlight.observe import WireError, discover
 from fanlight.observe.client import AsyncObserver
+from fanlight.observe.desk import Desk, Refused, reason
 from fanlight.observe.discover import ConnectionInfo
 from fanlight_lab import messages
 from fanlight_lab.follow import Follower
@@ -75,28 +75,21 @@ class QueryHandler(FanlightHandler):
     async def post(self, runtime_id: str) -> None:
         request = self.decode(messages.query_decoder)
         observer = await self.attach(self.find(runtime_id))
-        match request:
-            case messages.QueryTask(id=task):
-                asked = observer.query("task", {"id": task})
-            case messages.QueryWhy(id=key):
-                asked = observer.query("why", {"id": key})
-            case messages.QueryGroup(group=group, limit=limit):
-                asked = observer.query("group_tasks", {"group": group, "limit": limit})
         reader = asyncio.get_running_loop().create_task(_drain(observer))
         try:
-            reply = await asyncio.wait_for(asked, ANSWER_TIMEOUT)
+            answer = await Desk.of(observer).ask(request)
+        except Refused as error:
+            raise web.HTTPError(404, str(error)) from None
+        except TimeoutError as error:
+            raise web.HTTPError(504, reason(error)) from None
         except (OSError, WireError) as error:
-            raise web.HTTPError(502, f"The runtime ended: {error}") from None
-        except TimeoutError:
-            raise web.HTTPError(504, "The runtime did not answer in time.") from None
+            raise web.HTTPError(502, reason(error)) from None
         finally:
             observer.close()
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, WireError):
                 await reader
-        if reply.error:
-            raise web.HTTPError(404, reply.error)
-        self.finish(msgspec.json.encode(msgspec.msgpack.decode(reply.data)))
+        self.finish(msgspec.json.encode(answer))
 
 
 class CommandHandler(FanlightHandler):
@@ -105,16 +98,8 @@ class CommandHandler(FanlightHandler):
     async def post(self, runtime_id: str) -> None:
         request = self.decode(messages.command_decoder)
         observer = await self.attach(self.find(runtime_id))
-        message: Any
-        match request:
-            case messages.CancelTask(task=task, force=force):
-                message = wire.Cancel(bytes.fromhex(task), force)
-            case messages.KillActor(actor=actor):
-                message = wire.KillActor(bytes.fromhex(actor))
-            case _:
-                message = wire.Shutdown("ended from the panel")
         try:
-            await observer.send(message)
+            await Desk.of(observer).do(request)
         except OSError as error:
             raise web.HTTPError(502, f"The runtime ended: {error}") from None
         finally:
@@ -173,14 +158,10 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def on_message(self, message: str | bytes) -> None:
         try:
-            if len(message) > messages.MESSAGE_LIMIT:
-                raise msgspec.DecodeError("too long")
-            decoded = messages.socket_decoder.decode(message)
-        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            self._follower.receive(message)
+        except ValueError as error:
             self.log.warning("Fanlight: refused a message of a browser: %s", error)
             self.close(1008, "bad message")
-            return
-        self._follower.handle(decoded)
 
     def on_close(self) -> None:
         if self._task is not None:

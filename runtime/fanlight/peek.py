@@ -52,6 +52,11 @@ def kind(data: bytes) -> str:
     return _kind(lambda at, length: data[at : at + length], len(data))
 
 
+def kind_of_head(head: bytes, size: int) -> str:
+    """The same for a value of ``size`` bytes of which only the beginning is there."""
+    return _kind(lambda at, length: head[at : at + length], size)
+
+
 def kind_of_file(path: Path, size: int) -> str:
     """The same for a segment, or for a file on disk (whose name begins with ``@``), which holds a
     value of ``size`` bytes."""

@@ -401,6 +401,7 @@ class FakeNode:
         self.simulation = simulation
         self.token = token
         self.received: list[object] = []  # messages of observers, for tests
+        self.silent: set[str] = set()  # questions that it does not answer
         self.attached = 0  # how many observers ever attached
         self._kernel_ids = list(kernel_ids)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -498,7 +499,7 @@ class FakeNode:
             actor = simulation.actors.get(message.actor.hex())
             if actor is not None:
                 actor.state, actor.death_cause = "DEAD", "killed"
-        elif isinstance(message, m.Query):
+        elif isinstance(message, m.Query) and message.what not in self.silent:
             writer.write(codec.encode([self._reply(message)]))
 
     def _reply(self, query: m.Query) -> m.Reply:

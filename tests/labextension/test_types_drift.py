@@ -23,6 +23,10 @@ def test_committed_types_are_what_the_generator_writes() -> None:
     assert module.TARGET.read_text("utf-8") == module.render(), (
         "fanlight.events has changed: run python labextension/scripts/generate_types.py"
     )
+    assert module.ANSWERS.read_text("utf-8") == module.render_answers(), (
+        "fanlight.answers or its questions have changed: run "
+        "python labextension/scripts/generate_types.py"
+    )
 
 
 def test_every_event_has_its_type() -> None:

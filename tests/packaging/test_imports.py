@@ -14,6 +14,7 @@ OURS = tuple(PACKAGES)
 LEAVES = {
     *(f"fanlight.{name}" for name in ("_version", "config", "errors", "events", "ids", "labels")),
     *(f"fanlight.{name}" for name in ("cgroups", "messages", "options", "private", "runtime_env")),
+    "fanlight.answers",
 }
 PUBLIC = {
     *(f"fanlight.{name}" for name in ("_version", "actor", "errors", "events", "exceptions")),
@@ -32,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "fanlight.core": LEAVES,
     "fanlight.wire": LEAVES,
     "fanlight.store": LEAVES | {"fanlight.serialization"},
-    "fanlight.observe": LEAVES | {"fanlight.wire", "fanlight.words"},
+    "fanlight.observe": LEAVES | {"fanlight.peek", "fanlight.wire", "fanlight.words"},
     "fanlight.engines.dask": LEAVES | {"fanlight.refs", "fanlight.engines.base"},
     "fanlight.engines.ray": LEAVES | {"fanlight.refs", "fanlight.engines.base"},
     "fanlight": {"fanlight"},

@@ -158,6 +158,7 @@ class Definitions:
             self.edges[key] = self.edges.get(key, 0) + count
         for record in core.errors:
             record.group = moved.get(record.group, record.group)
+        core.causes.moved(moved)
         core.changed_groups = {moved.get(n, n) for n in core.changed_groups}
         core.changed_edges &= self.edges.keys()
         core.regrouped = bool(moved)

@@ -21,6 +21,7 @@ from fanlight.config import UNITS
 from fanlight.core import checks, model, notices, queries
 from fanlight.core.actor_ends import ActorEnds
 from fanlight.core.actors import Actors
+from fanlight.core.causes import Causes
 from fanlight.core.channels import Channels
 from fanlight.core.definitions import Definitions
 from fanlight.core.effects import (
@@ -61,6 +62,7 @@ from fanlight.core.objects import Objects
 from fanlight.core.placement import Placement
 from fanlight.core.processes import Processes
 from fanlight.core.resources import Pool
+from fanlight.core.rolls import Rolls
 from fanlight.core.room import Room
 from fanlight.core.scheduler import Scheduler
 from fanlight.core.sleep import slept
@@ -159,6 +161,8 @@ class Core:
         self.changed_tasks: dict[bytes, Task] = {}
         self.changed_actors: dict[bytes, Actor] = {}
         self.new_errors: list[ErrorRecord] = []
+        self.rolls = Rolls(self)
+        self.causes = Causes()
         self._handlers: dict[type, Callable[[int, Any], None]] = {
             m.Submit: self.tasks.submit,
             m.Done: self._done,
@@ -504,6 +508,7 @@ class Core:
             traceback[:_ERROR_TEXT] + "…" if len(traceback) > _ERROR_TEXT else traceback,
         )
         self.errors.append(record)
+        self.causes.add(record)
         if self.watched:
             self.new_errors.append(record)
             if len(self.new_errors) > ERRORS_KEPT:

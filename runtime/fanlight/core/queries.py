@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight import ids
 from fanlight import messages as m
-from fanlight.core import graph, reports, state, timeline, why_text, why_things
-from fanlight.core.model import PENDING, TASK_STATES, Client, Object, Task
+from fanlight.core import causes, closeup, graph, kept, reports, rolls, state, timeline, why_things
+from fanlight.core.model import PENDING, TASK_STATES, Client, Object
 from fanlight.core.placement import PlacementGroup
-from fanlight.core.why import Why, text
+from fanlight.core.why import text
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core
@@ -73,30 +73,6 @@ def _named_actors(core: Core, client: Client, args: Args) -> Any:
 
 def _prometheus(core: Core, client: Client, args: Args) -> Any:
     return core.metrics.text()
-
-
-def _find_task(core: Core, task_id: bytes) -> Task | None:
-    task = core.tasks.table.get(task_id)
-    if task is not None:
-        return task
-    return next((t for t in reversed(core.recent) if t.id == task_id), None)
-
-
-def _task(core: Core, client: Client, args: Args) -> Any:
-    from fanlight.core.views import task_view
-
-    task_id = bytes.fromhex(args["id"])
-    task = _find_task(core, task_id)
-    if task is None:
-        raise LookupError("The task ended a while ago; the runtime keeps only the newest ones.")
-    error = next((e for e in reversed(core.errors) if e.task == task_id), None)
-    return {
-        "task": task_view(task),
-        "why": text(core, task),
-        "lines": why_text.lines(Why(core).task(task)),
-        "traceback": error.traceback if error is not None else "",
-        "deps": [oid.hex() for oid in task.deps[:100]],
-    }
 
 
 def _group_tasks(core: Core, client: Client, args: Args) -> Any:
@@ -240,7 +216,15 @@ QUERIES: dict[str, Callable[[Core, Client, Args], Any]] = {
     "get_actor": _get_actor,
     "describe_actor": _describe_actor,
     "named_actors": _named_actors,
-    "task": _task,
+    "task": closeup.task,
+    "neighbours": closeup.neighbours,
+    "actor": closeup.actor,
+    "worker": closeup.worker,
+    "named": closeup.named,
+    "spans": closeup.spans,
+    "columns": rolls.query,
+    "errors": causes.query,
+    "panel_objects": kept.query,
     "group_tasks": _group_tasks,
     "object": _object,
     "why": why_things.query,

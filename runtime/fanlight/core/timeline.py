@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("<24sIIIHHdfffff12s")
 GATE = slice(12, 24)  # of a task's id
 RECORD = _RECORD.size
+_GROUP = 24  # where in a record its group stands
 LIMIT = 100_000  # tasks
 PAGE = 5_000  # records in one answer
 RUNNING_SHOWN = 1_000  # unfinished tasks in one answer
@@ -94,6 +95,35 @@ class Timeline:
         if end > begin or last == first:
             return last, bytes(ring[begin * RECORD : end * RECORD])
         return last, bytes(ring[begin * RECORD : self.limit * RECORD]) + bytes(ring[: end * RECORD])
+
+    def newest(self, group: int, count: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """The records of one group, the newest first; of the last ``count`` records only."""
+        have = min(self.total, self.limit)
+        have = have if count is None else min(count, have)
+        ring, end = self._ring, self.total % self.limit
+        parts = [(max(0, end - have), end)]
+        if have > end:
+            parts.append((self.limit - (have - end), self.limit))
+        low = bytes((group & 0xFF,))
+        for first, last in parts:
+            # The low bytes of the groups, so that the others are not looked at one by one.
+            column = ring[first * RECORD + _GROUP : last * RECORD : RECORD]
+            at = column.rfind(low)
+            while at >= 0:
+                record = _RECORD.unpack_from(ring, (first + at) * RECORD)
+                if record[1] == group:
+                    yield record
+                at = column.rfind(low, 0, at)
+
+    def find(self, task: bytes) -> list[tuple[Any, ...]]:
+        """The records of one task, the oldest first."""
+        ring, found = self._ring, []
+        at = ring.find(task)
+        while at >= 0:
+            if at % RECORD == 0 and at // RECORD < self.total:
+                found.append(_RECORD.unpack_from(ring, at))
+            at = ring.find(task, at + 1)
+        return sorted(found, key=lambda record: record[4])  # by attempt
 
 
 def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:

@@ -66,6 +66,7 @@ class Hub:
             self.core.watched = False
             self.core.changed_tasks.clear()
             self._gpus.release()
+            self.core.rolls.clear()
 
     def slept(self, seconds: float) -> None:
         """That time does not count: samples are taken as much later (or earlier)."""
@@ -243,6 +244,7 @@ class Hub:
 
     def _forget_changes(self) -> None:
         core = self.core
+        core.rolls.note(core.changed_tasks.values())
         core.changed_groups.clear()
         core.changed_edges.clear()
         core.changed_tasks.clear()

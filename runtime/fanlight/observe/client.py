@@ -34,7 +34,7 @@ class AsyncObserver:
     """An observer on asyncio: ``async for payload in observer.payloads()`` gives JSON events.
 
     ``payloads`` ends when the runtime closes the connection. ``send`` takes the messages that an
-    observer may send: Cancel, KillActor, Query, Shutdown; a Query's answer goes to ``on_reply``.
+    observer may send: Cancel, KillActor, Query, Shutdown. ``query`` may be asked several times at once.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,6 +42,7 @@ class AsyncObserver:
         self._writer = writer
         self._frames = FrameReader()
         self._early: list[bytes] = []
+        self.welcome: dict[str, Any] = {}  # what the node says of itself, folders among it
         self._requests = 0
         self._replies: dict[int, asyncio.Future[m.Reply]] = {}
 
@@ -60,7 +61,7 @@ class AsyncObserver:
                 if not data:
                     raise failures.ConnectionLost("the runtime closed the connection")
                 frames = self._frames.feed(data)
-            _check_welcome(frames[0])
+            self.welcome = _check_welcome(frames[0]).info
             self._early = frames[1:]
         except BaseException:
             writer.close()
@@ -85,9 +86,7 @@ class AsyncObserver:
             except (ConnectionError, OSError):
                 data = b""
             if not data:
-                for waiter in self._replies.values():
-                    if not waiter.done():
-                        waiter.set_exception(failures.ConnectionLost("the runtime ended"))
+                self._fail_replies()
                 return
             frames = self._frames.feed(data)
 
@@ -99,12 +98,22 @@ class AsyncObserver:
         """Ask the node; needs ``payloads`` to be running. See fanlight.core.queries for names."""
         self._requests += 1
         request = self._requests
-        self._replies[request] = asyncio.get_running_loop().create_future()
-        await self.send(m.Query(request, what, args or {}))
-        return await self._replies[request]
+        reply = self._replies[request] = asyncio.get_running_loop().create_future()
+        try:
+            await self.send(m.Query(request, what, args or {}))
+            return await reply
+        finally:  # who asked may have given up
+            self._replies.pop(request, None)
 
     def close(self) -> None:
+        """Disconnect; questions that are open fail with ConnectionLost."""
+        self._fail_replies()
         self._writer.close()
+
+    def _fail_replies(self) -> None:
+        for waiter in self._replies.values():
+            if not waiter.done():
+                waiter.set_exception(failures.ConnectionLost("the runtime ended"))
 
 
 class Observer:

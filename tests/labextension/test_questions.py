@@ -1,0 +1,103 @@
+"""Questions on the socket: several at a time, each answered, and none that holds the others up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fanlight import messages as m
+from fanlight.observe import desk as desks
+
+from .conftest import Browser, OpenBrowser
+from .fake_node import FakeNode, Simulation
+
+TASK = f"{8:048x}"
+
+
+async def opened(open_browser: OpenBrowser) -> Browser:
+    browser = await open_browser()
+    await browser.say(type="follow", runtime_id="simulated")
+    await browser.until("snapshot")
+    return browser
+
+
+async def test_asks_and_orders(open_browser: OpenBrowser) -> None:
+    async with FakeNode(Simulation()) as node:
+        browser = await opened(open_browser)
+        await node.step(1.0)
+        await browser.say(type="ask", id=7, query={"what": "task", "id": TASK})
+        answer = await browser.until("answer", id=7)
+        assert answer["data"]["task"]["name"] == "sum_of_primes"
+        await browser.say(type="ask", id=8, query={"what": "task", "id": "f" * 48})
+        assert (await browser.until("answer", id=8))["error"] == "there is no such task"
+        await browser.say(type="do", id=9, command={"action": "cancel", "task": TASK})
+        assert (await browser.until("answer", id=9))["data"] is True
+        await browser.say(type="ask", id=10, query={"what": "task", "id": TASK})
+        answer = await browser.until("answer", id=10)
+        assert answer["data"]["task"]["state"] == "CANCELLED"
+        # What is no question is told so, and the socket stays.
+        await browser.say(type="ask", id=11, query={"what": "passwords"})
+        assert "Bad question" in (await browser.until("answer", id=11))["error"]
+        await browser.say(type="do", id=12, command={"action": "cancel", "task": "../x"})
+        assert "Bad question" in (await browser.until("answer", id=12))["error"]
+        asked = [x.what for x in node.received if isinstance(x, m.Query)]
+        assert asked == ["task", "task", "task"]
+
+
+async def test_without_a_runtime(open_browser: OpenBrowser) -> None:
+    browser = await open_browser()
+    await browser.until("status", state="none")
+    await browser.say(type="ask", id=1, query={"what": "errors"})
+    assert (await browser.until("answer", id=1))["error"] == "No runtime is attached."
+
+
+async def test_a_slow_answer_holds_nothing_up_and_there_is_a_limit(
+    open_browser: OpenBrowser, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(desks, "AT_ONCE", 3)
+    async with FakeNode(Simulation()) as node:
+        browser = await opened(open_browser)
+        node.silent = {"why"}
+        for number in range(2):
+            await browser.say(type="ask", id=number, query={"what": "why", "id": TASK})
+        await browser.say(type="ask", id=5, query={"what": "task", "id": "f" * 48})
+        await browser.until("answer", id=5)  # the two before it are still open
+        for number in (20, 21):
+            await browser.say(type="ask", id=number, query={"what": "why", "id": TASK})
+        refused = await browser.until("answer")
+        assert (refused["id"], refused["error"]) == (21, "Too many questions at a time.")
+        await node.step(1.0)
+        await browser.until("delta")  # events go on, too
+        await node.vanish()
+        errors = {(await browser.until("answer"))["error"] for _ in range(3)}
+        assert errors == {"The runtime ended: the runtime ended"}
+
+
+async def test_who_does_not_answer_in_time(open_browser: OpenBrowser, monkeypatch: Any) -> None:
+    monkeypatch.setattr(desks, "ANSWER_TIMEOUT", 0.01)
+    async with FakeNode(Simulation()) as node:
+        browser = await opened(open_browser)
+        node.silent = {"why"}
+        await browser.say(type="ask", id=1, query={"what": "why", "id": TASK})
+        error = (await browser.until("answer", id=1))["error"]
+        assert error == "The runtime did not answer in time."
+
+
+async def test_a_desk_that_closes_leaves_no_task() -> None:
+    async with FakeNode(Simulation()) as node:
+        node.silent = {"errors"}
+        observer = await desks.AsyncObserver.attach(node.info)
+        sent: list[bytes] = []
+
+        async def send(payload: bytes) -> None:
+            sent.append(payload)
+
+        desk = desks.Desk(send)
+        desk.attach(observer)
+        desk.take(desks.q.Ask(1, desks.msgspec.Raw(b'{"what":"errors"}')))
+        await asyncio.sleep(0)
+        assert desk.open == 1
+        await desk.close()
+        assert desk.open == 0
+        assert sent == []
+        observer.close()
