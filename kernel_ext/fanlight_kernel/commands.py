@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("status", "", "engine, workers, resources, object store", "status"),
     Command("start", "[options]", "start a runtime, or join one", "start", START_OPTIONS),
     Command("stop", "", "end the runtime, and everything that runs in it", "stop"),
+    Command("scale", "N", "have N CPUs to schedule on, and as many workers", "scale"),
     Command(
         "namespaces", "", "the namespaces of --on: state, process, memory, variables", "spaces"
     ),
@@ -220,6 +221,15 @@ class Commands:
         self.extension.namespaces.clear()
         fanlight.shutdown()
         print("The runtime has stopped.")
+
+    def scale(self, rest: str, command: Command) -> None:
+        import fanlight
+
+        try:
+            fanlight.scale(options.number(rest))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"%fanlight scale: {error}") from None
+        print(f"The runtime has {rest.strip()} CPUs to schedule on.")
 
     # -- namespaces ---------------------------------------------------------------------------
     def spaces(self, rest: str, command: Command) -> None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         nodes,
         put,
         remote,
+        scale,
         shutdown,
         wait,
     )
@@ -89,6 +90,7 @@ _HOME = {
     "record": "recordings",
     "remote": "api",
     "replay": "recordings",
+    "scale": "api",
     "shutdown": "api",
     "status": "overview",
     "timeline": "trace",
@@ -188,6 +190,7 @@ __all__ = [
     "remote_function",
     "replay",
     "runtime_env",
+    "scale",
     "session",
     "shutdown",
     "status",

@@ -483,6 +483,23 @@ def nodes() -> list[dict[str, Any]]:
     return found
 
 
+def scale(num_cpus: float) -> None:
+    """Have ``num_cpus`` CPUs to schedule on from now on, and as many worker processes.
+
+    Takes effect at once. With fewer than are held just now, what runs goes on, and nothing new
+    starts until enough of it has ended. Raises ValueError for a number that cannot be.
+
+    >>> import fanlight
+    >>> fanlight.init(num_cpus=1)  # doctest: +SKIP
+    >>> fanlight.scale(4)  # doctest: +SKIP
+    >>> fanlight.cluster_resources()["CPU"]  # doctest: +SKIP
+    4.0
+    """
+    if isinstance(num_cpus, bool) or not isinstance(num_cpus, (int, float)):
+        raise TypeError(f"scale() takes a number of CPUs, not {type(num_cpus).__name__}.")
+    sessions.require().engine.scale(float(num_cpus))
+
+
 def cluster_resources() -> dict[str, float]:
     """All resources, as numbers by name."""
     session = sessions.require()

@@ -253,6 +253,21 @@ class Shutdown(Struct, array_like=True, tag=23):
     reason: str = ""
 
 
+class CancelGroups(Struct, array_like=True, tag=43):
+    """Cancel all unfinished tasks of these groups; a Reply says how many."""
+
+    request: int
+    groups: list[int]
+    force: bool = False
+
+
+class Scale(Struct, array_like=True, tag=44):
+    """Have so many CPUs; a Reply says how many there were."""
+
+    request: int
+    cpus: float
+
+
 class CallSite(Struct, array_like=True, tag=25):
     """Where in the user's code these objects were asked for; sent only when that is recorded."""
 
@@ -623,6 +638,8 @@ FromClient = (
     | GaveUp
     | Query
     | Shutdown
+    | CancelGroups
+    | Scale
     | Unmapped
     | CallSite
     | LostObject

@@ -481,7 +481,7 @@ def test_any_state_can_be_asked_about() -> None:
         msgspec.msgpack.encode(things)
 
     with mock.patch.object(World, "sample", sample):
-        for seed in range(12):
+        for seed in range(18):
             histories.replay(seed, histories.plan(seed, 150), 5)
     often = (
         "argument",

@@ -266,6 +266,10 @@ def test_status_start_and_stop(notebook: Notebook) -> None:
     assert "No runtime is running" in texts(notebook.run("%fanlight status"))[0]
     notebook.run("%fanlight start --num-cpus 3 --engine inproc")
     assert fanlight.cluster_resources()["CPU"] == 3
+    notebook.run("%fanlight scale 5")
+    assert fanlight.cluster_resources()["CPU"] == 5
+    failed = notebook.run("%fanlight scale many", fails=True)
+    assert "'many' is not a number" in str(failed.error)
     failed = notebook.run("%fanlight start", fails=True)
     assert "running already" in str(failed.error)
 

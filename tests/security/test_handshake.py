@@ -29,7 +29,7 @@ from fanlight.wire.framing import HANDSHAKE_LIMIT, FrameReader, frame
 from tests.faults.support import DEADLINE, Driver, poll
 from tests.security.fuzzing import Maker
 
-ALLOWED = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
+ALLOWED = (m.Cancel, m.CancelGroups, m.KillActor, m.Query, m.Scale, m.Shutdown)
 
 
 class _Bomb:
@@ -101,7 +101,7 @@ def _double(x: int) -> int:
 # --- roles ---------------------------------------------------------------------------------------
 
 
-def test_observers_may_send_four_messages_and_nothing_else(rt: Any, info: ConnectionInfo) -> None:
+def test_observers_may_send_six_messages_and_nothing_else(rt: Any, info: ConnectionInfo) -> None:
     """All others, also those that are added one day, end the connection and do nothing."""
     make = Maker(1)
     assert server._FROM_OBSERVER == ALLOWED

@@ -18,7 +18,7 @@ import msgspec
 from fanlight import config
 from fanlight import messages as m
 from fanlight.config import UNITS
-from fanlight.core import checks, model, notices, queries
+from fanlight.core import checks, model, notices, orders, queries
 from fanlight.core.actor_ends import ActorEnds
 from fanlight.core.actors import Actors
 from fanlight.core.causes import Causes
@@ -176,6 +176,8 @@ class Core:
             m.CreateActor: self.actors.create,
             m.Cancel: lambda _, x: self.tasks.cancel(x.task, x.force, x.recursive),
             m.KillActor: lambda _, x: self.actor_ends.kill(x.actor, x.no_restart),
+            m.CancelGroups: lambda peer, x: orders.cancel_groups(self, peer, x),
+            m.Scale: lambda peer, x: orders.scale(self, peer, x),
             m.Reserve: self.room.reserve,
             m.Withdraw: self.room.withdraw,
             m.GaveUp: self.room.gave_up,

@@ -551,6 +551,14 @@ class Scheduler:
         for _ in range(min(self.pool_size - self.pooled, processes.room())):
             self.spawn()
 
+    def resize(self, size: int) -> None:
+        """Keep so many processes for tasks; the idle ones beyond end at once."""
+        self.pool_size = size
+        self.limit = max(size, 32)
+        for worker in self.idle[: max(0, self.pooled - size)]:
+            self.retire(worker, "the runtime was scaled down")
+        self.fill()
+
     def tick(self) -> None:
         """Retire idle processes beyond the pool's size; reclaim what stands behind slow tasks."""
         now = self.core.now

@@ -309,6 +309,13 @@ class NativeEngine:
     def remove_group(self, group: bytes) -> None:
         self.client.link.send([m.RemoveGroup(group)])
 
+    def scale(self, cpus: float) -> None:
+        """Have so many CPUs. Raises ValueError."""
+        try:
+            self.client.request(lambda number: m.Scale(number, cpus))
+        except LookupError as e:
+            raise ValueError(str(e.args[0])) from None
+
     def group_ready(self, group: bytes, value: Any) -> ObjectRef[Any]:
         """A ref that resolves to ``value`` as soon as the group is reserved."""
         client = self.client

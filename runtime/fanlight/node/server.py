@@ -38,7 +38,7 @@ from fanlight.wire.framing import FrameReader
 from fanlight.wire.peers import stranger
 
 _READ = 1 << 16
-_FROM_OBSERVER = (m.Cancel, m.KillActor, m.Query, m.Shutdown)
+_FROM_OBSERVER = (m.Cancel, m.CancelGroups, m.KillActor, m.Query, m.Scale, m.Shutdown)
 _ZYGOTE_TRIES = 5
 _COLLECT_SECONDS = 60.0
 _FEW_RECORDS = 20_000

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanlight.messages import Cancel, KillActor, Query, Shutdown
+    from fanlight.messages import Cancel, CancelGroups, KillActor, Query, Scale, Shutdown
     from fanlight.observe.client import AsyncObserver, Observer
     from fanlight.observe.discover import ConnectionInfo, connection_dir, runtimes
     from fanlight.wire.failures import ConnectionLost, HandshakeRefused, WireError
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 _HOME = {
     "AsyncObserver": "observe.client",
     "Cancel": "messages",
+    "CancelGroups": "messages",
     "ConnectionInfo": "observe.discover",
     "ConnectionLost": "wire.failures",
     "HandshakeRefused": "wire.failures",
     "KillActor": "messages",
     "Observer": "observe.client",
     "Query": "messages",
+    "Scale": "messages",
     "Shutdown": "messages",
     "WireError": "wire.failures",
     "connection_dir": "observe.discover",
@@ -39,12 +41,14 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AsyncObserver",
     "Cancel",
+    "CancelGroups",
     "ConnectionInfo",
     "ConnectionLost",
     "HandshakeRefused",
     "KillActor",
     "Observer",
     "Query",
+    "Scale",
     "Shutdown",
     "WireError",
     "connection_dir",

@@ -34,7 +34,7 @@ class AsyncObserver:
     """An observer on asyncio: ``async for payload in observer.payloads()`` gives JSON events.
 
     ``payloads`` ends when the runtime closes the connection. ``send`` takes the messages that an
-    observer may send: Cancel, KillActor, Query, Shutdown. ``query`` may be asked several times at once.
+    observer may send: those that this package has. ``query`` may be asked several times at once.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

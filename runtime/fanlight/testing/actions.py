@@ -127,6 +127,21 @@ def cancel_somebodys(world: World, draw: Draw) -> None:
         client.send(m.Cancel(draw.one(tasks), draw.below(2) == 1, draw.below(2) == 0))
 
 
+@action(1)
+def cancel_functions(world: World, draw: Draw) -> None:
+    """All unfinished tasks of some functions, by somebody who looks at the panel."""
+    if (client := submitter(world, draw)) and (groups := list(world.core.groups)):
+        wanted = [draw.one(groups) for _ in range(1 + draw.below(2))]
+        client.send(m.CancelGroups(0, wanted, draw.below(2) == 1))
+
+
+@action(1)
+def scale(world: World, draw: Draw) -> None:
+    """More or fewer CPUs than there were, or none."""
+    if client := submitter(world, draw):
+        client.send(m.Scale(0, draw.one((0.0, 1.0, 2.0, 2.5, 4.0, 4.0))))
+
+
 @action(20)
 def finish(world: World, draw: Draw) -> None:
     if runners := world.runners():

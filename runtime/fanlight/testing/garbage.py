@@ -205,6 +205,8 @@ _FROM_OBSERVER: tuple[_Maker, ...] = (
     lambda p: m.Cancel(p.task(), p.draw.below(2) == 1, p.draw.below(2) == 1),
     lambda p: m.KillActor(p.actor(), p.draw.below(2) == 1),
     lambda p: m.Query(p.draw.below(3), p.text(), {}),
+    lambda p: m.CancelGroups(p.draw.below(3), [p.draw.below(9)], p.draw.below(2) == 1),
+    lambda p: m.Scale(p.draw.below(3), p.draw.one((0.0, 1.5, 3.0, -1.0, 1e300, float("nan")))),
 )
 _FROM_CLIENT: tuple[_Maker, ...] = (
     *_FROM_OBSERVER,

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from unittest import mock
 
+from fanlight import messages as m
 from fanlight.core import definitions, machine
 from fanlight.core.invariants import validate
 from fanlight.testing import faults, garbage, trouble  # noqa: F401  (they add their actions)
@@ -146,6 +147,7 @@ def _end(world: World) -> None:
     world.cut.clear()
     for client in list(world.mad.values()):
         world.end(client, "killed by SIGKILL")
+    world.post([(0, m.Scale(0, 4.0))])  # there may be none left
     finish_everything(world)
     validate(world.core)
     everybody_leaves(world)
