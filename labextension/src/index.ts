@@ -12,6 +12,7 @@ import { IStateDB } from '@jupyterlab/statedb';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator } from '@jupyterlab/translation';
 import { addCommands, COMMANDS } from './home/commands';
+import { addCell } from './home/addcell';
 import { CellFinder } from './home/gotocell';
 import { Presence } from './home/presence';
 import { DEFAULTS, follow as followSettings } from './home/settings';
@@ -75,6 +76,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       goToCell: cells && ((origin, line) => void cells.show(origin, line, kernels())),
       goToCode: cells ? (code, line) => cells.showCode(code, line, kernels()) : undefined,
       cellTitle: origin => cells?.title(origin, kernels()) ?? null,
+      addCell: notebooks ? code => addCell(notebooks, code) : undefined,
       startHere: () => startRuntime(focus?.kernel ?? null),
       tabs: {
         open: section => void tabs.open(section),

@@ -1,6 +1,7 @@
 /** The server extension, as far as it is asked beside the socket. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
+import type { Cause } from './model/state';
 import type { SocketLike } from './transport';
 
 export class Rest {
@@ -16,19 +17,13 @@ export class Rest {
     return new WebSocket(url) as unknown as SocketLike;
   }
 
-  /** Why the socket could not be opened; "" when the reason is not known here. */
-  async diagnose(): Promise<string> {
+  /** Why the socket could not be opened; null when the reason is not known here. */
+  async diagnose(): Promise<Cause | null> {
     try {
-      const response = await this.request('runtimes', { method: 'GET' });
-      if (response.status === 404) {
-        return 'The server extension is not enabled. Run: jupyter server extension enable fanlight_lab';
-      }
-      if (response.status === 401 || response.status === 403) {
-        return 'The Jupyter server refused access: you are signed out, or may not use Fanlight.';
-      }
-      return '';
+      const { status } = await this.request('runtimes', { method: 'GET' });
+      return status === 404 ? 'extension' : status === 401 || status === 403 ? 'access' : null;
     } catch {
-      return 'The Jupyter server does not answer.';
+      return 'silent';
     }
   }
 

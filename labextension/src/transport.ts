@@ -4,7 +4,7 @@
  * Knows nothing of JupyterLab: the socket is made by a function, so tests give it one of their own.
  */
 import { trans } from './i18n';
-import type { Link } from './model/state';
+import type { Cause, Link } from './model/state';
 import type { Message } from './model/reducer';
 import type { Command, Query } from './model/queries';
 
@@ -37,8 +37,8 @@ export interface TransportOptions {
   connect: () => SocketLike;
   onMessage: (message: Message) => void;
   onLink: (link: Link) => void;
-  /** Asked after a connection failed: why, for people. */
-  diagnose?: () => Promise<string>;
+  /** Asked after a connection failed: why; null when that is not known. */
+  diagnose?: () => Promise<Cause | null>;
   random?: () => number;
 }
 
@@ -212,7 +212,7 @@ export class Transport {
     if (!reason && this.options.diagnose) {
       void this.options.diagnose().then(found => {
         if (found && this.timer !== null) {
-          this.options.onLink({ state: 'waiting', seconds, reason: found });
+          this.options.onLink({ state: 'waiting', seconds, reason, cause: found });
         }
       });
     }

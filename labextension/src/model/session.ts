@@ -2,11 +2,12 @@
 import { Transport, type SocketLike, type Target } from '../transport';
 import type { Command, Query } from './queries';
 import type { Source } from './source';
+import type { Cause } from './state';
 import { Store, type Schedule } from './store';
 
 export interface SessionOptions {
   connect: () => SocketLike;
-  diagnose: () => Promise<string>;
+  diagnose: () => Promise<Cause | null>;
   schedule: Schedule;
 }
 

@@ -28,7 +28,10 @@ export type Link =
   | { state: 'idle' }
   | { state: 'connecting' }
   | { state: 'open' }
-  | { state: 'waiting'; seconds: number; reason: string };
+  | { state: 'waiting'; seconds: number; reason: string; cause?: Cause };
+
+/** Why the server cannot be reached: without the extension, without access, without an answer. */
+export type Cause = 'extension' | 'access' | 'silent';
 
 /** Whether a runtime is there; `ended` keeps the last data on view. */
 export type Phase = 'unknown' | 'none' | 'connecting' | 'live' | 'lost' | 'ended';

@@ -1,98 +1,142 @@
-/** States of the connection that need words: no runtime, lost, ended, server unreachable. */
-import { clock } from '../format';
-import type { State } from '../model/state';
+/** What is said when there is not simply a runtime at work, with the clicks that help. */
+import { useEffect, useState } from 'react';
+import { trans } from '../i18n';
+import { condition, type Condition, type Step } from '../model/condition';
+import type { RuntimeSummary, State } from '../model/state';
 import { Snippet } from '../views/parts';
 import { runtimeName } from './header';
-
-export const START = 'import fanlight\nfanlight.init()';
 
 export interface NoticeProps {
   state: State;
   focusTitle: string;
+  pinned?: string;
   onPin: (runtimeId: string) => void;
   onRetry: () => void;
+  /** Starts a runtime in the notebook in front; null where nothing can be started. */
+  onStart?: (() => Promise<void>) | null;
+  /** Adds a cell with this code to the notebook in front; null where there is none. */
+  onAddCell?: ((code: string) => void) | null;
 }
 
-export function Notice({ state, focusTitle, onPin, onRetry }: NoticeProps) {
-  const last = state.data ? ` This is what it was at ${clock(state.data.time)}.` : '';
-  if (state.link.state === 'waiting') {
+export function Notice(props: NoticeProps) {
+  const { state, focusTitle, pinned = '', onStart = null } = props;
+  const said = condition(state, { title: focusTitle, pinned, canStart: onStart !== null });
+  if (said === null) {
+    return null;
+  }
+  const role = said.tone === 'bad' ? 'alert' : 'status';
+  const code = said.code !== '' && (
+    <Snippet
+      code={said.code}
+      onAdd={said.where === 'cell' && focusTitle !== '' ? props.onAddCell : null}
+    />
+  );
+  // Anew for another condition, so that what a click said of the last one goes.
+  const buttons = <Buttons key={said.title} steps={said.steps} {...props} />;
+  if (said.form === 'page') {
     return (
-      <div className="fl-Notice fl-Notice-bad" role="alert">
-        <p>
-          {state.link.reason || 'The connection to the Jupyter server was lost.'} Trying again
-          in {state.link.seconds.toFixed(0)} s.{last}
-        </p>
-        <button type="button" className="fl-Button" onClick={onRetry}>
-          Try now
-        </button>
+      <div className={`fl-Start fl-Start-${said.tone}`}>
+        <Arch />
+        <div role={role}>
+          <h2>{said.title}</h2>
+          {said.text !== '' && <p>{said.text}</p>}
+        </div>
+        {buttons}
+        {code}
+        {said.steps.includes('choose') && (
+          <Elsewhere runtimes={state.runtimes} onPin={props.onPin} />
+        )}
       </div>
     );
   }
-  switch (state.phase) {
-    case 'lost':
-      return (
-        <div className="fl-Notice fl-Notice-bad" role="alert">
-          <p>
-            {state.reason || 'The runtime does not answer.'} Trying again.{last}
-          </p>
-        </div>
-      );
-    case 'ended':
-      return (
-        <div className="fl-Notice" role="status">
-          <p>
-            {ending(state.reason)}
-            {last} The next runtime of this notebook shows up here by itself.
-          </p>
-        </div>
-      );
-    case 'none':
-      return <NoRuntime state={state} focusTitle={focusTitle} onPin={onPin} />;
-    case 'connecting':
-      return state.data ? null : <p className="fl-Empty">Connecting to the runtime…</p>;
-    case 'unknown':
-      return <p className="fl-Empty">Connecting to the Jupyter server…</p>;
-    default:
-      return null;
-  }
+  return (
+    <div className={`fl-Notice fl-Notice-${said.tone}`}>
+      <p role={role}>{said.text}</p>
+      {buttons}
+      {code}
+    </div>
+  );
 }
 
-function NoRuntime({ state, focusTitle, onPin }: Omit<NoticeProps, 'onRetry'>) {
+const LABEL: Record<Exclude<Step, 'choose'>, () => string> = {
+  start: () => trans.__('Start Fanlight'),
+  follow: () => trans.__('Follow the notebook'),
+  retry: () => trans.__('Try now'),
+  reload: () => trans.__('Reload the page')
+};
+
+function Buttons(props: NoticeProps & { steps: Condition['steps'] }) {
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState('');
+  const { link, phase } = props.state;
+  useEffect(() => {
+    setBusy(false);
+    setProblem('');
+  }, [link.state, phase]);
+  const act: Record<Exclude<Step, 'choose'>, () => void> = {
+    start: () => {
+      setBusy(true);
+      setProblem('');
+      props
+        .onStart?.()
+        .catch((error: unknown) =>
+          setProblem(error instanceof Error ? error.message : String(error))
+        )
+        .finally(() => setBusy(false));
+    },
+    follow: () => props.onPin(''),
+    retry: props.onRetry,
+    reload: () => window.location.reload()
+  };
+  const steps = props.steps.filter(step => step !== 'choose');
+  if (steps.length === 0) {
+    return null;
+  }
   return (
-    <div className="fl-Start">
-      <Arch />
-      <h2>{focusTitle ? 'No runtime here yet' : 'No notebook is open'}</h2>
-      <p>
-        {focusTitle ? (
-          <>
-            <b>{focusTitle}</b> has not started Fanlight. Run this in a cell, or simply call a
-            remote function:
-          </>
-        ) : (
-          <>Open a notebook and run this in a cell:</>
-        )}
-      </p>
-      <Snippet code={START} />
-      {state.runtimes.length > 0 && (
-        <>
-          <p>Running elsewhere on this machine:</p>
-          <ul className="fl-Start-list">
-            {state.runtimes.map(runtime => (
-              <li key={runtime.runtime_id}>
-                <span>{runtimeName(runtime)}</span>
-                <button
-                  type="button"
-                  className="fl-Button"
-                  onClick={() => onPin(runtime.runtime_id)}
-                >
-                  Watch
-                </button>
-              </li>
-            ))}
-          </ul>
-        </>
+    <div className="fl-Steps">
+      {steps.map((step, index) => (
+        <button
+          key={step}
+          type="button"
+          className={`fl-Button ${index === 0 ? 'fl-Button-first' : ''}`}
+          disabled={busy}
+          onClick={act[step]}
+        >
+          {busy && step === 'start' ? trans.__('Starting…') : LABEL[step]()}
+        </button>
+      ))}
+      {problem !== '' && (
+        <p className="fl-Hint fl-bad" role="alert">
+          {problem}
+        </p>
       )}
     </div>
+  );
+}
+
+function Elsewhere(props: {
+  runtimes: readonly RuntimeSummary[];
+  onPin: (runtimeId: string) => void;
+}) {
+  return (
+    <>
+      <p>{trans.__('Running elsewhere on this machine:')}</p>
+      <ul className="fl-Start-list">
+        {props.runtimes.map(runtime => (
+          <li key={runtime.runtime_id}>
+            <span>{runtimeName(runtime)}</span>
+            <button
+              type="button"
+              className="fl-Button"
+              aria-label={trans.__('Watch %1', runtimeName(runtime))}
+              onClick={() => props.onPin(runtime.runtime_id)}
+            >
+              {trans.__('Watch')}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 
@@ -118,13 +162,4 @@ function Arch() {
       <path className="fl-Arch-sill" d="M4 61.500H116" />
     </svg>
   );
-}
-
-/** "shutdown" → "The runtime has ended: shutdown."; whole sentences stay as they are. */
-function ending(reason: string): string {
-  const text = reason.trim().replace(/\.$/, '');
-  if (!text) {
-    return 'The runtime has ended.';
-  }
-  return text.startsWith('The ') ? `${text}.` : `The runtime has ended: ${text}.`;
 }

@@ -47,6 +47,8 @@ export interface PanelModelOptions {
   tabs?: Tabs;
   /** Runs `import fanlight; fanlight.init()` in the notebook in front, because somebody asked. */
   startHere?: () => Promise<void>;
+  /** Adds a cell with this code below the active one of the notebook in front. */
+  addCell?: (code: string) => void;
   loadChart: () => Promise<{ createStoreChart: (host: HTMLElement) => StoreChart }>;
   /** Keeps which sections are folded from one visit to the next. */
   save: (folded: readonly string[]) => void;
@@ -61,6 +63,7 @@ export class PanelModel {
   readonly cellTitle: (origin: string) => string | null;
   readonly tabs: Tabs | null;
   readonly startHere: (() => Promise<void>) | null;
+  readonly addCell: ((code: string) => void) | null;
   readonly loadChart: PanelModelOptions['loadChart'];
   private readonly follow: PanelModelOptions['pin'];
   private readonly save: PanelModelOptions['save'];
@@ -82,6 +85,7 @@ export class PanelModel {
     this.cellTitle = options.cellTitle ?? (() => null);
     this.tabs = options.tabs ?? null;
     this.startHere = options.startHere ?? null;
+    this.addCell = options.addCell ?? null;
     this.follow = options.pin;
     this.loadChart = options.loadChart;
     this.save = options.save;

@@ -31,7 +31,15 @@ export function Page({ model, section, visible }: PageProps) {
   return (
     <>
       <Bar spec={spec} state={state} title={view.focusTitle} />
-      <Notice state={state} focusTitle={view.focusTitle} onPin={model.pin} onRetry={retry} />
+      <Notice
+        state={state}
+        focusTitle={view.focusTitle}
+        pinned={view.pinned}
+        onPin={model.pin}
+        onRetry={retry}
+        onStart={model.startHere}
+        onAddCell={model.addCell}
+      />
       {state.data && (
         <Content
           key={state.data.runtime.id}

@@ -33,7 +33,15 @@ export function Panel({ model, visible, wide = false }: PanelProps) {
         pinned={view.pinned}
         onPin={model.pin}
       />
-      <Notice state={state} focusTitle={view.focusTitle} onPin={model.pin} onRetry={retry} />
+      <Notice
+        state={state}
+        focusTitle={view.focusTitle}
+        pinned={view.pinned}
+        onPin={model.pin}
+        onRetry={retry}
+        onStart={model.startHere}
+        onAddCell={model.addCell}
+      />
       {state.data && (
         <Body
           key={state.data.runtime.id}

@@ -130,28 +130,40 @@ export function Meter(props: { share: number; label: string; text: string; tone?
   );
 }
 
-/** Code to copy. */
-export function Snippet(props: { code: string }) {
+/** Code to copy, or to add to the notebook. */
+export function Snippet(props: { code: string; onAdd?: ((code: string) => void) | null }) {
   const [copied, setCopied] = useState(false);
   return (
     <div className="fl-Snippet">
-      <pre>
+      <pre tabIndex={0} aria-label={trans.__('Code')}>
         <code>{props.code}</code>
       </pre>
-      <button
-        type="button"
-        className="fl-Button"
-        aria-label="Copy the code"
-        onClick={() => {
-          void navigator.clipboard
-            .writeText(props.code)
-            .then(() => setCopied(true))
-            .catch(() => setCopied(false));
-        }}
-        onBlur={() => setCopied(false)}
-      >
-        {copied ? 'Copied' : 'Copy'}
-      </button>
+      <div className="fl-Snippet-buttons">
+        <button
+          type="button"
+          className="fl-Button"
+          aria-label={trans.__('Copy the code')}
+          onClick={() => {
+            void navigator.clipboard
+              .writeText(props.code)
+              .then(() => setCopied(true))
+              .catch(() => setCopied(false));
+          }}
+          onBlur={() => setCopied(false)}
+        >
+          {copied ? trans.__('Copied') : trans.__('Copy')}
+        </button>
+        {props.onAdd && (
+          <button
+            type="button"
+            className="fl-Button"
+            title={trans.__('Add the code to the notebook as a cell')}
+            onClick={() => props.onAdd?.(props.code)}
+          >
+            {trans.__('Add a cell')}
+          </button>
+        )}
+      </div>
     </div>
   );
 }

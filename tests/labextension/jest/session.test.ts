@@ -21,7 +21,7 @@ function setup() {
   const frames: Array<() => void> = [];
   const session = new Session({
     connect: () => socket,
-    diagnose: () => Promise.resolve(''),
+    diagnose: () => Promise.resolve(null),
     schedule: run => frames.push(run)
   });
   session.watch('panel', true);

@@ -1,4 +1,4 @@
-import type { Link } from '@fanlight/model/state';
+import type { Cause, Link } from '@fanlight/model/state';
 import {
   Transport,
   backoff,
@@ -31,7 +31,7 @@ class FakeSocket implements SocketLike {
   }
 }
 
-function setup(diagnose?: () => Promise<string>) {
+function setup(diagnose?: () => Promise<Cause | null>) {
   const sockets: FakeSocket[] = [];
   const links: Link[] = [];
   const messages: unknown[] = [];
@@ -162,12 +162,12 @@ test('try now', () => {
 });
 
 test('the reason of a refusal is asked for and told', async () => {
-  const { transport, sockets, links } = setup(() => Promise.resolve('not enabled'));
+  const { transport, sockets, links } = setup(() => Promise.resolve('extension' as const));
   transport.resume();
   sockets[0].fail();
   await Promise.resolve();
   await Promise.resolve();
-  expect(links[links.length - 1]).toMatchObject({ state: 'waiting', reason: 'not enabled' });
+  expect(links[links.length - 1]).toMatchObject({ state: 'waiting', cause: 'extension' });
 });
 
 test('a gap is mended by attaching again', () => {

@@ -52,7 +52,8 @@ test('lost, ended and unreachable each say so', () => {
     reason: 'The Jupyter server does not answer.'
   } as const;
   expect(notice({ link })).toContain('Try now');
-  expect(notice({ phase: 'live', data })).toBe('');
+  const busy = reduce(INITIAL, snapshot({ groups: [group(1, { RUNNING: 1 })] })).data;
+  expect(notice({ phase: 'live', data: busy })).toBe('');
 });
 
 test('the light and its word agree', () => {
