@@ -1,7 +1,7 @@
 // Generated from runtime/fanlight/events.py by labextension/scripts/generate_types.py.
 // Do not edit: change the Python definitions and run the script.
 
-export const EVENTS_VERSION = 1;
+export const EVENTS_VERSION = 2;
 export const TASK_LIMIT = 2000;
 export const ERROR_LIMIT = 200;
 export const HISTORY_LIMIT = 600;
@@ -74,6 +74,7 @@ export interface EdgeView {
   target: number;
   count: number;
   kind: 'data' | 'spawn';
+  bytes: number;
 }
 
 export interface TaskView {
@@ -165,6 +166,10 @@ export interface StoreView {
   inline: number;
   spilled: number;
   objects: number;
+  spills: number;
+  restores: number;
+  spill_bytes: number;
+  restore_bytes: number;
 }
 
 export interface ObjectView {

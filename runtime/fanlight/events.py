@@ -17,7 +17,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-EVENTS_VERSION = 1
+EVENTS_VERSION = 2
 
 TaskState = Literal[
     "PENDING_ARGS",  # waits for objects
@@ -80,6 +80,7 @@ class EdgeView(Struct):
     target: int
     count: int
     kind: Literal["data", "spawn"]
+    bytes: int = 0  # of these objects, as far as they are there
 
 
 class TaskView(Struct):
@@ -179,6 +180,11 @@ class StoreView(Struct):
     inline: int  # small objects, held in the node's own memory
     spilled: int  # bytes of objects that are on disk only
     objects: int  # number of objects
+    # Since the start: objects written to disk and brought back, and their bytes.
+    spills: int = 0
+    restores: int = 0
+    spill_bytes: int = 0
+    restore_bytes: int = 0
 
 
 class ObjectView(Struct):

@@ -32,6 +32,7 @@ class Definitions:
         self.functions: dict[bytes, bytes] = {}
         self.groups: dict[int, Group] = {}
         self.edges: dict[tuple[int, int, str], int] = {}
+        self.flows: dict[tuple[int, int, str], int] = {}  # bytes that went along them
         self._index: dict[tuple[str, str, str], Group] = {}
         self._specs = self._groups = 0  # made so far
         self._loose = 0
@@ -69,12 +70,23 @@ class Definitions:
             self.groups[group.number] = group
         return group
 
-    def edge(self, source: int, target: int, kind: str) -> None:
-        """One more object, or call, went from one group to another."""
+    def edge(self, source: int, target: int, kind: str, size: int = 0) -> None:
+        """One more object (of ``size`` bytes, 0 while it is not there) or call went from one group
+        to another."""
         key = (source, target, kind)
         count = self.edges.get(key, 0)
         if count or len(self.edges) < EDGES_KEPT:
             self.edges[key] = count + 1
+            if size:
+                self.flows[key] = self.flows.get(key, 0) + size
+            if self.core.watched:
+                self.core.changed_edges.add(key)
+
+    def flow(self, source: int, target: int, size: int) -> None:
+        """An object that an edge was noted for is there now."""
+        key = (source, target, "data")
+        if key in self.edges:
+            self.flows[key] = self.flows.get(key, 0) + size
             if self.core.watched:
                 self.core.changed_edges.add(key)
 
@@ -153,9 +165,11 @@ class Definitions:
         # If too few are at rest, many more may come before it is worth another look.
         self._fold_at = max(GROUPS_KEPT, len(self.groups) + _FOLDED)
         edges, self.edges = self.edges, {}
+        flows, self.flows = self.flows, {}
         for (source, target, kind), count in edges.items():
             key = (moved.get(source, source), moved.get(target, target), kind)
             self.edges[key] = self.edges.get(key, 0) + count
+            self.flows[key] = self.flows.get(key, 0) + flows.get((source, target, kind), 0)
         for record in core.errors:
             record.group = moved.get(record.group, record.group)
         core.causes.moved(moved)

@@ -67,6 +67,7 @@ class Spilling:
         self.writing = 0  # bytes of memory that will be free when they are written
         self.away = 0  # bytes of objects that are on disk only
         self.spilled = self.restored = 0  # bytes written and brought back so far
+        self.spills = self.restores = 0  # objects
         self.trouble = ""  # why nothing could be written the last time
         self._tried = 0.0  # when that was
         self._next = itertools.count(1).__next__
@@ -114,6 +115,7 @@ class Spilling:
             self.trouble = ""
             self.files[write.oid] = write.file
             self.spilled += obj.size
+            self.spills += 1
             if not segment.mapped and (core.room.waiting or core.memory.over):
                 self._leave(segment)
 
@@ -208,6 +210,7 @@ class Spilling:
         else:
             objects.used += obj.size
             self.restored += obj.size
+            self.restores += 1
             objects.peak = max(objects.peak, objects.used - objects.cached)
         obj.kind, obj.data = m.STORED, name.encode()
         for peer, request in self.fetches.pop(obj.id, ()):

@@ -155,7 +155,7 @@ class Tasks:
             elif obj.kind >= m.ERROR:
                 failed = obj
             if obj.group is not None:
-                self.core.definitions.edge(obj.group.number, target, "data")
+                self.core.definitions.edge(obj.group.number, target, "data", obj.size)
         if failed is not None:
             self.dependency_failed(task, failed)
 
@@ -174,6 +174,8 @@ class Tasks:
         if task.state != PENDING_ARGS:
             return
         task.missing -= 1
+        if obj.group is not None:
+            self.core.definitions.flow(obj.group.number, task.spec.group.number, obj.size)
         if obj.kind >= m.ERROR:
             self.dependency_failed(task, obj)
         elif not task.missing:

@@ -122,6 +122,10 @@ def store_view(core: Core) -> e.StoreView:
         inline=objects.inline,
         spilled=core.spilling.away + objects.on_disk,
         objects=len(objects.table),
+        spills=core.spilling.spills,
+        restores=core.spilling.restores,
+        spill_bytes=core.spilling.spilled,
+        restore_bytes=core.spilling.restored,
     )
 
 
@@ -145,8 +149,8 @@ def object_views(core: Core) -> list[e.ObjectView]:
 
 
 def edge_views(core: Core, keys: set[tuple[int, int, str]] | None = None) -> list[e.EdgeView]:
-    chosen = core.edges if keys is None else keys
+    edges, flows = core.edges, core.definitions.flows
     return [
-        e.EdgeView(source=key[0], target=key[1], count=core.edges[key], kind=key[2])  # type: ignore[arg-type]
-        for key in chosen
+        e.EdgeView(key[0], key[1], edges[key], key[2], flows.get(key, 0))  # type: ignore[arg-type]
+        for key in (edges if keys is None else keys)
     ]

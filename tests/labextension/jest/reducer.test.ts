@@ -46,7 +46,7 @@ describe('events', () => {
   });
 
   test('edges of both kinds between two groups are kept apart', () => {
-    const edge = { source: 1, target: 2, count: 1 };
+    const edge = { source: 1, target: 2, count: 1, bytes: 0 };
     const state = run(
       snapshot({ edges: [{ ...edge, kind: 'data' }] }),
       delta(6, {

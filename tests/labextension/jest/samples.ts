@@ -81,7 +81,20 @@ export function task(
 }
 
 export function store(time: number, used = 10, capacity = 100): StoreView {
-  return { time, capacity, used, pinned: 0, cached: 0, inline: 0, spilled: 0, objects: 1 };
+  return {
+    time,
+    capacity,
+    used,
+    pinned: 0,
+    cached: 0,
+    inline: 0,
+    spilled: 0,
+    objects: 1,
+    spills: 0,
+    restores: 0,
+    spill_bytes: 0,
+    restore_bytes: 0
+  };
 }
 
 export function gpu(more: Partial<GpuView> = {}): GpuView {

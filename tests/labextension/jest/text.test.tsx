@@ -71,7 +71,7 @@ function everything(bad: string): Data {
         { ...group(1, { RUNNING: 1, FAILED: 1 }), name: bad, origin: bad },
         { ...group(2, { FINISHED: 1 }), name: bad + '2', kind: 'actor' }
       ],
-      edges: [{ source: 1, target: 2, count: 1, kind: 'data' }],
+      edges: [{ source: 1, target: 2, count: 1, kind: 'data', bytes: 8 }],
       tasks,
       workers: [worker],
       actors: [actor],

@@ -161,7 +161,7 @@ test('names and messages are text, whatever they hold', () => {
 });
 
 test('two kinds of edges between the same functions are one line', () => {
-  const edge = { source: 1, target: 2, count: 3 };
+  const edge = { source: 1, target: 2, count: 3, bytes: 0 };
   expect(
     links([
       { ...edge, kind: 'data' },
