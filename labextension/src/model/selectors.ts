@@ -91,6 +91,59 @@ export function progressRow(
   };
 }
 
+export interface CellRow extends Omit<ProgressRow, 'group'> {
+  origin: string;
+  /** The cell's functions, the newest first. */
+  rows: ProgressRow[];
+}
+
+/** One row for each cell, newest first. What came from no cell is one row, the last. */
+export function cellRows(rows: readonly ProgressRow[]): CellRow[] {
+  const cells = new Map<string, ProgressRow[]>();
+  for (const row of rows) {
+    const found = cells.get(row.group.origin);
+    if (found) {
+      found.push(row);
+    } else {
+      cells.set(row.group.origin, [row]);
+    }
+  }
+  return [...cells]
+    .map(([origin, own]) => cellRow(origin, own))
+    .sort((a, b) => Number(a.origin === '') - Number(b.origin === ''));
+}
+
+function cellRow(origin: string, rows: ProgressRow[]): CellRow {
+  const counts: StageCounts = { pending: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+  let duration = 0;
+  for (const row of rows) {
+    for (const stage of STAGES) {
+      counts[stage] += row.counts[stage];
+    }
+    duration += row.group.duration;
+  }
+  const sum = (of: (row: ProgressRow) => number): number =>
+    rows.reduce((all, row) => all + of(row), 0);
+  const rate = sum(row => row.rate ?? 0);
+  // What is left of each function ends at its own pace: the slowest says when the cell ends. Of
+  // a function that has not begun nothing can be said, and so of its cell.
+  const left = rows.filter(row => row.active);
+  const etas = left.map(row => row.eta);
+  const ran = counts.done + counts.failed;
+  return {
+    origin,
+    rows,
+    counts,
+    total: sum(row => row.total),
+    ended: sum(row => row.ended),
+    active: left.length > 0,
+    rate: rate > 0 ? rate : null,
+    eta:
+      left.length > 0 && !etas.includes(null) ? Math.max(...etas.map(eta => eta ?? 0)) : null,
+    mean: ran > 0 ? duration / ran : null
+  };
+}
+
 function rateOf(samples: readonly Sample[], time: number): number | null {
   const recent = samples.filter(s => s.time >= time - RATE_WINDOW);
   if (recent.length < 2) {

@@ -1,118 +1,146 @@
-/** What fails and what runs: tracebacks as text, newest first, and the tasks that are at work. */
-import { memo, useCallback, useMemo, useState } from 'react';
-import type { ErrorView } from '../events';
-import { clock, count, duration } from '../format';
+/** What failed, by cause: how often, since when, where; the details stand in the drawer. */
+import { useMemo } from 'react';
+import { clock, count } from '../format';
 import { trans } from '../i18n';
-import { runtimeOf, totals } from '../model/selectors';
+import { placeOf, withoutKind, type Cause } from '../model/causes';
+import { totals } from '../model/selectors';
 import type { Data } from '../model/state';
-import { Empty, Traceback, stripAnsi } from '../views/parts';
+import { CellLink } from '../views/cell';
+import type { PanelModel } from '../views/model';
+import { Empty, stripAnsi } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
+import { useCauses } from './causes';
+import type { Column } from '../views/table/model';
+import { Table, WIDE_LINES } from '../views/table/table';
 
-const SHOWN = 20;
-
-export interface ErrorsProps {
-  errors: readonly ErrorView[];
-  onTask: (id: string) => void;
+/** The kind and the message of a cause, in one line. */
+export function CauseText({ cause }: { cause: Cause }) {
+  const message = stripAnsi(withoutKind(cause.message)).split('\n', 1)[0]!.slice(0, 300);
+  return (
+    <span className="fl-Cause">
+      {cause.kind !== '' && <b className="fl-bad">{cause.kind}</b>}
+      {cause.kind !== '' && message !== '' && ': '}
+      {message}
+    </span>
+  );
 }
 
-export const Errors = memo(function Errors({ errors, onTask }: ErrorsProps) {
-  if (errors.length === 0) {
-    return <Empty>No task has failed.</Empty>;
+function columns(model: PanelModel): readonly Column<Cause>[] {
+  const at = (cause: Cause): string => {
+    const place = placeOf(cause.traceback);
+    return place ? trans.__('line %1', place.line) : '';
+  };
+  return [
+    {
+      id: 'error',
+      title: trans.__('Error'),
+      width: 120,
+      grow: 4,
+      value: cause => cause.message,
+      text: cause => stripAnsi(cause.message),
+      cell: cause => <CauseText cause={cause} />
+    },
+    {
+      id: 'name',
+      title: trans.__('Function'),
+      width: 72,
+      grow: 1,
+      from: 280,
+      value: cause => cause.name
+    },
+    {
+      id: 'count',
+      title: trans.__('Times'),
+      hint: trans.__('How often'),
+      width: 54,
+      align: 'end',
+      downFirst: true,
+      value: cause => cause.count,
+      text: cause => count(cause.count)
+    },
+    {
+      id: 'last',
+      title: trans.__('Last'),
+      width: 72,
+      from: 420,
+      align: 'end',
+      downFirst: true,
+      value: cause => cause.last,
+      text: cause => clock(cause.last)
+    },
+    {
+      id: 'first',
+      title: trans.__('First'),
+      width: 72,
+      from: 720,
+      align: 'end',
+      downFirst: true,
+      value: cause => cause.first,
+      text: cause => clock(cause.first)
+    },
+    {
+      id: 'line',
+      title: trans.__('Where'),
+      width: 66,
+      from: 620,
+      value: cause => placeOf(cause.traceback)?.line ?? null,
+      text: at
+    },
+    {
+      id: 'cell',
+      title: trans.__('Cell'),
+      width: 110,
+      grow: 1,
+      from: 560,
+      value: cause => cause.origin || null,
+      cell: (cause, active) => (
+        <CellLink model={model} origin={cause.origin} focusable={active} />
+      )
+    }
+  ];
+}
+
+const key = (cause: Cause): string => cause.id;
+
+export function Errors({ model, data, live, wide, selection, onSelect }: SectionProps) {
+  const causes = useCauses(model, data, live);
+  const shape = useMemo(() => columns(model), [model]);
+  if (causes.length === 0) {
+    return <Empty>{trans.__('No task has failed.')}</Empty>;
   }
-  const shown = [...errors].reverse().slice(0, SHOWN);
+  const failed = failures(data);
+  const told = causes.reduce((sum, cause) => sum + cause.count, 0);
   return (
     <>
-      <ul className="fl-Errors">
-        {shown.map(error => (
-          <Row key={error.task_id} error={error} onTask={onTask} />
-        ))}
-      </ul>
-      {errors.length > SHOWN && (
-        <p className="fl-Hint">and {errors.length - SHOWN} older ones</p>
+      <Table
+        id="errors"
+        label={trans.__('Errors by cause')}
+        rows={causes}
+        columns={shape}
+        rowKey={key}
+        sort={{ column: 'last', down: true }}
+        selected={selection?.kind === 'error' ? selection.id : undefined}
+        onRow={cause => onSelect({ kind: 'error', id: cause.id })}
+        lines={wide ? WIDE_LINES : undefined}
+      />
+      {failed > told && (
+        <p className="fl-Hint">
+          {trans.__('The newest %1 of %2 failures.', count(told), count(failed))}
+        </p>
       )}
     </>
   );
-});
-
-function Row({ error, onTask }: { error: ErrorView; onTask: (id: string) => void }) {
-  const [open, setOpen] = useState(false);
-  return (
-    <li>
-      <button
-        type="button"
-        className="fl-Error-head"
-        aria-expanded={open}
-        onClick={() => setOpen(!open)}
-      >
-        <span className="fl-caret" aria-hidden="true" />
-        <b>{error.name}</b>
-        <time>{clock(error.time)}</time>
-        <span className="fl-Error-message">{stripAnsi(error.message)}</span>
-      </button>
-      {open && (
-        <>
-          <Traceback text={error.traceback || error.message} />
-          <button type="button" className="fl-Link" onClick={() => onTask(error.task_id)}>
-            Show the task
-          </button>
-        </>
-      )}
-    </li>
-  );
 }
 
-export interface RunningProps {
-  tasks: Data['tasks'];
-  time: number;
-  onTask: (id: string) => void;
+/** Tasks that failed, so far; at least those whose errors are known. */
+function failures(data: Data): number {
+  return Math.max(totals(data).counts.failed, data.errors.length);
 }
-
-/** The tasks that run now, the longest first. */
-export const Running = memo(function Running({ tasks, time, onTask }: RunningProps) {
-  const running = useMemo(
-    () =>
-      [...tasks.values()]
-        .filter(t => t.state === 'RUNNING')
-        .sort((a, b) => a.started - b.started),
-    [tasks]
-  );
-  if (running.length === 0) {
-    return <Empty>No task is running.</Empty>;
-  }
-  return (
-    <>
-      <ul className="fl-Rows fl-Running">
-        {running.slice(0, SHOWN).map(task => (
-          <li key={task.id}>
-            <button type="button" className="fl-Link" onClick={() => onTask(task.id)}>
-              {task.name}
-            </button>
-            <span>{duration(runtimeOf(task, time) ?? 0)}</span>
-          </li>
-        ))}
-      </ul>
-      {running.length > SHOWN && <p className="fl-Hint">and {running.length - SHOWN} more</p>}
-    </>
-  );
-});
 
 export const errors: SectionSpec = {
   id: 'errors',
   title: () => trans.__('Errors'),
-  summary: data => (data.errors.length > 0 ? count(data.errors.length) : trans.__('none')),
+  summary: data => (data.errors.length > 0 ? count(failures(data)) : trans.__('none')),
   bad: data => data.errors.length > 0,
-  Body: ({ data, onSelect }: SectionProps) => {
-    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
-    return <Errors errors={data.errors} onTask={onTask} />;
-  }
-};
-
-export const running: SectionSpec = {
-  id: 'running',
-  title: () => trans.__('Running tasks'),
-  summary: data => count(totals(data).counts.running),
-  Body: ({ data, onSelect }: SectionProps) => {
-    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
-    return <Running tasks={data.tasks} time={data.time} onTask={onTask} />;
-  }
+  Body: Errors
 };

@@ -1,11 +1,13 @@
 /** The sections of the panel, in their order: the one list that every host draws from. */
 import type { SectionSpec } from '../views/section';
 import { actors } from './actors';
-import { errors, running } from './errors';
+import { errors } from './errors';
 import { gpus } from './gpus';
 import { graph } from './graph';
+import { logs } from './logs';
 import { store } from './objectstore';
 import { progress } from './progress';
+import { running } from './running';
 import { workers } from './workers';
 
 export const SECTIONS: readonly SectionSpec[] = [
@@ -16,5 +18,6 @@ export const SECTIONS: readonly SectionSpec[] = [
   workers,
   running,
   actors,
-  gpus
+  gpus,
+  logs
 ];

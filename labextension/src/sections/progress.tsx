@@ -1,122 +1,224 @@
-/** One stacked bar for each function. */
+/** One stacked bar for each function, or for each cell with its functions. */
 import { memo, useCallback, useMemo, useState, type ReactNode } from 'react';
-import { count, duration, rate } from '../format';
+import { count, duration, percent, rate } from '../format';
 import { trans } from '../i18n';
-import { progressRows, total, totals, type ProgressRow } from '../model/selectors';
-import type { Data } from '../model/state';
+import {
+  STAGES,
+  cellRows,
+  progressRows,
+  totals,
+  type CellRow,
+  type ProgressRow,
+  type Stage
+} from '../model/selectors';
+import { CellLink } from '../views/cell';
+import { useKept } from '../views/kept';
 import { Empty, StackedBar, countsText } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
 
 const FIRST_ROWS = 9;
+const WIDE_ROWS = 30;
 
-export interface ProgressProps {
-  groups: Data['groups'];
-  samples: Data['samples'];
-  time: number;
-  data: Data;
+type By = 'function' | 'cell';
+
+export function Progress(props: SectionProps) {
+  const { data, wide, onSelect, selection } = props;
+  const [by, setBy] = useKept<By>('progress-by', 'function');
+  const [all, setAll] = useState(false);
+  const rows = useMemo(() => progressRows(data), [data]);
+  const cells = useMemo(() => cellRows(rows), [rows]);
+  const onGroup = useCallback((id: number) => onSelect({ kind: 'group', id }), [onSelect]);
+  if (rows.length === 0) {
+    return (
+      <Empty>
+        {trans.__('No tasks yet. They show up here as soon as a cell calls a remote function.')}
+      </Empty>
+    );
+  }
+  const perCell = by === 'cell';
+  const n = perCell ? cells.length : rows.length;
+  const first = wide ? WIDE_ROWS : FIRST_ROWS;
+  const shown = all ? n : first;
+  const chosen = selection?.kind === 'group' ? selection.id : null;
+  const row = (own: ProgressRow) => (
+    <Row
+      key={own.group.id}
+      row={own}
+      note={noteText(own)}
+      selected={own.group.id === chosen}
+      onGroup={onGroup}
+    />
+  );
+  return (
+    <>
+      <div className="fl-Progress-top">
+        <Legend counts={totals(data).counts} />
+        {rows.some(own => own.group.origin !== '') && <Choice by={by} onChoose={setBy} />}
+      </div>
+      <ul className="fl-Progress">
+        {perCell
+          ? cells.slice(0, shown).map(cell => (
+              <Cell key={cell.origin} cell={cell} model={props.model}>
+                {cell.rows.map(row)}
+              </Cell>
+            ))
+          : rows.slice(0, shown).map(row)}
+      </ul>
+      {n > first && (
+        <button type="button" className="fl-Link" onClick={() => setAll(!all)}>
+          {all ? trans.__('Show fewer') : trans.__('Show %1 more', count(n - first))}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Choice({ by, onChoose }: { by: By; onChoose: (by: By) => void }) {
+  const option = (value: By, text: string) => (
+    <button type="button" aria-pressed={by === value} onClick={() => onChoose(value)}>
+      {text}
+    </button>
+  );
+  return (
+    <span className="fl-Choice" role="group" aria-label={trans.__('Progress per')}>
+      {option('function', trans.__('Functions'))}
+      {option('cell', trans.__('Cells'))}
+    </span>
+  );
+}
+
+interface RowProps {
+  row: ProgressRow;
+  /** Told, so that a row is drawn anew only when it changes. */
+  note: string;
+  selected: boolean;
   onGroup: (id: number) => void;
 }
 
-export const Progress = memo(function Progress({ data, onGroup }: ProgressProps) {
-  const [all, setAll] = useState(false);
-  const rows = useMemo(() => progressRows(data), [data]);
-  if (rows.length === 0) {
+const Row = memo(
+  function Row({ row, note, selected, onGroup }: RowProps) {
+    const { group, counts } = row;
     return (
-      <Empty>No tasks yet. They show up here as soon as a cell calls a remote function.</Empty>
-    );
-  }
-  const shown = all ? rows : rows.slice(0, FIRST_ROWS);
-  return (
-    <>
-      <ul className="fl-Progress">
-        {shown.map(row => (
-          <Row key={row.group.id} row={row} onGroup={onGroup} />
-        ))}
-      </ul>
-      {rows.length > FIRST_ROWS && (
-        <button type="button" className="fl-Link" onClick={() => setAll(!all)}>
-          {all ? 'Show fewer' : `Show ${rows.length - FIRST_ROWS} more`}
+      <li data-group={group.name} data-ended={row.ended} data-total={row.total}>
+        <button
+          type="button"
+          className="fl-Progress-row"
+          aria-pressed={selected}
+          title={`${group.name}: ${countsText(counts)}`}
+          onClick={() => onGroup(group.id)}
+        >
+          <span className="fl-Progress-name">{group.name}</span>
+          <Note failed={counts.failed} text={note} />
+          <span className="fl-Progress-count">
+            {count(row.ended)}
+            <small>/{count(row.total)}</small>
+          </span>
+          <StackedBar counts={counts} label={trans.__('%1: ended of all', group.name)} />
         </button>
-      )}
-      <Legend />
-    </>
-  );
-});
+      </li>
+    );
+  },
+  (a, b) =>
+    a.row.group === b.row.group &&
+    a.note === b.note &&
+    a.selected === b.selected &&
+    a.onGroup === b.onGroup
+);
 
-function Row({ row, onGroup }: { row: ProgressRow; onGroup: (id: number) => void }) {
-  const { group, counts } = row;
+interface CellProps {
+  cell: CellRow;
+  model: SectionProps['model'];
+  children: ReactNode;
+}
+
+function Cell({ cell, model, children }: CellProps) {
+  const [open, setOpen] = useKept(`progress-cell-${cell.origin}`, false);
   return (
-    <li data-group={group.name} data-ended={row.ended} data-total={row.total}>
-      <button
-        type="button"
-        className="fl-Progress-row"
-        title={`${group.name}: ${countsText(counts)}`}
-        onClick={() => onGroup(group.id)}
-      >
-        <span className="fl-Progress-name">{group.name}</span>
-        <span className="fl-Progress-note">{note(row)}</span>
-        <span className="fl-Progress-count">
-          {count(row.ended)}
-          <small>/{count(row.total)}</small>
+    <li className="fl-Progress-cell" data-cell={cell.origin} data-ended={cell.ended}>
+      <div className="fl-Progress-row">
+        <span className="fl-Progress-name">
+          <button
+            type="button"
+            className="fl-Progress-open"
+            aria-expanded={open}
+            onClick={() => setOpen(!open)}
+          >
+            <span className="fl-caret" aria-hidden="true" />
+            <span className="fl-Unseen">{trans.__('Functions of this cell')}</span>
+          </button>
+          {cell.origin === '' ? (
+            trans.__('not from a cell')
+          ) : (
+            <CellLink model={model} origin={cell.origin} />
+          )}
         </span>
-        <StackedBar counts={counts} label={`${group.name}: ended of all`} />
-      </button>
+        <Note failed={cell.counts.failed} text={noteText(cell)} />
+        <span className="fl-Progress-count">
+          {count(cell.ended)}
+          <small>/{count(cell.total)}</small>
+        </span>
+        <StackedBar counts={cell.counts} label={trans.__('Ended of all')} />
+      </div>
+      {open && <ul className="fl-Progress fl-Progress-inner">{children}</ul>}
     </li>
   );
 }
 
-/** "1.3 /s · 4 s left" while it works, "0.8 s each" afterwards; failures always. */
-function note(row: ProgressRow): ReactNode {
+/** "1.3 /s · 4 s left" while it works, "0.8 s each" afterwards. */
+function noteText(row: Omit<ProgressRow, 'group'>): string {
   const { counts } = row;
   const parts: string[] = [];
   if (row.active) {
-    parts.push(counts.running ? `${count(counts.running)} running` : 'waiting');
+    parts.push(
+      counts.running ? trans.__('%1 running', count(counts.running)) : trans.__('waiting')
+    );
     if (row.rate !== null && row.rate > 0) {
       parts.push(rate(row.rate));
     }
     if (row.eta !== null) {
-      parts.push(`${duration(row.eta)} left`);
+      parts.push(trans.__('%1 left', duration(row.eta)));
     }
   } else {
     if (counts.cancelled) {
-      parts.push(`${count(counts.cancelled)} cancelled`);
+      parts.push(trans.__('%1 cancelled', count(counts.cancelled)));
     }
     if (row.mean !== null) {
-      parts.push(`${duration(row.mean)} each`);
+      parts.push(trans.__('%1 each', duration(row.mean)));
     }
   }
+  return parts.join(' · ');
+}
+
+function Note({ failed, text }: { failed: number; text: string }) {
   return (
-    <>
-      {counts.failed > 0 && <b className="fl-bad">{count(counts.failed)} failed</b>}
-      {counts.failed > 0 && parts.length > 0 && ' · '}
-      {parts.join(' · ')}
-    </>
+    <span className="fl-Progress-note">
+      {failed > 0 && <b className="fl-bad">{trans.__('%1 failed', count(failed))}</b>}
+      {failed > 0 && text !== '' && ' · '}
+      {text}
+    </span>
   );
 }
 
-function Legend() {
+const LEGEND: readonly Stage[] = ['done', 'running', 'pending', 'failed', 'cancelled'];
+
+/** The colours, and how many tasks there are of each. */
+function Legend({ counts }: { counts: ReturnType<typeof totals>['counts'] }) {
+  const texts: Record<Stage, string> = {
+    done: trans.__('%1 done', count(counts.done)),
+    running: trans.__('%1 running', count(counts.running)),
+    pending: trans.__('%1 pending', count(counts.pending)),
+    failed: trans.__('%1 failed', count(counts.failed)),
+    cancelled: trans.__('%1 cancelled', count(counts.cancelled))
+  };
   return (
-    <p className="fl-Legend" aria-hidden="true">
-      {(['done', 'running', 'pending', 'failed', 'cancelled'] as const).map(stage => (
+    <p className="fl-Legend">
+      {LEGEND.filter(stage => counts[stage] > 0).map(stage => (
         <span key={stage}>
-          <i className={`fl-fill-${stage}`} />
-          {stage}
+          <i className={`fl-fill-${stage}`} aria-hidden="true" />
+          {texts[stage]}
         </span>
       ))}
     </p>
-  );
-}
-
-function Body({ data, onSelect }: SectionProps) {
-  const onGroup = useCallback((id: number) => onSelect({ kind: 'group', id }), [onSelect]);
-  return (
-    <Progress
-      data={data}
-      groups={data.groups}
-      samples={data.samples}
-      time={data.time}
-      onGroup={onGroup}
-    />
   );
 }
 
@@ -125,9 +227,9 @@ export const progress: SectionSpec = {
   title: () => trans.__('Progress'),
   summary: data => {
     const { counts } = totals(data);
-    const over = counts.done + counts.failed + counts.cancelled;
-    const all = total(counts);
-    return all > 0 ? `${count(over)}/${count(all)}` : '';
+    const all = STAGES.reduce((sum, stage) => sum + counts[stage], 0);
+    const over = all - counts.pending - counts.running;
+    return all === 0 ? '' : `${count(over)}/${count(all)} · ${percent(over / all)}`;
   },
-  Body
+  Body: Progress
 };

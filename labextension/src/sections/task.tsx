@@ -1,171 +1,238 @@
-/** One task: its state, why it waits, when it ran and where, what it needed, how it failed. */
+/** One task: its state, why it waits, where its time went, what it needed, how it failed. */
 import { useEffect, useState } from 'react';
 import type { TaskView } from '../events';
-import { clock, duration, shortId } from '../format';
+import { bytes, clock, count, duration, shortId } from '../format';
+import { trans } from '../i18n';
+import type { ArgumentView, TaskAnswer } from '../answers';
 import { ENDED } from '../model/reducer';
 import { STATE_TEXT, runtimeOf, stageOf } from '../model/selectors';
 import type { Data } from '../model/state';
-import type { TaskAnswer } from '../model/queries';
-import type { Source } from '../model/source';
-import { Empty, Traceback } from '../views/parts';
+import { useAsked } from '../views/asked';
+import { CellLink } from '../views/cell';
+import { Empty } from '../views/parts';
+import { Fact, Facts, Order, Sub, TaskTag } from './details/facts';
+import type { DetailProps } from './details/props';
+import { Times } from './details/times';
+import { Trace } from './details/trace';
+import { LogLines } from './logs/lines';
 import { Why, useRounds } from './why';
 
-export interface TaskProps {
-  id: string;
-  tasks: Data['tasks'];
-  workers: Data['workers'];
-  time: number;
-  live: boolean;
-  source: Source;
-  onTask: (id: string) => void;
-}
+const TAGS = 12;
 
-export function Task(props: TaskProps) {
-  const { id, tasks, source, live } = props;
-  const known = tasks.get(id);
-  const [answer, setAnswer] = useState<TaskAnswer | null>(null);
-  const [problem, setProblem] = useState('');
-  const [asked, setAsked] = useState('');
-  const state = known?.state;
-  const unfinished = !ENDED.has(state ?? answer?.task?.state ?? 'FINISHED');
-  const round = useRounds(live && unfinished);
+export function Task(props: DetailProps) {
+  const { id, model, data, live, onSelect } = props;
+  const { source } = model;
+  const known = data.tasks.get(id);
+  const askable = live || source.kind === 'replay';
+  const [over, setOver] = useState(false);
+  const round = useRounds(live && !over);
   // Asked again whenever the task changes its state, and now and then while it waits or runs: the
   // reason changes with what others do.
-  useEffect(() => {
-    let current = true;
-    setProblem('');
-    if (live) {
-      source
-        .ask<TaskAnswer>({ what: 'task', id })
-        .then(found => current && setAnswer(found))
-        .catch(error => current && setProblem(messageOf(error)));
-    }
-    return () => {
-      current = false;
-    };
-  }, [id, state, live, source, round]);
-  useEffect(() => {
-    setAnswer(null);
-    setAsked('');
-  }, [id]);
+  const { answer, problem } = useAsked<TaskAnswer>(
+    source,
+    askable ? { what: 'task', id } : null,
+    `${known?.state} ${round}`
+  );
   const task: TaskView | undefined = known ?? answer?.task ?? undefined;
+  const ended = task === undefined || ENDED.has(task.state);
+  useEffect(() => setOver(ended && task !== undefined), [ended, task]);
   if (!task) {
-    return <Empty>{problem || 'Asking the runtime about this task…'}</Empty>;
+    return (
+      <Empty>
+        {problem ||
+          (askable
+            ? trans.__('Asking the runtime about this task…')
+            : trans.__('Nothing more is known about this task.'))}
+      </Empty>
+    );
   }
-  const over = ENDED.has(task.state);
-  const cancel = (force: boolean): void => {
-    setAsked(force ? 'Killing its worker…' : 'Cancelling…');
-    source
-      .command({ action: 'cancel', task: id, force })
-      .catch(error => setAsked(messageOf(error)));
-  };
-  const worker = props.workers.find(w => w.id === task.worker);
-  const ran = runtimeOf(task, props.time);
+  const onTask = (other: string): void => onSelect({ kind: 'task', id: other });
+  const worker = data.workers.find(w => w.id === task.worker);
+  const actor = data.actors.get(task.actor);
+  const ran = runtimeOf(task, data.time);
+  const origin = answer?.origin ?? data.groups.get(task.group)?.origin ?? '';
+  const pid = worker?.pid ?? answer?.pid ?? 0;
   return (
     <div className="fl-Task">
       <p className="fl-Task-state">
         <span className={`fl-Badge fl-fill-${stageOf(task.state)}`}>
           {STATE_TEXT[task.state]}
         </span>
-        {!over && live && source.controls && (
-          <>
-            <button type="button" className="fl-Button" onClick={() => cancel(false)}>
-              Cancel
-            </button>
-            {asked !== '' && task.state === 'RUNNING' && (
-              <button
-                type="button"
-                className="fl-Button fl-Button-bad"
-                onClick={() => cancel(true)}
-              >
-                Kill its worker
-              </button>
-            )}
-          </>
-        )}
-        {asked !== '' && !over && <small>{asked}</small>}
+        {!ended && live && <Cancel {...props} running={task.state === 'RUNNING'} />}
+        <CellLink model={model} origin={origin} />
       </p>
-      {!over && answer?.why && (
+      {!ended && answer?.why && (
         <Why
-          title={task.state === 'RUNNING' ? 'What it does' : 'Why it waits'}
+          title={task.state === 'RUNNING' ? trans.__('What it does') : trans.__('Why it waits')}
           sentence={answer.why}
           lines={answer.lines ?? []}
-          onTask={props.onTask}
+          onTask={onTask}
         />
       )}
-      <dl className="fl-Facts">
-        <Fact name="Submitted" value={clock(task.submitted)} />
-        {task.started > 0 && (
-          <Fact name="Waited" value={duration(Math.max(0, task.started - task.submitted))} />
-        )}
-        {ran !== null && <Fact name={over ? 'Ran' : 'Running for'} value={duration(ran)} />}
-        {task.worker !== '' && (
-          <Fact name="Worker" value={worker ? `pid ${worker.pid}` : shortId(task.worker)} />
-        )}
-        {task.attempt > 0 && <Fact name="Attempt" value={String(task.attempt + 1)} />}
-        <Fact name="Task id" value={shortId(task.id)} title={task.id} />
-      </dl>
-      <Related label="Needs" ids={task.deps} tasks={tasks} onTask={props.onTask} />
-      <Related
-        label="Submitted by"
-        ids={task.parent ? [task.parent] : []}
-        tasks={tasks}
-        onTask={props.onTask}
-      />
       {task.state === 'FAILED' && (
-        <Traceback text={answer?.traceback || task.error || 'No traceback is known.'} />
+        <Trace
+          model={model}
+          text={answer?.traceback || task.error || trans.__('No traceback is known.')}
+        />
+      )}
+      {answer?.times && <Times times={answer.times} />}
+      <Facts>
+        <Fact name={trans.__('Submitted')}>{clock(task.submitted)}</Fact>
+        {!answer?.times && task.started > 0 && (
+          <Fact name={trans.__('Waited')}>
+            {duration(Math.max(0, task.started - task.submitted))}
+          </Fact>
+        )}
+        {ran !== null && (
+          <Fact name={ended ? trans.__('Ran') : trans.__('Running for')}>{duration(ran)}</Fact>
+        )}
+        <Fact name={trans.__('Worker')}>
+          {task.worker !== '' && (
+            <button
+              type="button"
+              className="fl-Link"
+              onClick={() => onSelect({ kind: 'worker', id: task.worker })}
+            >
+              {pid > 0 ? trans.__('pid %1', pid) : shortId(task.worker)}
+            </button>
+          )}
+        </Fact>
+        <Fact name={trans.__('Actor')}>
+          {task.actor !== '' && (
+            <button
+              type="button"
+              className="fl-Link"
+              onClick={() => onSelect({ kind: 'actor', id: task.actor })}
+            >
+              {actor ? actor.class_name : shortId(task.actor)}
+            </button>
+          )}
+        </Fact>
+        {task.attempt > 0 && <Fact name={trans.__('Attempt')}>{count(task.attempt + 1)}</Fact>}
+        {answer?.times && answer.times.size > 0 && (
+          <Fact name={trans.__('Result')}>{bytes(answer.times.size)}</Fact>
+        )}
+        <Fact name={trans.__('Called at')} title={answer?.site}>
+          {answer?.site}
+        </Fact>
+        <Fact name={trans.__('Task id')} title={task.id}>
+          {shortId(task.id)}
+        </Fact>
+      </Facts>
+      <Values
+        label={trans.__('Needs')}
+        values={answer?.arguments ?? task.deps.map(unknownValue)}
+        tasks={data.tasks}
+        onSelect={onSelect}
+      />
+      {task.parent !== '' && (
+        <div className="fl-Related">
+          <span>{trans.__('Submitted by')}</span>
+          <TaskTag
+            id={task.parent}
+            name={data.tasks.get(task.parent)?.name ?? ''}
+            task={data.tasks.get(task.parent)}
+            onTask={onTask}
+          />
+        </div>
+      )}
+      <Attempts answer={answer} last={task.attempt} />
+      {task.started > 0 && askable && (
+        <LogLines model={model} source={{ task: id }} live={live && !ended} brief />
       )}
       {problem !== '' && <p className="fl-Hint">{problem}</p>}
     </div>
   );
 }
 
-function Fact(props: { name: string; value: string; title?: string }) {
+function Cancel({ id, model, running }: DetailProps & { running: boolean }) {
+  const { source } = model;
   return (
-    <div>
-      <dt>{props.name}</dt>
-      <dd title={props.title}>{props.value}</dd>
-    </div>
+    <>
+      <Order
+        source={source}
+        command={{ action: 'cancel', task: id, force: false }}
+        text={trans.__('Cancel')}
+        asked={trans.__('Cancelling…')}
+      />
+      {running && (
+        <Order
+          source={source}
+          command={{ action: 'cancel', task: id, force: true }}
+          text={trans.__('Kill its worker')}
+          sure={trans.__('Really kill?')}
+          asked={trans.__('Killing its worker…')}
+        />
+      )}
+    </>
   );
 }
 
-interface RelatedProps {
-  label: string;
-  ids: readonly string[];
-  tasks: Data['tasks'];
-  onTask: (id: string) => void;
+/** What is known of an argument before the runtime has answered: the task that makes it. */
+function unknownValue(task: string): ArgumentView {
+  return { id: task, task, name: '', state: '', size: 0, place: '' };
 }
 
-/** Other tasks, by name, to go to. */
-function Related({ label, ids, tasks, onTask }: RelatedProps) {
-  if (ids.length === 0) {
+interface ValuesProps {
+  label: string;
+  values: readonly ArgumentView[];
+  tasks: Data['tasks'];
+  onSelect: DetailProps['onSelect'];
+}
+
+/** Arguments: the tasks that make them, and what was put. */
+function Values({ label, values, tasks, onSelect }: ValuesProps) {
+  if (values.length === 0) {
     return null;
   }
   return (
     <div className="fl-Related">
       <span>{label}</span>
-      {ids.slice(0, 12).map(id => {
-        const task = tasks.get(id);
+      {values.slice(0, TAGS).map((value, i) => {
+        const made = value.task !== '';
+        const task = tasks.get(value.task);
         return (
-          <button
-            key={id}
-            type="button"
-            className="fl-Tag"
-            title={id}
-            onClick={() => onTask(id)}
-          >
-            {task && (
-              <i className={`fl-Dot fl-fill-${stageOf(task.state)}`} aria-hidden="true" />
-            )}
-            {task?.name ?? shortId(id)}
-          </button>
+          <TaskTag
+            key={`${i} ${value.id}`}
+            id={made ? value.task : value.id}
+            name={task?.name ?? value.name}
+            task={task}
+            note={value.size > 0 ? bytes(value.size) : undefined}
+            onTask={id => onSelect(made ? { kind: 'task', id } : { kind: 'object', id })}
+          />
         );
       })}
-      {ids.length > 12 && <small>and {ids.length - 12} more</small>}
+      {values.length > TAGS && (
+        <small>{trans.__('and %1 more', count(values.length - TAGS))}</small>
+      )}
     </div>
   );
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** The attempts before the last one, and how they ended. */
+function Attempts({ answer, last }: { answer: TaskAnswer | null; last: number }) {
+  const attempts = answer?.attempts ?? [];
+  if (last === 0 || attempts.length === 0) {
+    return null;
+  }
+  return (
+    <>
+      <Sub>{trans.__('Attempts')}</Sub>
+      <ol className="fl-Attempts">
+        {attempts.map(attempt => (
+          <li key={attempt.attempt}>
+            <b>{count(attempt.attempt + 1)}</b>
+            <span>{clock(attempt.started)}</span>
+            <span>{duration(Math.max(0, attempt.finished - attempt.started))}</span>
+            <span className="fl-quiet">{trans.__('pid %1', attempt.pid)}</span>
+            <span className={attempt.ok ? '' : 'fl-bad'} title={attempt.error}>
+              {attempt.ok
+                ? trans.__('done')
+                : attempt.error.split('\n', 1)[0]!.slice(0, 200) || trans.__('failed')}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </>
+  );
 }

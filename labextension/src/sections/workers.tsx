@@ -1,89 +1,164 @@
 /** The processes that run tasks and actors. */
-import { memo, useCallback, useState } from 'react';
+import { useMemo } from 'react';
 import type { WorkerState, WorkerView } from '../events';
 import { bytes, count } from '../format';
 import { trans } from '../i18n';
 import { memoryShare, memoryText } from '../model/selectors';
 import { Empty, Meter } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
+import type { Column, Facet } from '../views/table/model';
+import { Table, WIDE_LINES } from '../views/table/table';
+import { StateDot, type Tone } from './state';
 
-const STATE: Record<WorkerState, string> = {
-  STARTING: 'starting',
-  IDLE: 'idle',
-  BUSY: 'busy',
-  BLOCKED: 'waits for results',
-  ACTOR: 'actor',
-  DEAD: 'dead'
+export function workerState(state: WorkerState): string {
+  const texts: Record<WorkerState, string> = {
+    STARTING: trans.__('starting'),
+    IDLE: trans.__('idle'),
+    BUSY: trans.__('busy'),
+    BLOCKED: trans.__('waits for results'),
+    ACTOR: trans.__('actor'),
+    DEAD: trans.__('dead')
+  };
+  return texts[state] ?? state;
+}
+
+export const WORKER_TONE: Record<WorkerState, Tone> = {
+  STARTING: 'warm',
+  IDLE: 'quiet',
+  BUSY: 'running',
+  BLOCKED: 'warm',
+  ACTOR: 'done',
+  DEAD: 'bad'
 };
-const FIRST_ROWS = 12;
 
-export interface WorkersProps {
-  workers: readonly WorkerView[];
-  onTask: (id: string) => void;
-}
-
-export const Workers = memo(function Workers({ workers, onTask }: WorkersProps) {
-  const [all, setAll] = useState(false);
-  if (workers.length === 0) {
-    return <Empty>No worker process is running.</Empty>;
+/** What a worker does, in a word: its task, its actor, or that it waits. */
+export function doing(worker: WorkerView): string {
+  const task = worker.task || (worker.task_id ? trans.__('a task') : '');
+  if (worker.actor) {
+    return task ? `${worker.actor} · ${task}` : worker.actor;
   }
-  const sorted = [...workers].sort((a, b) => a.pid - b.pid);
-  return (
-    <>
-      <ul className="fl-Workers">
-        {(all ? sorted : sorted.slice(0, FIRST_ROWS)).map(worker => (
-          <Row key={worker.id} worker={worker} actor={worker.actor} onTask={onTask} />
-        ))}
-      </ul>
-      {sorted.length > FIRST_ROWS && (
-        <button type="button" className="fl-Link" onClick={() => setAll(!all)}>
-          {all ? 'Show fewer' : `Show ${sorted.length - FIRST_ROWS} more`}
-        </button>
-      )}
-    </>
-  );
-});
-
-interface RowProps {
-  worker: WorkerView;
-  actor: string;
-  onTask: (id: string) => void;
+  return task || workerState(worker.state);
 }
 
-function Row({ worker, actor, onTask }: RowProps) {
-  const cpu = `${worker.cpu_percent.toFixed(0)} %`;
+function columns(): readonly Column<WorkerView>[] {
+  return [
+    {
+      id: 'doing',
+      title: trans.__('Worker'),
+      hint: trans.__('What the process does'),
+      width: 110,
+      grow: 3,
+      value: doing,
+      text: w => `${doing(w)} (${workerState(w.state)})`,
+      cell: w => (
+        <StateDot tone={WORKER_TONE[w.state]}>
+          <span className={w.task_id || w.actor ? '' : 'fl-quiet'}>{doing(w)}</span>
+        </StateDot>
+      )
+    },
+    {
+      id: 'pid',
+      title: trans.__('Process'),
+      hint: trans.__('Process id'),
+      width: 62,
+      from: 330,
+      align: 'end',
+      value: w => w.pid
+    },
+    {
+      id: 'cpu',
+      title: trans.__('CPU'),
+      hint: trans.__('CPU time of the process, in percent of one core'),
+      width: 86,
+      align: 'end',
+      downFirst: true,
+      value: w => w.cpu_percent,
+      text: w => trans.__('%1 %', w.cpu_percent.toFixed(0)),
+      cell: w => (
+        <>
+          <Meter
+            share={w.cpu_percent / 100}
+            label={trans.__('CPU of worker %1', w.pid)}
+            text={trans.__('%1 %', w.cpu_percent.toFixed(0))}
+          />
+          <span className="fl-Number">{trans.__('%1 %', w.cpu_percent.toFixed(0))}</span>
+        </>
+      )
+    },
+    {
+      id: 'rss',
+      title: trans.__('Memory'),
+      hint: trans.__('Memory of the process, shared memory that it has touched included'),
+      width: 68,
+      align: 'end',
+      downFirst: true,
+      value: w => w.rss,
+      text: w => bytes(w.rss)
+    },
+    {
+      id: 'gpus',
+      title: trans.__('GPUs'),
+      width: 54,
+      from: 520,
+      value: w => (w.gpus.length ? w.gpus.join(', ') : null),
+      text: w => w.gpus.join(', ')
+    },
+    {
+      id: 'finished',
+      title: trans.__('Done'),
+      hint: trans.__('Tasks that it has finished'),
+      width: 60,
+      from: 420,
+      align: 'end',
+      downFirst: true,
+      value: w => w.finished,
+      text: w => count(w.finished)
+    },
+    {
+      id: 'state',
+      title: trans.__('State'),
+      width: 110,
+      from: 640,
+      value: w => workerState(w.state)
+    }
+  ];
+}
+
+const key = (worker: WorkerView): string => worker.id;
+
+export function Workers({ data, wide, selection, onSelect }: SectionProps) {
+  const shape = useMemo(columns, []);
+  const facet = useMemo(
+    (): Facet<WorkerView> => ({
+      title: trans.__('State'),
+      value: w => w.state,
+      label: value => workerState(value as WorkerState),
+      order: ['BUSY', 'ACTOR', 'BLOCKED', 'STARTING', 'IDLE', 'DEAD']
+    }),
+    []
+  );
+  if (data.workers.length === 0) {
+    return (
+      <Empty>
+        {trans.__(
+          'No worker process is running. They start as soon as there is work for them.'
+        )}
+      </Empty>
+    );
+  }
   return (
-    <li
-      className={`fl-Worker fl-Worker-${worker.state.toLowerCase()}`}
-      title={`pid ${worker.pid}: ${STATE[worker.state]}, ${count(worker.finished)} tasks done`}
-    >
-      <span className="fl-Worker-dot" aria-hidden="true" />
-      <span className="fl-Rows-main">
-        {worker.task_id ? (
-          <button
-            type="button"
-            className="fl-Link"
-            title="Show this task"
-            onClick={() => onTask(worker.task_id)}
-          >
-            {worker.task || 'a task'}
-          </button>
-        ) : (
-          <span className={actor ? '' : 'fl-quiet'}>{actor || STATE[worker.state]}</span>
-        )}
-        {worker.gpus.length > 0 && (
-          <span className="fl-Chip">GPU {worker.gpus.join(', ')}</span>
-        )}
-        <small className="fl-Worker-pid">pid {worker.pid}</small>
-      </span>
-      <Meter
-        share={worker.cpu_percent / 100}
-        label={`CPU of worker ${worker.pid}`}
-        text={cpu}
-      />
-      <small>{cpu}</small>
-      <small>{bytes(worker.rss)}</small>
-    </li>
+    <Table
+      id="workers"
+      label={trans.__('Workers')}
+      rows={data.workers}
+      columns={shape}
+      rowKey={key}
+      sort={{ column: 'pid', down: false }}
+      facet={data.workers.length > 8 ? facet : undefined}
+      selected={selection?.kind === 'worker' ? selection.id : undefined}
+      onRow={worker => onSelect({ kind: 'worker', id: worker.id })}
+      lines={wide ? WIDE_LINES : undefined}
+    />
   );
 }
 
@@ -92,8 +167,5 @@ export const workers: SectionSpec = {
   title: () => trans.__('Workers'),
   summary: data => [count(data.workers.length), memoryText(data)].filter(Boolean).join(' · '),
   bad: data => (memoryShare(data) ?? 0) > 0.9,
-  Body: ({ data, onSelect }: SectionProps) => {
-    const onTask = useCallback((id: string) => onSelect({ kind: 'task', id }), [onSelect]);
-    return <Workers workers={data.workers} onTask={onTask} />;
-  }
+  Body: Workers
 };

@@ -1,98 +1,169 @@
-/** The lower part of the panel: the tasks of the group, or the task, that was clicked. */
-import { useEffect, useRef } from 'react';
-import { countsText } from './parts';
-import type { Selection } from './section';
-import { duration } from '../format';
-import { progressRow, stageCounts } from '../model/selectors';
+/** The details of what was clicked, whatever it is; remembers the way that led there. */
+import { useEffect, useRef, useState, type ComponentType } from 'react';
+import { shortId } from '../format';
+import { trans } from '../i18n';
 import type { Data } from '../model/state';
-import type { Source } from '../model/source';
+import { ActorDetail } from '../sections/details/actor';
+import { ErrorDetail } from '../sections/details/error';
+import { GroupDetail } from '../sections/details/group';
+import { ObjectDetail } from '../sections/details/object';
+import type { DetailProps } from '../sections/details/props';
+import { WorkerDetail } from '../sections/details/worker';
 import { Task } from '../sections/task';
-import { Tasks } from '../sections/tasks';
+import type { PanelModel } from './model';
+import type { Selection } from './section';
 
 export interface DrawerProps {
+  model: PanelModel;
   selection: Selection;
   data: Data;
   live: boolean;
-  source: Source;
   onSelect: (selection: Selection | null) => void;
 }
 
-export function Drawer({ selection, data, live, source, onSelect }: DrawerProps) {
+const DETAILS: Record<Selection['kind'], ComponentType<DetailProps>> = {
+  group: GroupDetail,
+  task: Task,
+  actor: ActorDetail,
+  worker: WorkerDetail,
+  object: ObjectDetail,
+  error: ErrorDetail
+};
+
+const WAY_LIMIT = 50;
+const keyOf = (selection: Selection): string => `${selection.kind} ${selection.id}`;
+
+export function Drawer({ model, selection, data, live, onSelect }: DrawerProps) {
   const head = useRef<HTMLDivElement>(null);
-  const key = `${selection.kind}${selection.id}`;
+  const key = keyOf(selection);
+  const [way, setWay] = useState<{ to: string; before: readonly Selection[] }>({
+    to: key,
+    before: []
+  });
+  // What was chosen elsewhere begins a way of its own.
+  const before = way.to === key ? way.before : [];
   // Who works with the keyboard goes on where the drawer was opened from.
   useEffect(() => {
-    const before = document.activeElement;
+    const opener = document.activeElement;
     return () => {
-      if (before instanceof HTMLElement && before.isConnected) {
-        before.focus({ preventScroll: true });
+      if (opener instanceof HTMLElement && opener.isConnected) {
+        opener.focus({ preventScroll: true });
       }
     };
   }, []);
   useEffect(() => head.current?.focus({ preventScroll: true }), [key]);
-  const task = selection.kind === 'task' ? data.tasks.get(selection.id) : undefined;
-  const groupId = selection.kind === 'group' ? selection.id : task?.group;
-  const group = groupId === undefined ? undefined : data.groups.get(groupId);
-  const onTask = (id: string): void => onSelect({ kind: 'task', id });
+  const go = (next: Selection | null): void => {
+    if (next !== null && keyOf(next) !== key) {
+      setWay({ to: keyOf(next), before: [...before, selection].slice(-WAY_LIMIT) });
+    }
+    onSelect(next);
+  };
+  const back = before[before.length - 1];
+  const up = back ?? groupOf(selection, data);
+  const title = titleOf(selection, data);
+  const Detail = DETAILS[selection.kind];
   return (
     <aside
       className="fl-Drawer"
-      aria-label="Details"
-      onKeyDown={event => event.key === 'Escape' && onSelect(null)}
+      aria-label={trans.__('Details')}
+      onKeyDown={event => {
+        if (event.key === 'Escape') {
+          event.stopPropagation();
+          onSelect(null);
+        }
+      }}
     >
       <div className="fl-Drawer-head" ref={head} tabIndex={-1}>
-        {selection.kind === 'task' && group && (
+        {up && (
           <button
             type="button"
             className="fl-Icon"
-            aria-label={`All tasks of ${group.name}`}
-            title={`All tasks of ${group.name}`}
-            onClick={() => onSelect({ kind: 'group', id: group.id })}
+            aria-label={trans.__('Back to %1', titleOf(up, data))}
+            title={trans.__('Back to %1', titleOf(up, data))}
+            onClick={() => {
+              setWay({ to: keyOf(up), before: before.slice(0, -1) });
+              onSelect(up);
+            }}
           >
             ‹
           </button>
         )}
-        <b>{task?.name ?? group?.name ?? 'Task'}</b>
-        {selection.kind === 'group' && group && <small>{summary(group, data)}</small>}
+        <small>{kindText(selection, data)}</small>
+        {title !== '' && <h3 title={title}>{title}</h3>}
         <button
           type="button"
           className="fl-Icon fl-Drawer-close"
-          aria-label="Close the details"
-          title="Close (Esc)"
+          aria-label={trans.__('Close the details')}
+          title={trans.__('Close (Esc)')}
           onClick={() => onSelect(null)}
         >
           ×
         </button>
       </div>
       <div className="fl-Drawer-body">
-        {selection.kind === 'group' && group && (
-          <Tasks
-            group={group}
-            tasks={data.tasks}
-            time={data.time}
-            selected=""
-            source={source}
-            onTask={onTask}
-          />
-        )}
-        {selection.kind === 'task' && (
-          <Task
-            id={selection.id}
-            tasks={data.tasks}
-            workers={data.workers}
-            time={data.time}
-            live={live}
-            source={source}
-            onTask={onTask}
-          />
-        )}
+        <Detail
+          key={key}
+          id={String(selection.id)}
+          model={model}
+          data={data}
+          live={live}
+          onSelect={go}
+        />
       </div>
     </aside>
   );
 }
 
-function summary(group: Parameters<typeof progressRow>[0], data: Data): string {
-  const row = progressRow(group, [], data.time);
-  const each = row.mean === null ? '' : ` · ${duration(row.mean)} each`;
-  return countsText(stageCounts(group)) + each;
+/** The function of a task: where "back" leads from a task that was chosen by itself. */
+function groupOf(selection: Selection, data: Data): Selection | undefined {
+  const group = selection.kind === 'task' ? data.tasks.get(selection.id)?.group : undefined;
+  return group !== undefined && data.groups.has(group)
+    ? { kind: 'group', id: group }
+    : undefined;
+}
+
+function kindText(selection: Selection, data: Data): string {
+  const group = selection.kind === 'group' ? data.groups.get(selection.id) : undefined;
+  const texts: Record<Selection['kind'], string> = {
+    group:
+      group?.kind === 'method'
+        ? trans.__('Method')
+        : group?.kind === 'actor'
+          ? trans.__('Class')
+          : trans.__('Function'),
+    task: trans.__('Task'),
+    actor: trans.__('Actor'),
+    worker: trans.__('Worker'),
+    object: trans.__('Object'),
+    error: trans.__('Error')
+  };
+  return texts[selection.kind];
+}
+
+/** What the selected thing is called. */
+export function titleOf(selection: Selection, data: Data): string {
+  const { kind, id } = selection;
+  let name: string | undefined;
+  switch (kind) {
+    case 'group':
+      name = data.groups.get(id)?.name;
+      break;
+    case 'task':
+      name = data.tasks.get(id)?.name;
+      break;
+    case 'actor':
+      name = data.actors.get(id)?.class_name;
+      break;
+    case 'worker': {
+      const pid = data.workers.find(worker => worker.id === id)?.pid;
+      name = pid === undefined ? undefined : trans.__('process %1', pid);
+      break;
+    }
+    case 'object':
+      name = data.objects.find(object => object.id === id)?.creator;
+      break;
+    case 'error':
+      return '';
+  }
+  return (name ?? shortId(String(id))).slice(0, 200);
 }

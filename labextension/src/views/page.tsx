@@ -99,10 +99,10 @@ function Content({ model, spec, state, data }: ContentProps) {
       </div>
       {selection && (
         <Drawer
+          model={model}
           selection={selection}
           data={data}
           live={live}
-          source={model.source}
           onSelect={onSelect}
         />
       )}

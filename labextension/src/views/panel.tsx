@@ -103,10 +103,10 @@ function Body({ model, view, state, data, wide }: BodyProps) {
       </div>
       {selection && (
         <Drawer
+          model={model}
           selection={selection}
           data={data}
           live={live}
-          source={model.source}
           onSelect={setSelection}
         />
       )}

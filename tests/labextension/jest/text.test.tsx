@@ -85,8 +85,8 @@ function everything(bad: string): Data {
           name: bad,
           origin: bad,
           time: 1,
-          message: bad,
-          traceback: bad
+          message: `ValueError: ${bad}`,
+          traceback: `  File "${bad.replaceAll('"', '')}", line 3, in f\n    ${bad}`
         }
       ]
     })
@@ -107,7 +107,7 @@ function sections(bad: string): Record<string, ReactElement> {
     save: nothing
   });
   const drawer = (selection: Selection): ReactElement => (
-    <Drawer selection={selection} data={data} live source={SILENT} onSelect={nothing} />
+    <Drawer model={model} selection={selection} data={data} live onSelect={nothing} />
   );
   const section = { model, state, data, live: true, selection: null, onSelect: nothing };
   return {
@@ -119,6 +119,10 @@ function sections(bad: string): Record<string, ReactElement> {
     ),
     'drawer of a task': drawer({ kind: 'task', id: 't2' }),
     'drawer of a function': drawer({ kind: 'group', id: 1 }),
+    'drawer of an actor': drawer({ kind: 'actor', id: 'a1' }),
+    'drawer of a worker': drawer({ kind: 'worker', id: 'w1' }),
+    'drawer of an object': drawer({ kind: 'object', id: 'o1' }),
+    'drawer of an error': drawer({ kind: 'error', id: 't2' }),
     header: <Header state={state} focusTitle={bad} pinned="" onPin={nothing} />,
     notice: (
       <Notice

@@ -3,12 +3,10 @@ import { renderToStaticMarkup } from 'react-dom/server';
 import type { ReactElement } from 'react';
 import { reduce } from '@fanlight/model/reducer';
 import { INITIAL, type State } from '@fanlight/model/state';
-import { Errors } from '@fanlight/sections/errors';
 import { Gpus } from '@fanlight/sections/gpus';
 import { Graph, links } from '@fanlight/sections/graph';
 import { Header, connection } from '@fanlight/sections/header';
 import { Notice } from '@fanlight/sections/notice';
-import { Progress } from '@fanlight/sections/progress';
 import { stripAnsi } from '@fanlight/views/parts';
 import { group, snapshot } from './samples';
 
@@ -73,36 +71,6 @@ test('the header counts', () => {
   expect(shown).toContain('Follow a.ipynb');
 });
 
-test('progress', () => {
-  const data = reduce(
-    INITIAL,
-    snapshot({ groups: [group(1, { FINISHED: 3, FAILED: 1, RUNNING: 2 })] })
-  ).data!;
-  const shown = text(
-    <Progress
-      data={data}
-      groups={data.groups}
-      samples={data.samples}
-      time={data.time}
-      onGroup={nothing}
-    />
-  );
-  expect(shown).toContain('1 failed');
-  expect(shown).toContain('aria-valuetext="3 done, 2 running, 1 failed"');
-  const none = reduce(INITIAL, snapshot()).data!;
-  expect(
-    text(
-      <Progress
-        data={none}
-        groups={none.groups}
-        samples={none.samples}
-        time={0}
-        onGroup={nothing}
-      />
-    )
-  ).toContain('No tasks yet');
-});
-
 test('no GPU says why', () => {
   expect(text(<Gpus gpus={[]} status="No NVIDIA driver was found." />)).toContain(
     'No NVIDIA driver was found.'
@@ -135,20 +103,8 @@ test('no GPU says why', () => {
   expect(dark).not.toContain('role="meter"');
 });
 
-test('names and messages are text, whatever they hold', () => {
+test('names are text, whatever they hold', () => {
   const evil = '<img src=x onerror=alert(1)>';
-  const error = {
-    task_id: 't',
-    group: 1,
-    name: evil,
-    origin: '',
-    time: 1,
-    message: evil,
-    traceback: evil
-  };
-  const shown = text(<Errors errors={[error]} onTask={nothing} />);
-  expect(shown).not.toContain('<img');
-  expect(shown).toContain('&lt;img');
   const data = reduce(
     INITIAL,
     snapshot({ groups: [{ ...group(1, { FINISHED: 1 }), name: evil }] })

@@ -28,6 +28,9 @@ export const ROW_HEIGHT = 26;
 /** Fewer rows than this are seen at a glance, and need no tools. */
 const TOOLS_FROM = 9;
 const LONGEST_TEXT = 300;
+const LINES = 12;
+/** Rows in view where there is much room. */
+export const WIDE_LINES = 28;
 
 export interface TableProps<R> {
   /** Unique among all tables: what was sorted and resized is remembered under it. */
@@ -45,7 +48,7 @@ export interface TableProps<R> {
   onRow?: (row: R) => void;
   /** Classes of a row. */
   rowClass?: (row: R) => string;
-  /** Rows in view before the table scrolls; as high as there is room where it is absent. */
+  /** Rows in view before the table scrolls. */
   lines?: number;
   /** Beside the filter. */
   tools?: ReactNode;
@@ -107,7 +110,7 @@ export function Table<R>(props: TableProps<R>) {
   const style: CSSProperties & Record<string, string | number> = {
     '--fl-columns': tracks(columns, state.sizes),
     '--fl-least': `${leastWidth(columns, state.sizes)}px`,
-    '--fl-lines': props.lines ?? 12
+    '--fl-lines': props.lines ?? LINES
   };
   return (
     <div className="fl-Table" style={style}>

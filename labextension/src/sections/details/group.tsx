@@ -1,0 +1,46 @@
+/** All tasks of one function: how far they are, how long they take, each of them. */
+import { count, duration, rate } from '../../format';
+import { trans } from '../../i18n';
+import { progressRow, stageCounts } from '../../model/selectors';
+import { CellLink } from '../../views/cell';
+import { Empty, StackedBar, countsText } from '../../views/parts';
+import { Tasks } from '../tasks';
+import { Fact, Facts } from './facts';
+import type { DetailProps } from './props';
+
+export function GroupDetail({ id, model, data, onSelect }: DetailProps) {
+  const group = data.groups.get(Number(id));
+  if (!group) {
+    return <Empty>{trans.__('Nothing is known about this function any more.')}</Empty>;
+  }
+  const row = progressRow(group, data.samples.get(group.id) ?? [], data.time);
+  const counts = stageCounts(group);
+  return (
+    <div className="fl-Detail">
+      <p className="fl-Task-state">
+        <span>{countsText(counts)}</span>
+        <CellLink model={model} origin={group.origin} />
+      </p>
+      <StackedBar counts={counts} label={trans.__('%1: ended of all', group.name)} />
+      <Facts>
+        <Fact name={trans.__('Each')}>{row.mean !== null && duration(row.mean)}</Fact>
+        <Fact name={trans.__('Together')}>
+          {group.duration > 0 && duration(group.duration)}
+        </Fact>
+        <Fact name={trans.__('Rate')}>
+          {row.rate !== null && row.rate > 0 && rate(row.rate)}
+        </Fact>
+        <Fact name={trans.__('Left')}>{row.eta !== null && duration(row.eta)}</Fact>
+        <Fact name={trans.__('Tasks')}>{count(row.total)}</Fact>
+      </Facts>
+      <Tasks
+        group={group}
+        tasks={data.tasks}
+        time={data.time}
+        selected=""
+        source={model.source}
+        onTask={task => onSelect({ kind: 'task', id: task })}
+      />
+    </div>
+  );
+}
