@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fanlight import errors, look, peek
 from fanlight import session as sessions
+from fanlight.client.ref_facts import variables
 from fanlight.core.why_text import seconds, several
-from fanlight.refs import ObjectRef
 from fanlight.session import Session
 
 _ANSWER_SECONDS = 5.0
 _PEEKED = 100  # objects whose type is looked for
 _HINTS = 3
 _HINT_SHARE = 0.1  # of all that is stored, from which a variable is worth a hint
-_ITEMS = 10_000  # of a variable that are looked through for refs
 _SORTS = ("size", "age", "creator", "type", "holders")
 _GROUPS = ("creator", "cell", "type", "holder", "place")
 _PLACES = {
@@ -180,7 +178,7 @@ def memory(*, sort_by: str = "size", group_by: str = "creator", limit: int = 20)
         from fanlight.reasons import silence
 
         raise errors.GetTimeoutError(silence(session)) from None
-    names = _variables()
+    names = variables()
     numbers = sessions.cell_numbers()
     rows = [
         _row(session, raw, names, numbers, found["now"], i) for i, raw in enumerate(found["rows"])
@@ -247,39 +245,6 @@ def _type(session: Session, oid: bytes, raw: Row) -> str:
         return ""
     folder: Path | None = reader.folder_of(name)
     return peek.kind_of_file(folder / name, raw["size"]) if folder is not None else ""
-
-
-def _variables() -> dict[bytes, list[str]]:
-    """Which of the user's variables hold a ref, by object; Out[n] too."""
-    found: dict[bytes, list[str]] = {}
-
-    def add(oid: bytes, name: str) -> None:
-        known = found.setdefault(oid, [])
-        if len(known) < 5 and name not in known:
-            known.append(name)
-
-    main = sys.modules.get("__main__")
-    space = dict(getattr(main, "__dict__", {}))
-    for name, value in space.items():
-        if name.startswith("_") or name in ("In", "Out"):
-            continue
-        for oid in _inside(value):
-            add(oid, name)
-    out = space.get("Out")
-    if isinstance(out, dict) and "In" in space:
-        for number, value in list(out.items()):
-            for oid in _inside(value):
-                add(oid, f"Out[{number}]")
-    return found
-
-
-def _inside(value: Any) -> Iterator[bytes]:
-    if isinstance(value, ObjectRef):
-        yield value._id
-    elif isinstance(value, dict | list | tuple | set) and 0 < len(value) <= _ITEMS:
-        for item in list(value.values() if isinstance(value, dict) else value):
-            if isinstance(item, ObjectRef):
-                yield item._id
 
 
 def _hints(rows: list[Row], found: Row) -> list[str]:

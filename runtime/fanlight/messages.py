@@ -28,6 +28,7 @@ EnvironmentKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]  # a wo
 MaybeId = Annotated[bytes, Meta(max_length=16)]
 Count = Annotated[int, Meta(ge=0, le=_MANY)]
 Pid = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+ShortText = Annotated[str, Meta(max_length=500)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]  # no NaN, no infinity
 
 # What the bytes of a value are -------------------------------------------------------------------
@@ -273,6 +274,25 @@ class CallSite(Struct, array_like=True, tag=25):
 
     oids: list[ObjectId]
     site: str
+
+
+class RefFact(Struct, array_like=True):
+    """What a driver knows of an object that it holds."""
+
+    oid: ObjectId
+    variables: Annotated[list[ShortText], Meta(max_length=5)] = []  # of its user that hold a ref
+    # Where and when it was put, if it was put there and is large:
+    origin: ShortText = ""
+    file: ShortText = ""
+    line: Count = 0
+    time: Seconds = 0.0
+    what: ShortText = ""  # the name of what was put, where no line of the user's did
+
+
+class RefFacts(Struct, array_like=True, tag=36):
+    """The answer to TellRefs."""
+
+    rows: list[RefFact]
 
 
 class LostObject(Struct, array_like=True, tag=45):
@@ -567,6 +587,12 @@ class Notice(Struct, array_like=True, tag=57):
     text: str
 
 
+class TellRefs(Struct, array_like=True, tag=64):
+    """Somebody looks at the largest objects: what does this driver know of these?"""
+
+    oids: list[ObjectId]
+
+
 class Ending(Struct, array_like=True, tag=63):
     """Node -> driver: it was told to end, and does so now."""
 
@@ -642,6 +668,7 @@ FromClient = (
     | Scale
     | Unmapped
     | CallSite
+    | RefFacts
     | LostObject
     | Forget
     | Metrics
@@ -680,6 +707,7 @@ FromNode = (
     | Discard
     | GiveUp
     | Notice
+    | TellRefs
     | Events
     | Output
     | Consumed

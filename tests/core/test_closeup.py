@@ -103,6 +103,34 @@ def test_failures_by_cause(monkeypatch):
     assert found["count"] == 4
 
 
+def test_drivers_tell_what_holds_the_largest_objects():
+    node = SimulatedNode(cpus=1)
+    driver, other = node.driver(), node.driver()
+    big, small = driver.put(5000), driver.put(2000)
+    first = driver.query("panel_objects", limit=10)
+    assert [(row["size"], row["variables"]) for row in first["rows"]] == [(5000, []), (2000, [])]
+    second = other.query("panel_objects", limit=10)
+    assert [(r["variables"], r["where"], r["origin"]) for r in second["rows"]] == [
+        (["x"], ["f.py", 3], "cell"),
+    ] * 2
+    assert other.peer not in node.core.kept._asked  # it holds none of them
+    asked = dict(node.core.kept._asked)
+    driver.query("panel_objects")
+    assert node.core.kept._asked == asked  # not again at once
+    driver.drop(small)
+    node.advance(5.0)
+    driver.query("panel_objects")
+    assert node.core.kept.facts.keys() == {big}
+    node.busy() or driver.submit(task_spec("f"))
+    [worker] = node.busy()
+    worker.send(m.RefFacts([m.RefFact(big, ["theirs"])]))  # it is asked nothing
+    assert driver.peer in node.core.kept.facts[big]
+    assert worker.peer not in node.core.kept.facts[big]
+    driver.disconnect()
+    assert not node.core.kept._asked
+    assert not any(node.core.kept.facts.values())
+
+
 def test_bytes_along_edges():
     node = SimulatedNode(cpus=1)
     driver = node.driver()

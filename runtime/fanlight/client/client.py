@@ -94,6 +94,7 @@ class Client:
             m.Reply: self._reply,
             m.Output: lambda x: self.on_output(x),
             m.Notice: lambda x: self.on_notice(x.text),
+            m.TellRefs: self._tell_refs,
             m.Ending: self._ending,
             m.Recycle: self._recycle,
             m.Discard: self._discard,
@@ -104,6 +105,11 @@ class Client:
     def handle(self, message: Any) -> None:
         """Take one message of the node; called by the link."""
         self.handlers[type(message)](message)
+
+    def _tell_refs(self, message: m.TellRefs) -> None:
+        from fanlight.client import ref_facts
+
+        ref_facts.answer(message.oids, self.link.send)
 
     def wake(self) -> None:
         self.link.wake()

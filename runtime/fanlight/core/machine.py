@@ -42,6 +42,7 @@ from fanlight.core.effects import (
 )
 from fanlight.core.environments import Environments
 from fanlight.core.history import RAISED, History
+from fanlight.core.kept import Kept
 from fanlight.core.lineage import Lineage
 from fanlight.core.memory import Memory
 from fanlight.core.metrics import Metrics
@@ -163,6 +164,7 @@ class Core:
         self.new_errors: list[ErrorRecord] = []
         self.rolls = Rolls(self)
         self.causes = Causes()
+        self.kept = Kept(self)
         self._handlers: dict[type, Callable[[int, Any], None]] = {
             m.Submit: self.tasks.submit,
             m.Done: self._done,
@@ -187,6 +189,7 @@ class Core:
             m.Unmapped: lambda peer, x: self.objects.unmapped(peer, x.segments),
             m.LostObject: self.lineage.report,
             m.CallSite: lambda _, x: self.objects.note_site(x.oids, x.site),
+            m.RefFacts: self.kept.told,
             m.Blocked: self._blocked,
             m.Unblocked: self._unblocked,
             m.Returned: self._returned,
@@ -296,6 +299,7 @@ class Core:
         self.scheduler.client_gone(peer)
         self.streams.client_gone(peer)
         self.channels.client_gone(peer)
+        self.kept.client_gone(peer)
         del self.clients[peer]
         self.definitions.client_gone(client)
         if worker is None:

@@ -136,6 +136,11 @@ class SimulatedClient:
                 self.notices.append(message.text)
             case m.Output():
                 self.outputs.append(message)
+            case m.TellRefs():
+                held = [oid for oid in message.oids if oid in self.values]
+                self.send(
+                    m.RefFacts([m.RefFact(oid, ["x"], "cell", "f.py", 3, 1.0) for oid in held])
+                )
             case m.CancelRunning():
                 self.channels.cancel(message.task)
             case m.Reach() | m.Idle():

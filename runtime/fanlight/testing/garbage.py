@@ -225,6 +225,7 @@ _FROM_CLIENT: tuple[_Maker, ...] = (
     lambda p: m.Subscribe(p.oids()),
     lambda p: m.Reserve(p.draw.below(3), p.draw.one((0, 100, -100, 10**18, -(10**18)))),
     lambda p: m.CallSite(p.oids(), p.text()),
+    lambda p: m.RefFacts([m.RefFact(oid, [p.text()]) for oid in p.oids()]),
     lambda p: m.Forget([p.spec()], [p.draw.one((b"f", b"?"))]),
     lambda p: m.Unmapped([p.segment()]),
     lambda p: m.DefineEnvironment(p.draw.one(("x", "vars", "")), b"{}", "", p.draw.below(2) == 1),
