@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("status", "", "engine, workers, resources, object store", "status"),
     Command("start", "[options]", "start a runtime, or join one", "start", START_OPTIONS),
     Command("stop", "", "end the runtime, and everything that runs in it", "stop"),
+    Command("restart", "", "end the runtime, and start one with the same options", "restart"),
     Command("scale", "N", "have N CPUs to schedule on, and as many workers", "scale"),
     Command(
         "namespaces", "", "the namespaces of --on: state, process, memory, variables", "spaces"
@@ -221,6 +222,13 @@ class Commands:
         self.extension.namespaces.clear()
         fanlight.shutdown()
         print("The runtime has stopped.")
+
+    def restart(self, rest: str, command: Command) -> None:
+        from fanlight import session
+
+        self.stop(rest, command)
+        session.again()
+        self.status("", command)
 
     def scale(self, rest: str, command: Command) -> None:
         import fanlight

@@ -75,9 +75,20 @@ export interface CancelTask {
   force?: boolean;
 }
 
+export interface CancelGroups {
+  action: 'cancel_groups';
+  groups: number[];
+  force?: boolean;
+}
+
 export interface KillActor {
   action: 'kill_actor';
   actor: string;
+}
+
+export interface Scale {
+  action: 'scale';
+  cpus: number;
 }
 
 export interface ShutDown {
@@ -98,7 +109,9 @@ export type Query =
 
 export type Command =
   | CancelTask
+  | CancelGroups
   | KillActor
+  | Scale
   | ShutDown;
 
 export interface WhyLine {

@@ -16,7 +16,7 @@ import { addCell } from './home/addcell';
 import { CellFinder } from './home/gotocell';
 import { Presence } from './home/presence';
 import { DEFAULTS, follow as followSettings } from './home/settings';
-import { startRuntime } from './home/start';
+import { AGAIN, startRuntime } from './home/start';
 import { SectionTabs } from './home/tabs';
 import { setBundle } from './i18n';
 import { Session } from './model/session';
@@ -78,6 +78,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       cellTitle: origin => cells?.title(origin, kernels()) ?? null,
       addCell: notebooks ? code => addCell(notebooks, code) : undefined,
       startHere: () => startRuntime(focus?.kernel ?? null),
+      restartHere: () => startRuntime(focus?.kernel ?? null, AGAIN),
       tabs: {
         open: section => void tabs.open(section),
         drag: (section, down) => tabs.drag(section, down)
@@ -104,7 +105,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const found = (focus = new KernelFocus(app.shell, notebooks));
       const follow = (): void => {
         session.setKernel(found.current.kernelId);
-        model.update({ focusTitle: found.current.title });
+        model.update({ focusTitle: found.current.title, focusKernel: found.current.kernelId });
       };
       found.changed.connect(follow);
       follow();

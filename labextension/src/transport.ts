@@ -119,9 +119,9 @@ export class Transport {
     return this.request({ type: 'ask', query });
   }
 
-  /** Done when the runtime has been told. */
-  async tell(command: Command): Promise<void> {
-    await this.request({ type: 'do', command });
+  /** What came of it, when the runtime has been told. */
+  tell(command: Command): Promise<unknown> {
+    return this.request({ type: 'do', command });
   }
 
   dispose(): void {

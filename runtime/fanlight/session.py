@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _current: Session | None = None
 _forked = False  # from a process with a session, and none was started here
 _lock = threading.RLock()
+_again: dict[str, Any] | None = None  # what the last runtime was started with
 _listeners: list[Callable[[TaskOutput], bool | None]] = []
 _cell_numbers: Callable[[], dict[str, int]] | None = None
 _PREFIXES = ("FANLIGHT", "RAY")  # of environment variables
@@ -297,7 +298,8 @@ def start(
     temp_dir: str = "",
 ) -> Session:
     """Start or attach to a runtime; ``fanlight.init`` checks the arguments first."""
-    global _current, _forked
+    global _again, _current, _forked
+    given = dict(locals())
     with _all_or_nothing(), _lock, interrupts.held():
         if _current is not None:
             if current() is not None:
@@ -333,6 +335,7 @@ def start(
         refs.dropped.clear()
         refs.attach(session.client)
         _current, _forked = session, False
+        _again = given
         calls.attach(made)
         if address in (None, "local"):
             for text in bounds.notices:
@@ -345,6 +348,14 @@ def start(
         if interrupts.noted():  # Ctrl-C meanwhile: nothing was started
             stop()
         return session
+
+
+def again() -> Session:
+    """Start a runtime with the options of the last one, which has ended; a first one without any.
+
+    Called by ``%fanlight restart`` and by the panel.
+    """
+    return start(**(_again or {"address": default_address()}))
 
 
 def _totals(

@@ -268,6 +268,9 @@ def test_status_start_and_stop(notebook: Notebook) -> None:
     assert fanlight.cluster_resources()["CPU"] == 3
     notebook.run("%fanlight scale 5")
     assert fanlight.cluster_resources()["CPU"] == 5
+    notebook.run("%fanlight restart")
+    assert fanlight.cluster_resources()["CPU"] == 3, "as it was started"
+    assert fanlight.session.require().engine.name == "inproc"
     failed = notebook.run("%fanlight scale many", fails=True)
     assert "'many' is not a number" in str(failed.error)
     failed = notebook.run("%fanlight start", fails=True)

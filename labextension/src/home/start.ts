@@ -2,16 +2,22 @@
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { trans } from '../i18n';
 
-/** Binds no name in the user's namespace, and leaves no trace in the history. */
+/** They bind no name in the user's namespace, and leave no trace in the history. */
 export const CODE = '__import__("fanlight").init()';
+/** With the options of the last one, as `%fanlight restart` does. */
+export const AGAIN =
+  '__import__("fanlight.session").shutdown(); __import__("fanlight.session").session.again()';
 
 /** Done when the runtime is there. Rejects with a sentence for people. */
-export async function startRuntime(kernel: Kernel.IKernelConnection | null): Promise<void> {
+export async function startRuntime(
+  kernel: Kernel.IKernelConnection | null,
+  code = CODE
+): Promise<void> {
   if (kernel === null) {
     throw new Error(trans.__('This notebook has no kernel. Choose one, then start Fanlight.'));
   }
   const future = kernel.requestExecute({
-    code: CODE,
+    code,
     silent: false,
     store_history: false,
     allow_stdin: false,

@@ -70,7 +70,7 @@ export class Session implements Source {
     return this.transport.ask(query) as Promise<T>;
   }
 
-  command(command: Command): Promise<void> {
+  command(command: Command): Promise<unknown> {
     return this.transport.tell(command);
   }
 

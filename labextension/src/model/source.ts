@@ -14,7 +14,8 @@ export interface Source {
   readonly controls: boolean;
   /** Rejects with a sentence for people when there is no answer. */
   ask<T>(query: Query): Promise<T>;
-  command(command: Command): Promise<void>;
+  /** Resolves to what came of it: how many tasks were cancelled, for instance. */
+  command(command: Command): Promise<unknown>;
   /** Something that shows this source became visible, or was hidden. */
   watch(who: string, visible: boolean): void;
   retryNow(): void;

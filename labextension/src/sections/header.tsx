@@ -1,4 +1,5 @@
 /** What is followed, whether it is there, and the three numbers that say how it does. */
+import type { ReactNode } from 'react';
 import { count, percent } from '../format';
 import { storeText, totals } from '../model/selectors';
 import type { Data, RuntimeSummary, State } from '../model/state';
@@ -9,6 +10,8 @@ export interface HeaderProps {
   focusTitle: string;
   pinned: string;
   onPin: (runtimeId: string) => void;
+  /** What can be done with the runtime; nothing while it is not there. */
+  controls?: ReactNode;
 }
 
 type Light = 'live' | 'busy' | 'off' | 'bad';
@@ -60,6 +63,7 @@ export function Header(props: HeaderProps) {
         <RuntimePicker {...props} />
       </div>
       {data && <Tiles data={data} />}
+      {props.controls}
     </header>
   );
 }

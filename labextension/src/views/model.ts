@@ -16,6 +16,8 @@ export const NO_FILTER: Filter = { text: '', cell: '', group: null, state: '', w
 
 export interface PanelView {
   focusTitle: string;
+  /** The kernel of the notebook in front, "" without one. */
+  focusKernel: string;
   /** Changes whenever colours may have changed. */
   theme: string;
   folded: readonly string[];
@@ -47,6 +49,8 @@ export interface PanelModelOptions {
   tabs?: Tabs;
   /** Runs `import fanlight; fanlight.init()` in the notebook in front, because somebody asked. */
   startHere?: () => Promise<void>;
+  /** Ends the runtime of the notebook in front and starts one with the same options. */
+  restartHere?: () => Promise<void>;
   /** Adds a cell with this code below the active one of the notebook in front. */
   addCell?: (code: string) => void;
   loadChart: () => Promise<{ createStoreChart: (host: HTMLElement) => StoreChart }>;
@@ -63,6 +67,7 @@ export class PanelModel {
   readonly cellTitle: (origin: string) => string | null;
   readonly tabs: Tabs | null;
   readonly startHere: (() => Promise<void>) | null;
+  readonly restartHere: (() => Promise<void>) | null;
   readonly addCell: ((code: string) => void) | null;
   readonly loadChart: PanelModelOptions['loadChart'];
   private readonly follow: PanelModelOptions['pin'];
@@ -70,6 +75,7 @@ export class PanelModel {
   private readonly listeners = new Set<() => void>();
   private view: PanelView = {
     focusTitle: '',
+    focusKernel: '',
     theme: '',
     folded: FOLDED_AT_FIRST,
     hidden: [],
@@ -85,6 +91,7 @@ export class PanelModel {
     this.cellTitle = options.cellTitle ?? (() => null);
     this.tabs = options.tabs ?? null;
     this.startHere = options.startHere ?? null;
+    this.restartHere = options.restartHere ?? null;
     this.addCell = options.addCell ?? null;
     this.follow = options.pin;
     this.loadChart = options.loadChart;

@@ -1,6 +1,7 @@
 /** Puts the sections together. Each gets just the part of the state that it shows. */
 import { useCallback, useState, useSyncExternalStore } from 'react';
 import { SECTIONS } from '../sections';
+import { Controls } from '../sections/controls';
 import { Header } from '../sections/header';
 import { Notice } from '../sections/notice';
 import type { Data, State } from '../model/state';
@@ -32,6 +33,13 @@ export function Panel({ model, visible, wide = false }: PanelProps) {
         focusTitle={view.focusTitle}
         pinned={view.pinned}
         onPin={model.pin}
+        controls={
+          state.data &&
+          state.phase === 'live' &&
+          model.source.controls && (
+            <Controls model={model} data={state.data} focusKernel={view.focusKernel} />
+          )
+        }
       />
       <Notice
         state={state}

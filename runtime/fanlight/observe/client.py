@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -96,11 +96,15 @@ class AsyncObserver:
 
     async def query(self, what: str, args: dict[str, Any] | None = None) -> m.Reply:
         """Ask the node; needs ``payloads`` to be running. See fanlight.core.queries for names."""
+        return await self.request(lambda request: m.Query(request, what, args or {}))
+
+    async def request(self, make: Callable[[int], Any]) -> m.Reply:
+        """Send ``make(request number)``, a message that is answered; needs ``payloads``, too."""
         self._requests += 1
         request = self._requests
         reply = self._replies[request] = asyncio.get_running_loop().create_future()
         try:
-            await self.send(m.Query(request, what, args or {}))
+            await self.send(make(request))
             return await reply
         finally:  # who asked may have given up
             self._replies.pop(request, None)

@@ -95,8 +95,7 @@ class Desk:
     async def _found(self, message: q.Ask | q.Do) -> Any:
         try:
             if isinstance(message, q.Do):
-                await self.do(q.command_decoder.decode(message.command))
-                return True
+                return await self.do(q.command_decoder.decode(message.command))
             return await self.ask(q.query_decoder.decode(message.query))
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise Refused(f"Bad question: {error}") from None
@@ -135,21 +134,29 @@ class Desk:
             case q.QueryActor(id=key):
                 return await self.query("actor", {"id": key})
 
-    async def do(self, command: q.Command) -> None:
-        """Raises Refused, OSError, WireError."""
+    async def do(self, command: q.Command) -> Any:
+        """What came of it, or True. Raises Refused, OSError, WireError, TimeoutError."""
         message: Any
         match command:
             case q.CancelTask(task=task, force=force):
                 message = m.Cancel(bytes.fromhex(task), force)
+            case q.CancelGroups(groups=groups, force=force):
+                return await self._request(lambda n: m.CancelGroups(n, groups, force))
+            case q.Scale(cpus=cpus):
+                return await self._request(lambda n: m.Scale(n, cpus))
             case q.KillActor(actor=actor):
                 message = m.KillActor(bytes.fromhex(actor))
             case q.ShutDown():
                 message = m.Shutdown("ended from the panel")
         await self._require().send(message)
+        return True
 
     async def query(self, what: str, args: dict[str, Any]) -> Any:
         """Ask the node. Raises as ``ask`` does."""
-        reply = await asyncio.wait_for(self._require().query(what, args), ANSWER_TIMEOUT)
+        return await self._request(lambda request: m.Query(request, what, args))
+
+    async def _request(self, make: Callable[[int], Any]) -> Any:
+        reply = await asyncio.wait_for(self._require().request(make), ANSWER_TIMEOUT)
         if reply.error:
             raise Refused(reply.error)
         return msgspec.msgpack.decode(reply.data, strict=False)

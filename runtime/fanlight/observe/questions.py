@@ -100,6 +100,19 @@ class KillActor(Struct, tag_field="action", tag="kill_actor", forbid_unknown_fie
     actor: ActorId
 
 
+class CancelGroups(Struct, tag_field="action", tag="cancel_groups", forbid_unknown_fields=True):
+    """Cancel all unfinished tasks of some functions, a cell's for instance; answers how many."""
+
+    groups: Annotated[list[Number], Meta(min_length=1, max_length=500)]
+    force: bool = False
+
+
+class Scale(Struct, tag_field="action", tag="scale", forbid_unknown_fields=True):
+    """Have so many CPUs to schedule on; answers how many there were."""
+
+    cpus: Annotated[float, Meta(ge=0, le=10_000)]
+
+
 class ShutDown(Struct, tag_field="action", tag="shutdown", forbid_unknown_fields=True):
     """End the runtime."""
 
@@ -116,7 +129,7 @@ Query = (
     | QueryLogs
     | QueryErrors
 )
-Command = CancelTask | KillActor | ShutDown
+Command = CancelTask | CancelGroups | KillActor | Scale | ShutDown
 
 
 class Ask(Struct, tag="ask", forbid_unknown_fields=True):
