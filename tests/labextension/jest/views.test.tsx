@@ -4,7 +4,6 @@ import type { ReactElement } from 'react';
 import { reduce } from '@fanlight/model/reducer';
 import { INITIAL, type State } from '@fanlight/model/state';
 import { Gpus } from '@fanlight/sections/gpus';
-import { Graph, links } from '@fanlight/sections/graph';
 import { Header, connection } from '@fanlight/sections/header';
 import { Notice } from '@fanlight/sections/notice';
 import { stripAnsi } from '@fanlight/views/parts';
@@ -101,29 +100,6 @@ test('no GPU says why', () => {
   );
   expect(dark).toContain('fell off the bus');
   expect(dark).not.toContain('role="meter"');
-});
-
-test('names are text, whatever they hold', () => {
-  const evil = '<img src=x onerror=alert(1)>';
-  const data = reduce(
-    INITIAL,
-    snapshot({ groups: [{ ...group(1, { FINISHED: 1 }), name: evil }] })
-  ).data!;
-  const graph = text(
-    <Graph groups={data.groups} edges={data.edges} selected={null} onGroup={nothing} />
-  );
-  expect(graph).not.toContain('<img');
-  expect(graph).toContain('remote function');
-});
-
-test('two kinds of edges between the same functions are one line', () => {
-  const edge = { source: 1, target: 2, count: 3, bytes: 0 };
-  expect(
-    links([
-      { ...edge, kind: 'data' },
-      { ...edge, kind: 'spawn' }
-    ])
-  ).toEqual([{ source: 1, target: 2, data: 3, spawn: 3 }]);
 });
 
 test('colours of a terminal are left out of tracebacks', () => {
