@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from fanlight import ids
@@ -169,6 +172,16 @@ def test_runs_that_only_waited_are_flagged(idle, ok, flags):
     spans.record(b"t" * 24, 1, 1, 2, 1.0, 0.5, ok=ok, idle=idle)
     ((*_, found, _, _, _, _, _, _, _),) = unpack(spans.page(0)[1])
     assert found == flags
+
+
+def test_a_record_is_laid_out_as_the_panel_reads_it():
+    spans = Timeline()
+    spans.record(
+        bytes(range(24)), 7, 3, 4242, 1_800_000_000.25, 1.5, 2, False, 0.25, 0.125, 0.75, 4096, 1.5,
+        bytes(range(100, 112)),
+    )  # fmt: skip
+    panel = Path(__file__).parents[1] / "labextension/jest/timeline.test.ts"
+    assert base64.b64encode(spans.page(0)[1]).decode() in panel.read_text()
 
 
 def test_the_last_argument_to_come_is_noted():

@@ -8,11 +8,13 @@ import { logs } from './logs';
 import { store } from './objectstore';
 import { progress } from './progress';
 import { running } from './running';
+import { timeline } from './timeline';
 import { workers } from './workers';
 
 export const SECTIONS: readonly SectionSpec[] = [
   progress,
   graph,
+  timeline,
   errors,
   store,
   workers,

@@ -56,6 +56,7 @@ export function criticalPath(
   }
   const causes = new Causes(spans, clients);
   const steps: Step[] = [];
+  const seen = new Set<number>();
   let span = last;
   let until = spans.end[last];
   while (steps.length < MOST) {
@@ -69,7 +70,12 @@ export function criticalPath(
       continue;
     }
     const from = Math.min(spans.start[span], until);
-    const { cause, before, at } = causes.of(span);
+    seen.add(span);
+    let { cause, before, at } = causes.of(span);
+    if (cause !== 'parent' && seen.has(before)) {
+      // Only clocks that go wrong make a circle.
+      [cause, before, at] = ['first', -1, from];
+    }
     const gap = before < 0 ? 0 : Math.max(0, from - Math.min(at, from));
     steps.push({ span, from, to: until, cause, gap });
     if (before < 0) {
@@ -182,7 +188,8 @@ class Causes {
     }
     const submitted = spans.submitted(i);
     const gate = this.byGate.gate(i);
-    const argument = gate >= 0 && spans.end[gate] <= start + SLACK ? spans.end[gate] : -Infinity;
+    const argument =
+      gate >= 0 && spans.end[gate] <= start + SLACK ? spans.end[gate] : -Infinity;
     const list = this.processes.get(this.process(i)) ?? new Int32Array(0);
     const busy = this.lastBefore(list, start + SLACK, i);
     const ready = Math.max(submitted, argument);
@@ -235,8 +242,7 @@ class Causes {
       if (gate >= 0 && !Number.isNaN(ended[gate])) {
         ready = Math.max(ready, ended[gate]);
       }
-      const before =
-        spans.attempt[i] > 0 ? this.byGate.attempt(i, spans.attempt[i] - 1) : -1;
+      const before = spans.attempt[i] > 0 ? this.byGate.attempt(i, spans.attempt[i] - 1) : -1;
       if (before >= 0 && !Number.isNaN(ended[before])) {
         ready = Math.max(ready, ended[before]);
       }

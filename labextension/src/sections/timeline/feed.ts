@@ -1,8 +1,8 @@
 /** Keeps the spans of a source up to date, asking for what is new; no timers, no DOM. */
-import { Lanes, type Names } from './lanes';
-import type { Living } from './layout';
+import type { SpansAnswer } from '../../answers';
+import { Lanes, type Living, type Names } from './lanes';
 import { Slots } from './palette';
-import { RUNNING, Spans, unbase64, type SpansAnswer } from './spans';
+import { RUNNING, Spans, unbase64 } from './spans';
 
 const NAMES = 4_000;
 const PAGES = 400; // of one round; a runtime never has as many
@@ -77,11 +77,11 @@ export class Feed {
       this.slots.of(spans.group[i], names.get(spans.group[i])?.[0] ?? '');
     }
     if (!answer.more) {
-      spans.addRunning(answer.running, answer.now ?? 0);
+      spans.addRunning(answer.running, answer.now);
       answer.running.forEach(row => this.slots.of(row[1], names.get(row[1])?.[0] ?? ''));
       this.living = new Map(Object.entries(answer.lanes).map(([n, l]) => [Number(n), l]));
       this.clients = new Map(
-        Object.entries(answer.clients ?? {}).map(([n, client]) => [client, Number(n)])
+        Object.entries(answer.clients).map(([n, client]) => [client, Number(n)])
       );
     }
     if (moved) {

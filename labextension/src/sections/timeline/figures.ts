@@ -132,9 +132,15 @@ export function busyBins(lanes: Lanes, begin: number, end: number, bins: number)
   return found;
 }
 
-function addBins(spans: Spans, row: Row, begin: number, per: number, found: Float64Array): void {
+function addBins(
+  spans: Spans,
+  row: Row,
+  begin: number,
+  per: number,
+  found: Float64Array
+): void {
   let k = row.endingAfter(spans, begin);
-  for (; k < row.count; ) {
+  for (; k < row.count;) {
     const i = row.at[k];
     const bin = Math.floor((spans.start[i] - begin) / per);
     if (bin >= found.length) {
@@ -154,7 +160,13 @@ function addBins(spans: Spans, row: Row, begin: number, per: number, found: Floa
   }
 }
 
-function spread(from: number, to: number, begin: number, per: number, found: Float64Array): void {
+function spread(
+  from: number,
+  to: number,
+  begin: number,
+  per: number,
+  found: Float64Array
+): void {
   const first = Math.max(0, Math.floor((from - begin) / per));
   const last = Math.min(found.length - 1, Math.floor((to - begin) / per));
   for (let bin = first; bin <= last; bin += 1) {

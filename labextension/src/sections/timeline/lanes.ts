@@ -2,6 +2,7 @@
  * Spans in lanes: one for each worker process, and of an actor one for each of its methods. What runs
  * beside each other in a lane stands in rows; in a row nothing overlaps, so that it can be searched.
  */
+import type { SpansAnswer } from '../../answers';
 import { trans } from '../../i18n';
 import { FAILED, RUNNING, type Spans } from './spans';
 
@@ -103,6 +104,8 @@ export interface Lane {
   order: number;
 }
 
+/** What living workers are, by their numbers: class, name, GPUs of an actor; pid, id, actor's id. */
+export type Living = ReadonlyMap<number, SpansAnswer['lanes'][number]>;
 export type Names = ReadonlyMap<number, readonly [string, string, string]>;
 
 export class Lanes {
@@ -226,11 +229,7 @@ function isClass(group: number, names: Names): boolean {
 }
 
 /** What people call a lane: "worker 2", "Counter.add". */
-export function laneName(
-  lane: Lane,
-  names: Names,
-  living: ReadonlyMap<number, readonly [string, string, readonly number[]]>
-): string {
+export function laneName(lane: Lane, names: Names, living: Living): string {
   if (!lane.actor) {
     return trans.__('worker %1', lane.worker);
   }

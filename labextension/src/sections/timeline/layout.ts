@@ -1,5 +1,5 @@
 /** Where lanes stand: from top to bottom, in CSS pixels, in a narrow sidebar or with much room. Pure. */
-import { laneName, type Lane, type Lanes, type Names } from './lanes';
+import { laneName, type Lane, type Lanes, type Living, type Names } from './lanes';
 
 export interface Placed {
   lane: Lane;
@@ -21,8 +21,6 @@ export interface Layout {
 }
 
 const LABEL = 13; // of a label that stands above its lane
-
-export type Living = ReadonlyMap<number, readonly [string, string, readonly number[]]>;
 
 export function layoutOf(lanes: Lanes, names: Names, living: Living, wide: boolean): Layout {
   const placed: Placed[] = [];

@@ -80,10 +80,35 @@ export function pixel(scene: Scene, time: number): number {
 
 /** Rectangles that end where the labels begin. */
 class Clip {
+  private readonly run = { left: 0, top: 0, right: -1, bottom: 0, colour: 0 };
+
   constructor(
     readonly raster: Raster,
     readonly left: number
   ) {}
+
+  /** A column of merged spans; those beside each other that look alike are one rectangle. */
+  column(left: number, top: number, right: number, bottom: number, colour: number): void {
+    const { run } = this;
+    if (run.right === left && run.colour === colour && run.top === top) {
+      run.right = right;
+      return;
+    }
+    this.flush();
+    this.run.left = left;
+    this.run.top = top;
+    this.run.right = right;
+    this.run.bottom = bottom;
+    this.run.colour = colour;
+  }
+
+  flush(): void {
+    const { left, top, right, bottom, colour } = this.run;
+    if (right > left) {
+      this.rect(left, top, right, bottom, colour);
+    }
+    this.run.right = -1;
+  }
 
   rect(left: number, top: number, right: number, bottom: number, colour: number): void {
     if (Math.max(right, left + 1) > this.left) {
@@ -127,6 +152,7 @@ function paintLane(clip: Clip, scene: Scene, placed: Placed): void {
       }
       paintBlock(clip, scene, block, offset, top, bottom);
     });
+    clip.flush();
   });
   for (const i of placed.lane.running) {
     paintRunning(clip, scene, placed, i);
@@ -159,8 +185,9 @@ function paintBlock(
   let right = Math.round(offset + block.right);
   const level = shade(faint ? FAINT : block.busy);
   if (block.count > 1) {
-    clip.rect(left, top, right, bottom, paint.shades[slot][level]);
+    clip.column(left, top, right, bottom, paint.shades[slot][level]);
     if (block.failed > 0 && !faint) {
+      clip.flush();
       const third = Math.max(2, Math.round((bottom - top) / 3));
       clip.rect(left, bottom - third, right, bottom, paint.failedShades[15]);
     }
@@ -243,7 +270,8 @@ function paintPath(clip: Clip, scene: Scene, path: Path): void {
       : paint.shades[scene.slots.get(spans.group[step.span])];
     const left = pixel(scene, step.from);
     const right = pixel(scene, step.to);
-    clip.rect(left, top, right, bottom, shades[15]);
+    const gap = right - left >= 3 * scene.ratio ? 1 : 0; // one step ends where the next begins
+    clip.rect(left, top, right - gap, bottom, shades[15]);
   }
 }
 

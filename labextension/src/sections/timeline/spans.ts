@@ -2,32 +2,9 @@
  * When tasks ran, as columns: the packed records of `runtime/fanlight/core/timeline.py`, decoded.
  * No object per task, so that a hundred thousand of them cost ten megabytes. No DOM in here.
  */
+import type { SpansAnswer } from '../../answers';
 
-/** One page of the runtime's answer, or of a recording's. */
-export interface SpansAnswer {
-  /** Packed records, base64. */
-  records: string;
-  /** Bytes of one record; a newer runtime may add fields at its end. */
-  record: number;
-  /** Number of the record to go on from. */
-  next: number;
-  more: boolean;
-  /** How many older ones the runtime itself has forgotten. */
-  forgotten: number;
-  /** Name, kind, and cell of each group that is in the page. */
-  names: Record<string, [string, string, string]>;
-  running: RunningRow[];
-  /** Class, name and GPUs of the actor that a living worker is. */
-  lanes: Record<string, [string, string, number[]]>;
-  /** What the ids of tasks begin with that a worker submitted. */
-  clients?: Record<string, string>;
-  now?: number;
-  /** The answer begins anew: what is held is of another moment. */
-  reset?: boolean;
-}
-
-/** Task, group, worker's number, pid, attempt, start and submission, and what it waited for. */
-export type RunningRow = [string, number, number, number, number, number, number, string?];
+export type RunningRow = SpansAnswer['running'][number];
 
 export const LIMIT = 100_000;
 export const FAILED = 1;
@@ -104,7 +81,7 @@ export class Spans {
       this.reading[i] = this.storing[i] = this.size[i] = 0;
       this.waited[i] = submitted > 0 ? Math.max(0, start - submitted) : 0;
       this.ids.set(unhex(task, ID), i * ID);
-      this.gates.set(unhex(gate ?? '', GATE), i * GATE);
+      this.gates.set(unhex(gate, GATE), i * GATE);
       this.count += 1;
     }
   }
@@ -153,7 +130,9 @@ export class Spans {
     return this.start[i] - this.waited[i];
   }
 
-  private columns(): Array<Float64Array | Float32Array | Int32Array | Uint16Array | Uint8Array> {
+  private columns(): Array<
+    Float64Array | Float32Array | Int32Array | Uint16Array | Uint8Array
+  > {
     return [
       ...[this.start, this.end, this.reading, this.storing, this.waited, this.size],
       ...[this.group, this.worker, this.pid, this.attempt, this.flags]
