@@ -367,6 +367,8 @@ class _Check(PlaceChecks):
         assert objects.on_disk == disk, "bytes of segments on disk"
         sizes = [(s.size, s.cached) for s in objects.segments.values() if not s.disk]
         assert objects.used == sum(size for size, _ in sizes), "bytes used"
+        mapped = sum(s.size for s in objects.segments.values() if s.mapped and not s.disk)
+        assert objects.mapped == mapped, "bytes mapped"
         assert objects.cached == sum(size for size, cached in sizes if cached), "bytes cached"
         reserved = [c.reserved for c in core.clients.values()]
         assert min(reserved, default=0) >= 0, f"bytes reserved: {reserved}"

@@ -288,7 +288,7 @@ class Segment:
     """A shared-memory file: who made it, how big it is, and who may have it mapped."""
 
     __slots__ = (
-        "asked", "asked_at", "cached", "disk", "live", "maker", "mapped", "name", "oid", "reused",
+        "asked", "asked_at", "cached", "counted", "disk", "live", "maker", "mapped", "name", "oid", "reused",
         "size", "stamp", "written",
     )  # fmt: skip
 
@@ -297,6 +297,7 @@ class Segment:
         self.size = size
         self.maker = maker
         self.mapped: dict[int, int] = {}  # client -> descriptors it was given and did not return
+        self.counted = False  # among the bytes that are mapped
         self.live = True  # an object is in it
         self.cached = False  # given back to its maker, to be written again
         self.reused = False  # was given back at least once: its maker may keep it mapped

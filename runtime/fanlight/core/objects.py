@@ -27,6 +27,7 @@ class Objects:
         self._large = core.config.large
         self.used = 0  # bytes of segments, cached ones included
         self.cached = 0  # bytes of segments that hold no object
+        self.mapped = 0  # bytes of segments that some process may have mapped
         self.peak = 0  # most bytes that objects used since an observer last looked
         self.inline = 0  # bytes held in the node
         self.reserved = 0  # bytes promised to clients that write just now, and to what comes back

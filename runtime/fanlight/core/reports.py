@@ -76,7 +76,7 @@ def store(core: Core) -> dict[str, int]:
         "capacity": objects.capacity,
         "used": objects.used,
         "reserved": objects.reserved,
-        "mapped": sum(s.size for s in objects.segments.values() if s.mapped and not s.disk),
+        "mapped": objects.mapped,
         "cached": objects.cached,
         "spilled": spilling.away + objects.on_disk,  # bytes that are on disk only
         "spilled_total": spilling.spilled,  # bytes written since the start

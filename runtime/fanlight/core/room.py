@@ -85,7 +85,12 @@ class Room:
         name = segment.name
         for places in (self.warm, self.idle, self.held, self.kept):
             places.pop(name, None)
-        if segment.disk or name not in self.core.objects.segments:
+        objects = self.core.objects
+        known = not segment.disk and name in objects.segments
+        if segment.counted is not (known and bool(segment.mapped)):
+            segment.counted = not segment.counted
+            objects.mapped += segment.size if segment.counted else -segment.size
+        if not known:
             return
         segment.stamp = self._next_stamp()
         if segment.cached:

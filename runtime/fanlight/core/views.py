@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import heapq
+import operator
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fanlight import events as e
 from fanlight import messages as m
-from fanlight.core.model import ACTOR_STATES, TASK_STATES, WORKER_STATES, Actor, Group, Task, Worker
+from fanlight.core.model import (
+    ACTOR_STATES,
+    TASK_STATES,
+    WORKER_STATES,
+    Actor,
+    Group,
+    Object,
+    Task,
+    Worker,
+)
 
 if TYPE_CHECKING:
     from fanlight.core.machine import Core, ErrorRecord
 
+_size_of = operator.attrgetter("size")
 _DEPS_SHOWN = 32
 _OBJECTS_SHOWN = 20
+OBJECTS_SCANNED = 100_000
 _MESSAGE_SHOWN = 2_000  # characters; a snapshot holds up to 200 errors
 _TRACEBACK_SHOWN = 20_000
 _NAME_SHOWN = 200  # an event holds hundreds of them
@@ -112,12 +127,11 @@ def _cut(text: str, limit: int) -> str:
 
 def store_view(core: Core) -> e.StoreView:
     objects = core.objects
-    pinned = sum(s.size for s in objects.segments.values() if s.mapped and not s.disk)
     return e.StoreView(
         time=core.now,
         capacity=objects.capacity,
         used=max(objects.peak, objects.used - objects.cached),
-        pinned=pinned,
+        pinned=objects.mapped,
         cached=objects.cached,
         inline=objects.inline,
         spilled=core.spilling.away + objects.on_disk,
@@ -130,11 +144,11 @@ def store_view(core: Core) -> e.StoreView:
 
 
 def object_views(core: Core) -> list[e.ObjectView]:
-    """The largest stored objects."""
-    table = core.objects.table
-    any_stored = core.objects.segments or core.spilling.away
-    segments = [o for o in table.values() if o.kind in (m.STORED, m.AWAY)] if any_stored else []
-    segments.sort(key=lambda o: -o.size)
+    """The largest stored objects, of the newest."""
+    stored: Iterable[Object] = ()
+    if core.objects.segments or core.spilling.away:
+        newest = islice(reversed(core.objects.table.values()), OBJECTS_SCANNED)
+        stored = (o for o in newest if o.kind in (m.STORED, m.AWAY))
     return [
         e.ObjectView(
             id=o.id.hex(),
@@ -144,7 +158,7 @@ def object_views(core: Core) -> list[e.ObjectView]:
             origin=o.group.origin if o.group is not None else "",
             holders=o.holders,
         )
-        for o in segments[:_OBJECTS_SHOWN]
+        for o in heapq.nlargest(_OBJECTS_SHOWN, stored, key=_size_of)
     ]
 
 

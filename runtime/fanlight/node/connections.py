@@ -69,7 +69,10 @@ class Connection:
 
     def send(self, messages: list[Any]) -> None:
         """Write at once what the socket takes; the rest when it takes more."""
-        data = codec.encode(messages)
+        self.write(codec.encode(messages))
+
+    def write(self, data: bytes) -> None:
+        """The same for a frame."""
         if not self.out:
             try:
                 sent = self.sock.send(data)

@@ -2,7 +2,8 @@
 
 An observer can never hold the runtime back: what it is told is bounded by these limits whatever the
 core does, it is told nothing while it is behind, and without observers nothing is sampled at all
-but the use of the object store (one row a second).
+but the use of the object store (one row a second). The more records an event has, the longer the next
+one waits, so that the share of the node's time that events take has a bound, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _encode = msgspec.json.encode
 TASKS_PER_DELTA = 300
 _MIB = (1 << 20) - 1
 _SAMPLE_SECONDS = 1.0  # processes, GPUs
+_SAMPLES_A_SECOND = 50  # processes; of more, each is looked at less often
+_RECORDS_A_SECOND = 5_000  # in events; one costs about 4 µs
+_SCANS_A_SECOND = 20_000  # objects that are looked through for the largest ones
 
 
 class Hub:
@@ -53,6 +57,9 @@ class Hub:
         self._sent_workers: list[e.WorkerView] | None = None
         self._sent_objects: list[e.ObjectView] | None = None
         self._sent_gpus = self._gpu_sample
+        self._next_delta = 0.0  # not before then
+        self._next_objects = 0.0
+        self._store: e.StoreView | None = None  # not told yet
 
     # --- observers ---------------------------------------------------------------------------
 
@@ -72,6 +79,8 @@ class Hub:
         """That time does not count: samples are taken as much later (or earlier)."""
         self._last_store += seconds
         self._last_sample += seconds
+        self._next_delta += seconds
+        self._next_objects += seconds
 
     def tick(self, now: float) -> list[tuple[int, list[Any]]]:
         """What to send to whom; also takes the samples that are due."""
@@ -84,24 +93,32 @@ class Hub:
         if not self.observers:
             self._forget_changes()
             return []
-        sampled = now - self._last_sample >= _SAMPLE_SECONDS
+        if store is not None and self._store is not None:  # no peak is lost
+            store = msgspec.structs.replace(store, used=max(store.used, self._store.used))
+        self._store = store or self._store
+        new = [peer for peer, ready in self.observers.items() if not ready]
+        if now < self._next_delta and not new:
+            return []
+        pause = max(_SAMPLE_SECONDS, len(self.core.workers) / _SAMPLES_A_SECOND)
+        sampled = now - self._last_sample >= pause
         if sampled:
             self._last_sample = now
             self._sample()
         old = [peer for peer, ready in self.observers.items() if ready]
-        new = [peer for peer, ready in self.observers.items() if not ready]
         out: list[tuple[int, list[Any]]] = []
-        delta = self._delta(now, store, sampled)
+        delta = self._delta(now, self._store, sampled)
         if delta is not None:
+            self._store = None
             self.seq += 1
             delta.seq = self.seq
-            payload = _encode(delta)
-            out += [(peer, [m.Events(payload)]) for peer in old]
+            if old:
+                event = [m.Events(_encode(delta))]  # one for all of them: it is encoded once
+                out += [(peer, event) for peer in old]
         if new:
-            payload = _encode(self.snapshot(now))
+            event = [m.Events(_encode(self.snapshot(now)))]
             for peer in new:
                 self.observers[peer] = True
-                out.append((peer, [m.Events(payload)]))
+                out.append((peer, event))
         return out
 
     def close(self) -> None:
@@ -219,8 +236,12 @@ class Hub:
             return None
         runtime = self.runtime_view()
         workers = self._workers()
-        objects = views.object_views(core) if store is not None else None
-        changed = list(core.changed_tasks.values())[-TASKS_PER_DELTA:]
+        objects = self._sent_objects
+        if store is not None and now >= self._next_objects:
+            objects = views.object_views(core)
+            scanned = min(len(core.objects.table), views.OBJECTS_SCANNED)
+            self._next_objects = now + max(1.0, scanned / _SCANS_A_SECOND)
+        changed = [*islice(reversed(core.changed_tasks.values()), TASKS_PER_DELTA)][::-1]
         gpus, sent = self._gpu_sample, self._sent_gpus
         delta = e.Delta(
             seq=0,
@@ -237,6 +258,9 @@ class Hub:
             errors=[views.error_view(r) for r in core.new_errors],
             gpu_status=gpus.status if gpus.status != sent.status else None,
         )
+        records = len(delta.groups) + len(delta.edges) + len(delta.tasks) + len(workers)
+        records += len(delta.actors) + len(delta.errors)
+        self._next_delta = now + records / _RECORDS_A_SECOND
         self._sent_gpus = gpus
         self._sent_runtime, self._sent_workers, self._sent_objects = runtime, workers, objects
         self._forget_changes()

@@ -345,10 +345,14 @@ class Node:
 
     def send_all(self, items: Iterable[tuple[int, list[Any]]]) -> None:
         """Send each peer its messages; those that are gone meanwhile are left out."""
+        last: list[Any] | None = None
+        data = b""
         for peer, messages in items:
             connection = self.peers.get(peer)
             if connection is not None:
-                connection.send(messages)
+                if messages is not last:  # several observers get the same
+                    last, data = messages, codec.encode(messages)
+                connection.write(data)
 
     # --- steps -------------------------------------------------------------------------------
 
