@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from fanlight.overview import status
     from fanlight.progress_bar import as_completed, progress
     from fanlight.reasons import why
-    from fanlight.recordings import record, replay
+    from fanlight.recordings import export_html, record, replay
     from fanlight.refs import ObjectRef
     from fanlight.runtime_context import get_runtime_context
     from fanlight.task_graph import graph
@@ -74,6 +74,7 @@ _HOME = {
     "as_completed": "progress_bar",
     "cancel": "api",
     "cluster_resources": "api",
+    "export_html": "recordings",
     "get": "api",
     "get_actor": "actor",
     "get_gpu_ids": "api",
@@ -171,6 +172,7 @@ __all__ = [
     "cluster_resources",
     "events",
     "exceptions",
+    "export_html",
     "get",
     "get_actor",
     "get_gpu_ids",

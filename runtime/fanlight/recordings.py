@@ -15,7 +15,16 @@ from fanlight import words
 from fanlight.observe.recorder import LIMIT, EngineFeed, Feed, Recorder, SocketFeed
 from fanlight.observe.recording import SUFFIX, Recording, RecordingError
 
-__all__ = ["Recorder", "Recording", "RecordingError", "Replay", "record", "replay", "stop"]
+__all__ = [
+    "Recorder",
+    "Recording",
+    "RecordingError",
+    "Replay",
+    "export_html",
+    "record",
+    "replay",
+    "stop",
+]
 
 _active: list[Recorder] = []
 
@@ -181,6 +190,10 @@ class Replay:
                 counts = Counter(part.meta["counts"])
         return {state: n for state, n in counts.items() if n}
 
+    def to_html(self, out: str | os.PathLike[str] | None = None) -> Path:
+        """Write a page that plays it; see :func:`export_html`."""
+        return export_html(self, out)
+
     def __repr__(self) -> str:
         recording = self.recording
         parts = [words.seconds(recording.seconds)]
@@ -204,3 +217,50 @@ def replay(path: str | os.PathLike[str]) -> Replay:
     if not target.exists() and not target.suffix:
         target = target.with_name(target.name + SUFFIX)
     return Replay(Recording(target))
+
+
+PAGE_LIMIT = 100_000_000  # bytes of a recording in a page: browsers give up on much longer ones
+
+
+def export_html(
+    recording: Replay | str | os.PathLike[str], out: str | os.PathLike[str] | None = None
+) -> Path:
+    """Write one HTML file that plays a recording, to hand to others.
+
+    It needs neither Fanlight nor a network: a browser opens it with a double click.
+
+    Args:
+        recording: a recording's file, or what ``replay`` returned.
+        out: the page; without it, the recording's name with ``.html``. It is replaced.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RecordingError: it is no recording that can be played, or is too long for a page.
+        OSError: it cannot be read, or the page not written.
+    """
+    from fanlight import standalone
+
+    opened = recording if isinstance(recording, Replay) else replay(recording)
+    path = opened.path
+    if not any(part.kind == "key" for part in opened.recording.parts):
+        raise RecordingError(f"{path.name} holds nothing to show: it ends before the first event.")
+    content = path.read_bytes()[: opened.recording.good]
+    if len(content) > PAGE_LIMIT:
+        raise RecordingError(
+            f"{path.name} has {words.size(len(content))}, too much for one page "
+            f"({words.size(PAGE_LIMIT)}): hand out the file itself."
+        )
+    target = Path(os.path.expanduser(out)) if out is not None else path.with_suffix(".html")
+    if target.is_dir():
+        target = target / f"{path.stem}.html"
+    title = opened.recording.head.get("title") or path.stem
+    page = standalone.page(str(title), "replay", {"name": path.name}, blob=content)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_text(page, "utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

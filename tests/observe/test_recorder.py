@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
-import queue
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,15 @@ import msgspec
 import pytest
 
 import fanlight
-from fanlight import messages as m
-from fanlight import recordings
+from fanlight import recordings, standalone
 from fanlight.core.timeline import RECORD
 from fanlight.events import Ended
 from fanlight.observe import recorder as recorders
 from fanlight.observe.fold import Fold
 from fanlight.observe.recorder import Recorder
-from fanlight.observe.recording import Recording, Writer
+from fanlight.observe.recording import Recording, RecordingError, Writer
 from tests.labextension.fake_node import Simulation
-
-
-class ScriptedFeed:
-    """Items that a test gives, and what the recorder asked."""
-
-    def __init__(self) -> None:
-        self.given: queue.SimpleQueue[bytes | m.Reply | None] = queue.SimpleQueue()
-        self.closed = False
-
-    def items(self) -> Iterator[bytes | m.Reply]:
-        while (item := self.given.get()) is not None:
-            yield item
-
-    def ask(self, what: str, args: dict[str, Any]) -> None:
-        page = {"records": b"", "next": 0, "more": False, "names": {}, "lanes": {}}
-        self.given.put(m.Reply(1, msgspec.msgpack.encode(page)))
-
-    def settle(self) -> bool:
-        self.given.put(None)
-        return True
-
-    def close(self) -> None:
-        self.closed = True
-        self.given.put(None)
-
-    def say(self, event: Any) -> None:
-        self.given.put(msgspec.json.encode(event))
-
-
-def record_simulation(path: Path, **options: Any) -> Recording:
-    feed, simulation = ScriptedFeed(), Simulation()
-    feed.say(simulation.snapshot())
-    while not simulation.done:
-        feed.say(simulation.step())
-    recorder = Recorder(feed, path, **options)
-    recorder.stop()
-    assert feed.closed and not recorder.active
-    return Recording(path)
+from tests.observe.scripted import ScriptedFeed, record_simulation
 
 
 def test_events_come_back_in_order_and_whole(tmp_path: Path) -> None:
@@ -205,3 +166,49 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
     assert sum(g["counts"]["FINISHED"] for g in snapshot["groups"]) == 40
     assert "1 failed" in repr(other)
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) <= before
+
+
+def test_a_file_that_was_recorded_before_is_read(tmp_path: Path) -> None:
+    """The one that the front end's tests play; `python -m tests.observe.scripted` made it."""
+    path = Path(__file__).parents[1] / "labextension" / "jest" / "recorded" / "simulated.fanlight"
+    found = fanlight.replay(path)
+    assert found.recording.whole
+    assert found.counts == {"FINISHED": 140, "FAILED": 2}
+    assert repr(found) == "Recording simulated.fanlight: 25.7 s, 140 finished, 2 failed."
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the panel's scripts, which are not built for these tests."""
+    monkeypatch.setattr(standalone, "text", lambda name: f"/* {name} </script> */")
+    monkeypatch.setattr(standalone, "charts", lambda: b"")
+
+
+def test_a_page_holds_the_recording_and_nothing_escapes(tmp_path: Path, scripts: None) -> None:
+    record_simulation(tmp_path / "a.fanlight", title="</title><script>alert(1)</script>")
+    with (tmp_path / "a.fanlight").open("ab") as f:
+        f.write(b"PART: the recorder was killed here")
+    page = fanlight.export_html(tmp_path / "a")
+    assert page == tmp_path / "a.html"
+    text = page.read_text("utf-8")
+    assert "alert(1)</script>" not in text and "&lt;/title&gt;" in text
+    held = text.partition('id="fanlight-blob">')[2].partition("<")[0]
+    (tmp_path / "b.fanlight").write_bytes(base64.b64decode(held))
+    assert Recording(tmp_path / "b.fanlight").whole  # without what is of no use
+    assert fanlight.replay(page.with_suffix(".fanlight")).to_html(tmp_path) == page
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.fanlight", "a.html", "b.fanlight"]
+
+
+def test_what_cannot_be_exported(
+    tmp_path: Path, scripts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writer(tmp_path / "empty.fanlight").close()
+    with pytest.raises(RecordingError, match="holds nothing to show"):
+        fanlight.export_html(tmp_path / "empty.fanlight")
+    with pytest.raises(FileNotFoundError):
+        fanlight.export_html(tmp_path / "none")
+    record_simulation(tmp_path / "a.fanlight")
+    monkeypatch.setattr(recordings, "PAGE_LIMIT", 1_000)
+    with pytest.raises(RecordingError, match="hand out the file itself"):
+        fanlight.export_html(tmp_path / "a")
+    assert not (tmp_path / "a.html").exists()

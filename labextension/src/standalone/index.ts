@@ -4,12 +4,21 @@
  */
 import { loadChartsByText, takeChartsFrom } from './charts';
 import { Session } from '../model/session';
+import { drawReplay, showReplay } from '../replay/page';
 import { drawsPages, open } from './page';
 import { show } from './show';
 
 loadChartsByText();
+drawsPages('replay', drawReplay);
 
-const FanlightStandalone = { show, open, drawsPages, takeChartsFrom, Session };
+const FanlightStandalone = {
+  show,
+  showReplay,
+  open,
+  drawsPages,
+  takeChartsFrom,
+  Session
+};
 
 export type Standalone = typeof FanlightStandalone;
 

@@ -1,4 +1,5 @@
 /** The panel in an element of any page, on any source: no JupyterLab is needed. */
+import type { ReactElement } from 'react';
 import { createRoot } from 'react-dom/client';
 import type { Source } from '../model/source';
 import { PanelModel, type PanelModelOptions } from '../views/model';
@@ -10,6 +11,12 @@ export interface ShowOptions {
   title?: string;
   pin?: PanelModelOptions['pin'];
   goToCell?: PanelModelOptions['goToCell'];
+  cellTitle?: PanelModelOptions['cellTitle'];
+  loadChart?: PanelModelOptions['loadChart'];
+  /** Drawn with much room: sections stand side by side. */
+  wide?: boolean;
+  /** Stands above the panel: the player of a recording. */
+  head?: ReactElement;
 }
 
 export interface Shown {
@@ -24,7 +31,8 @@ export function show(host: HTMLElement, source: Source, options: ShowOptions = {
     source,
     pin: options.pin ?? null,
     goToCell: options.goToCell ?? null,
-    loadChart: () => import('../chart'),
+    cellTitle: options.cellTitle,
+    loadChart: options.loadChart ?? (() => import('../chart')),
     save: () => undefined
   });
   model.update({ focusTitle: options.title ?? '' });
@@ -35,7 +43,12 @@ export function show(host: HTMLElement, source: Source, options: ShowOptions = {
   host.setAttribute('data-lm-suppress-shortcuts', 'true');
   const stopTheme = followTheme(host, () => model.update({ theme: String(performance.now()) }));
   const root = createRoot(host);
-  root.render(<Panel model={model} />);
+  root.render(
+    <>
+      {options.head}
+      <Panel model={model} wide={options.wide} />
+    </>
+  );
   const stopWatching = whileOnView(host, visible => model.setVisible(visible));
   return {
     model,

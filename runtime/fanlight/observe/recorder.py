@@ -226,7 +226,7 @@ class Recorder:
             if self._fold is None:
                 self._head(event)
             self._fold = Fold(event)
-            self._key()
+            self._key(again=False)
             self._begun.set()
         elif kind == "delta" and self._fold is not None:
             self._fold.delta(event)
@@ -289,12 +289,12 @@ class Recorder:
         }
         self._writer.part("head", _encode(head), snapshot["time"], snapshot["time"])
 
-    def _key(self) -> None:
-        """A keyframe: all that is known now."""
+    def _key(self, again: bool) -> None:
+        """A keyframe: all that is known now; ``again``: the deltas before it have said it."""
         assert self._fold is not None
         fold = self._fold
         body = _encode({**fold.snapshot(), "type": "snapshot", "seq": self._seq})
-        self._writer.part("key", body, fold.time, fold.time, counts=fold.counts())
+        self._writer.part("key", body, fold.time, fold.time, counts=fold.counts(), again=again)
         self._since_key = [0, 0, len(body)]
 
     def _flush(self) -> None:
@@ -314,7 +314,7 @@ class Recorder:
         self._since_key[1] += len(lines)
         written, deltas, key = self._since_key
         if written >= max(KEY_BYTES, key) or deltas >= KEY_DELTAS:
-            self._key()
+            self._key(again=True)
 
     def _step(self) -> float:
         used = self._writer.size / self._limit
