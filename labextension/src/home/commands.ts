@@ -11,6 +11,7 @@ import { EVERYTHING, isSection, titleOf } from './tabs';
 export const COMMANDS = {
   show: 'fanlight:show-panel',
   open: 'fanlight:open-section',
+  cell: 'fanlight:go-to-cell',
   start: 'fanlight:start-runtime',
   liveStatus: 'fanlight:toggle-live-status-bar',
   settings: 'fanlight:open-settings'
@@ -63,6 +64,28 @@ export function addCommands(options: CommandOptions): void {
             enum: [EVERYTHING, ...SECTIONS.map(s => s.id)]
           }
         }
+      }
+    }
+  });
+
+  // Not in the palette, since it needs an argument: for other extensions, and for links.
+  commands.addCommand(COMMANDS.cell, {
+    label: () => trans.__('Go to the Cell'),
+    isEnabled: () => model.goToCell !== null,
+    execute: args => {
+      const { origin, line } = args;
+      if (typeof origin === 'string') {
+        model.goToCell?.(origin, typeof line === 'number' ? line : undefined);
+      }
+    },
+    describedBy: {
+      args: {
+        type: 'object',
+        properties: {
+          origin: { type: 'string', description: 'The id of the cell' },
+          line: { type: 'number', description: 'A line of it, from 1' }
+        },
+        required: ['origin']
       }
     }
   });

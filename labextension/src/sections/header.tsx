@@ -45,7 +45,7 @@ export function Header(props: HeaderProps) {
   const { light, text } = connection(state);
   const data = state.data;
   return (
-    <header className="fl-Header">
+    <div className="fl-Header">
       <div className="fl-Header-line">
         <span className={`fl-Light fl-Light-${light}`} role="status">
           <span className="fl-Light-dot" aria-hidden="true" />
@@ -64,7 +64,7 @@ export function Header(props: HeaderProps) {
       </div>
       {data && <Tiles data={data} />}
       {props.controls}
-    </header>
+    </div>
   );
 }
 
@@ -107,11 +107,13 @@ function Tiles({ data }: { data: Data }) {
           <strong>{count(t.cpusUsed)}</strong>
           <small>/{count(t.cpus)}</small>
         </dd>
-        <Meter
-          share={t.cpus ? t.cpusUsed / t.cpus : 0}
-          label="CPUs in use"
-          text={`${count(t.cpusUsed)} of ${count(t.cpus)}`}
-        />
+        <dd className="fl-Tile-bar">
+          <Meter
+            share={t.cpus ? t.cpusUsed / t.cpus : 0}
+            label="CPUs in use"
+            text={`${count(t.cpusUsed)} of ${count(t.cpus)}`}
+          />
+        </dd>
       </div>
       <div className="fl-Tile" title={`${count(over)} of ${count(all)} tasks are over`}>
         <dt>Running</dt>
@@ -119,24 +121,28 @@ function Tiles({ data }: { data: Data }) {
           <strong>{count(t.counts.running)}</strong>
           {t.counts.pending > 0 && <small> {count(t.counts.pending)} waiting</small>}
         </dd>
-        <Meter
-          share={all ? over / all : 0}
-          label="Tasks that are over"
-          text={`${count(over)} of ${count(all)}`}
-          tone="done"
-        />
+        <dd className="fl-Tile-bar">
+          <Meter
+            share={all ? over / all : 0}
+            label="Tasks that are over"
+            text={`${count(over)} of ${count(all)}`}
+            tone="done"
+          />
+        </dd>
       </div>
       <div className="fl-Tile" title={storeText(data)}>
         <dt>Store</dt>
         <dd>
           <strong>{t.storeShare === null ? '–' : percent(t.storeShare)}</strong>
         </dd>
-        <Meter
-          share={t.storeShare ?? 0}
-          label="Object store in use"
-          text={storeText(data)}
-          tone={(t.storeShare ?? 0) > 0.85 ? 'warm' : 'done'}
-        />
+        <dd className="fl-Tile-bar">
+          <Meter
+            share={t.storeShare ?? 0}
+            label="Object store in use"
+            text={storeText(data)}
+            tone={(t.storeShare ?? 0) > 0.85 ? 'warm' : 'done'}
+          />
+        </dd>
       </div>
     </dl>
   );

@@ -57,8 +57,8 @@ export function Page({ model, section, visible }: PageProps) {
 function Bar({ spec, state, title }: { spec: SectionSpec; state: State; title: string }) {
   const { light, text } = connection(state);
   return (
-    <header className="fl-Bar-head">
-      <h2>{spec.title()}</h2>
+    <div className="fl-Bar-head">
+      <h3>{spec.title()}</h3>
       {title !== '' && <span className="fl-Chip">{title}</span>}
       <span className="fl-Section-summary">
         {state.data ? spec.summary(state.data, state) : ''}
@@ -67,7 +67,7 @@ function Bar({ spec, state, title }: { spec: SectionSpec; state: State; title: s
         <span className="fl-Light-dot" aria-hidden="true" />
         {text}
       </span>
-    </header>
+    </div>
   );
 }
 
