@@ -155,7 +155,7 @@ def record(page: Page) -> None:
                     const now = Number(row.dataset.ended);
                     if (list.at(-1) !== now) list.push(now);
                 }
-                const used = document.querySelector('.fl-Chart')?.dataset.used;
+                const used = document.querySelector('.fl-Meters[data-used]')?.dataset.used;
                 if (used !== undefined && window.seen.used.at(-1) !== Number(used))
                     window.seen.used.push(Number(used));
                 const state = document.querySelector('.fl-Light')?.textContent;

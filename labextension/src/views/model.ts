@@ -1,7 +1,7 @@
 /** What the panel's views work with beside the events: focus, theme, folded sections. */
 import type { Source } from '../model/source';
 import type { Stage } from '../model/selectors';
-import type { StoreChart } from '../chart';
+import type { ChartModule } from '../model/charts';
 
 /** Which tasks are of interest; shared by the sections that show tasks. "" and null: all. */
 export interface Filter {
@@ -53,7 +53,7 @@ export interface PanelModelOptions {
   restartHere?: () => Promise<void>;
   /** Adds a cell with this code below the active one of the notebook in front. */
   addCell?: (code: string) => void;
-  loadChart: () => Promise<{ createStoreChart: (host: HTMLElement) => StoreChart }>;
+  loadChart: () => Promise<ChartModule>;
   /** Keeps which sections are folded from one visit to the next. */
   save: (folded: readonly string[]) => void;
 }

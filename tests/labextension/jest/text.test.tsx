@@ -11,7 +11,7 @@ import { Drawer } from '@fanlight/views/drawer';
 import { PanelModel } from '@fanlight/views/model';
 import type { Selection } from '@fanlight/views/section';
 import { stripAnsi } from '@fanlight/views/parts';
-import { SILENT, group, runtime, snapshot, store, task } from './samples';
+import { gpu, SILENT, group, runtime, snapshot, store, task } from './samples';
 
 const BAD = [
   '<img src=x onerror=alert(1)>',
@@ -77,6 +77,18 @@ function everything(bad: string): Data {
       actors: [actor],
       objects: [object],
       store: [store(1), store(2)],
+      gpus: [
+        gpu({
+          name: bad,
+          node: bad,
+          uuid: bad,
+          mig: bad,
+          processes: [
+            { pid: 7, memory: 1, name: bad, task: bad, task_id: 't1', worker: 'w1', actor: bad }
+          ]
+        }),
+        gpu({ uuid: 'GPU-2', error: bad })
+      ],
       gpu_status: bad,
       errors: [
         {

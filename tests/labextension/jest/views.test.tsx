@@ -3,7 +3,6 @@ import { renderToStaticMarkup } from 'react-dom/server';
 import type { ReactElement } from 'react';
 import { reduce } from '@fanlight/model/reducer';
 import { INITIAL, type State } from '@fanlight/model/state';
-import { Gpus } from '@fanlight/sections/gpus';
 import { Header, connection } from '@fanlight/sections/header';
 import { Notice } from '@fanlight/sections/notice';
 import { stripAnsi } from '@fanlight/views/parts';
@@ -68,38 +67,6 @@ test('the header counts', () => {
   expect(shown).toContain('<strong>2</strong><small>/2</small>');
   expect(shown).toContain('12 waiting');
   expect(shown).toContain('Follow a.ipynb');
-});
-
-test('no GPU says why', () => {
-  expect(text(<Gpus gpus={[]} status="No NVIDIA driver was found." />)).toContain(
-    'No NVIDIA driver was found.'
-  );
-  const dark = text(
-    <Gpus
-      status=""
-      gpus={[
-        {
-          index: 0,
-          uuid: 'u',
-          name: 'H200',
-          share: 0,
-          utilization_percent: null,
-          memory_used: null,
-          memory_total: null,
-          temperature: null,
-          power: null,
-          power_limit: null,
-          processes: [],
-          number: 0,
-          mig: '',
-          node: '',
-          error: 'fell off the bus'
-        }
-      ]}
-    />
-  );
-  expect(dark).toContain('fell off the bus');
-  expect(dark).not.toContain('role="meter"');
 });
 
 test('colours of a terminal are left out of tracebacks', () => {
