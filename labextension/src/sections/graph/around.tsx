@@ -15,6 +15,7 @@ import { Board, ZoomButtons, type Region } from './board';
 import { LINE_BUSY, LINE_DASHED } from './painter';
 import type { Stage, StageOptions } from './stage';
 import { AroundTable } from './tables';
+import { onSecondClick } from './twice';
 
 const SIZE = { nodeWidth: 132, nodeHeight: 36, gapX: 14, gapY: 38 };
 const HEIGHT = 300;
@@ -239,8 +240,12 @@ const TaskNode = memo(
           aria-label={words}
           title={words}
           data-task={task.id}
-          onClick={() => onTask(task.id)}
-          onDoubleClick={() => onOpen(task.id)}
+          onClick={event => {
+            onTask(task.id);
+            if (event.detail > 0) {
+              onSecondClick(event, () => onOpen(task.id)); // not by keyboard
+            }
+          }}
         >
           <span className="fl-Node-name">
             <i className={`fl-Node-dot fl-fill-${stage}`} />

@@ -29,6 +29,7 @@ import { StackedBar, countsText } from '../../views/parts';
 import { Board, ZoomButtons, type Region } from './board';
 import { LINE_BUSY, LINE_DASHED, LINE_DIMMED } from './painter';
 import type { Stage, StageOptions } from './stage';
+import { onSecondClick } from './twice';
 import { NODE_SIZE, usePlaces } from './useplaces';
 
 const { nodeWidth: WIDTH, nodeHeight: HEIGHT } = NODE_SIZE;
@@ -100,10 +101,10 @@ export const Functions = memo(function Functions(props: FunctionsProps) {
   }, [places, boxOf, thick]);
   const latest = useMemo(() => new Map(links.map(l => [linkKey(l), l])), [links]);
   const codes = useMemo(() => {
-    const focus = pointed ?? selected;
     const byLink = drawn.shown.map(({ source, target, data }, i) => {
       const running = (groups.get(target)?.counts.RUNNING ?? 0) > 0;
-      const touched = focus === null || source === focus || target === focus;
+      const touched = pointed === null || source === pointed || target === pointed;
+      const focus = pointed ?? (source === selected || target === selected ? selected : null);
       const matches = matching === null || (matching.has(source) && matching.has(target));
       return (
         (running || (focus !== null && touched) ? LINE_BUSY : 0) |
@@ -294,8 +295,12 @@ const Node = memo(function Node(props: NodeProps) {
         data-node={group.id}
         tabIndex={current ? 0 : -1}
         onFocus={() => props.onCurrent(group.id)}
-        onClick={() => props.onGroup(group.id)}
-        onDoubleClick={() => props.onOpen(group.id)}
+        onClick={event => {
+          props.onGroup(group.id);
+          if (event.detail > 0) {
+            onSecondClick(event, () => props.onOpen(group.id)); // not by keyboard
+          }
+        }}
       >
         <span className="fl-Node-name">
           <i className={`fl-Node-glyph fl-Node-glyph-${group.kind}`}>{GLYPH[group.kind]}</i>

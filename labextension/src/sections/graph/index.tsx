@@ -1,5 +1,5 @@
 /** The task graph: functions, the tasks of one of them, and what stands around one task. */
-import { useCallback, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { TaskView } from '../../events';
 import { count, shortId } from '../../format';
 import { trans } from '../../i18n';
@@ -52,6 +52,14 @@ function Body(props: SectionProps) {
       onTidy: () => setTidy(tidy + 1)
     }
   };
+  // What had the focus is gone with its level: the new picture has it.
+  const before = useRef(level.at);
+  useEffect(() => {
+    if (before.current !== level.at && document.activeElement === document.body) {
+      box.current?.querySelector<HTMLElement>('.fl-Board')?.focus({ preventScroll: true });
+    }
+    before.current = level.at;
+  }, [level.at]);
   const chosen = selection?.kind === 'task' ? selection.id : '';
   const around = useCallback(
     (id: string) => {
@@ -117,7 +125,13 @@ function FunctionsLevel(props: LevelProps) {
   );
   const selected = selection?.kind === 'group' ? selection.id : null;
   const onGroup = useCallback((id: number) => onSelect({ kind: 'group', id }), [onSelect]);
-  const onOpen = useCallback((group: number) => setLevel({ at: 'tasks', group }), [setLevel]);
+  const onOpen = useCallback(
+    (group: number) => {
+      onSelect(null); // its tasks tell more
+      setLevel({ at: 'tasks', group });
+    },
+    [onSelect, setLevel]
+  );
   const found = matching ?? groups;
   return (
     <>

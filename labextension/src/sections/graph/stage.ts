@@ -19,6 +19,7 @@ import {
 import { flatPainter } from './flat';
 import { paletteOf } from './palette';
 import type { Counters, Painter } from './painter';
+import { onSecondClick, swallowClick } from './twice';
 import { webglPainter } from './webgl';
 
 export interface StageOptions {
@@ -244,7 +245,6 @@ export class Stage {
     on('pointerup', event => this.onUp(event));
     on('pointercancel', event => this.onUp(event));
     on('pointerleave', () => this.pressed === null && this.events.onHover(null));
-    on('dblclick', event => this.events.onClick(this.pointOf(event), true));
   }
 
   private at(event: MouseEvent): { x: number; y: number } {
@@ -337,16 +337,11 @@ export class Stage {
     const clicked = !this.dragging && event.type === 'pointerup' && this.pointers.size === 0;
     this.pressed = null;
     if (clicked) {
-      this.events.onClick(this.pointOf(event), false);
-    } else {
-      // The click that follows a drag is none.
-      this.host.addEventListener('click', stop, { capture: true, once: true });
-      setTimeout(() => this.host.removeEventListener('click', stop, { capture: true }), 0);
+      const point = this.pointOf(event);
+      this.events.onClick(point, false);
+      onSecondClick(event, () => this.events.onClick(point, true));
+    } else if (event.type === 'pointerup') {
+      swallowClick(); // the end of a drag is no click
     }
   }
-}
-
-function stop(event: Event): void {
-  event.stopPropagation();
-  event.preventDefault();
 }
