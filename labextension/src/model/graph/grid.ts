@@ -47,7 +47,7 @@ export interface Grid {
   bands: number;
 }
 
-const LEAST_ROWS = 6;
+const LEAST_ROWS = 2;
 const MOST_BANDS = 400;
 const NICE = [1, 2, 5];
 

@@ -11,7 +11,7 @@ import { STATE_TEXT, runtimeOf, stageOf } from '../../model/selectors';
 import type { Source } from '../../model/source';
 import type { Data } from '../../model/state';
 import { Empty } from '../../views/parts';
-import { Board, ZoomButtons, type Region } from './board';
+import { Board, Foot, type Region } from './board';
 import { LINE_BUSY, LINE_DASHED } from './painter';
 import type { Stage, StageOptions } from './stage';
 import { AroundTable } from './tables';
@@ -130,7 +130,6 @@ export function Around(props: AroundProps) {
         paint={paint}
         stage={stage}
         onRegion={setRegion}
-        above={<ZoomButtons stage={stage} />}
       >
         {drawn.links.map((link, i) => {
           const at = middleOf(drawn.ways[i].points);
@@ -187,6 +186,7 @@ export function Around(props: AroundProps) {
           ) : null;
         })}
       </Board>
+      <Foot stage={stage}>{null}</Foot>
       {!found.whole && (
         <p className="fl-Hint">
           {trans.__(

@@ -159,28 +159,31 @@ function onViewKey(stage: Stage, event: KeyboardEvent): boolean {
   }
 }
 
-/** Zoom in, out, and show all. */
-export function ZoomButtons({ stage }: { stage: MutableRefObject<Stage | null> }) {
+/** Below a board: what its colours mean, and zoom in, out, all. */
+export function Foot(props: { stage: MutableRefObject<Stage | null>; children: ReactNode }) {
+  const { stage } = props;
   const buttons: Array<[string, string, () => void]> = [
     ['+', trans.__('Zoom in (+)'), () => stage.current?.zoomBy(1.4)],
     ['−', trans.__('Zoom out (-)'), () => stage.current?.zoomBy(1 / 1.4)],
     ['⤢', trans.__('Show all (0)'), () => stage.current?.fit()]
   ];
   return (
-    <div className="fl-Board-zoom">
-      {buttons.map(([sign, title, run]) => (
-        <button
-          key={sign}
-          type="button"
-          className="fl-Icon"
-          aria-label={title}
-          title={title}
-          onPointerDown={event => event.stopPropagation()}
-          onClick={run}
-        >
-          {sign}
-        </button>
-      ))}
+    <div className="fl-GraphFoot">
+      {props.children}
+      <div className="fl-GraphFoot-zoom" role="group" aria-label={trans.__('Zoom')}>
+        {buttons.map(([sign, title, run]) => (
+          <button
+            key={sign}
+            type="button"
+            className="fl-Tool"
+            aria-label={title}
+            title={title}
+            onClick={run}
+          >
+            {sign}
+          </button>
+        ))}
+      </div>
     </div>
   );
 }

@@ -92,6 +92,7 @@ class FlatPainter implements Painter {
   private drawLines(camera: Camera, palette: Palette): void {
     const { context } = this;
     const scale = Math.min(1.6, Math.max(0.45, camera.zoom));
+    context.lineCap = 'round'; // no seams between the pieces of a line
     for (let i = 0; i < this.lineCodes.length; i++) {
       const [ax, ay, bx, by, w0, w1, along] = this.pieces.subarray(i * PIECE, (i + 1) * PIECE);
       const [x0, y0] = [(ax - camera.x) * camera.zoom, (ay - camera.y) * camera.zoom];

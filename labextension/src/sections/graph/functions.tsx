@@ -6,7 +6,8 @@ import {
   useMemo,
   useRef,
   useState,
-  type KeyboardEvent
+  type KeyboardEvent,
+  type ReactNode
 } from 'react';
 import type { GroupView } from '../../events';
 import { count } from '../../format';
@@ -26,7 +27,7 @@ import {
 } from '../../model/graph/links';
 import { stageCounts, total } from '../../model/selectors';
 import { StackedBar, countsText } from '../../views/parts';
-import { Board, ZoomButtons, type Region } from './board';
+import { Board, Foot, type Region } from './board';
 import { LINE_BUSY, LINE_DASHED, LINE_DIMMED } from './painter';
 import type { Stage, StageOptions } from './stage';
 import { onSecondClick } from './twice';
@@ -50,6 +51,7 @@ export interface FunctionsProps {
   theme: string;
   /** Counts up when the user asks for a tidy picture. */
   tidy: number;
+  foot: ReactNode;
   onGroup: (id: number) => void;
   onOpen: (id: number) => void;
 }
@@ -189,7 +191,6 @@ export const Functions = memo(function Functions(props: FunctionsProps) {
         stage={stage}
         onRegion={setRegion}
         onKey={onKey}
-        above={<ZoomButtons stage={stage} />}
       >
         {zoom >= LABELS_FROM &&
           drawn.ways.map(({ points }, i) => {
@@ -227,6 +228,7 @@ export const Functions = memo(function Functions(props: FunctionsProps) {
           ) : null;
         })}
       </Board>
+      <Foot stage={stage}>{props.foot}</Foot>
     </div>
   );
 });

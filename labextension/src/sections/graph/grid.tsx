@@ -1,5 +1,13 @@
 /** The second level: all tasks of one function, a square each. */
-import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import {
+  useCallback,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+  type KeyboardEvent,
+  type ReactNode
+} from 'react';
 import type { GroupView } from '../../events';
 import { count, duration } from '../../format';
 import { trans } from '../../i18n';
@@ -19,11 +27,15 @@ import {
   type Shape
 } from '../../model/graph/grid';
 import { STATE_TEXT } from '../../model/selectors';
-import { Board, ZoomButtons, type Region } from './board';
+import { Board, Foot, type Region } from './board';
 import { DIMMED } from './painter';
 import type { Stage, StageOptions } from './stage';
 
 const HEIGHT = 300;
+const LOW: ReadonlyArray<[tasks: number, pixels: number]> = [
+  [12, 96],
+  [200, 190]
+];
 const BAND_LABEL = 26; // pixels that the label of a band needs
 
 export interface GridBoardProps {
@@ -40,6 +52,7 @@ export interface GridBoardProps {
   width: number;
   wide: boolean;
   theme: string;
+  foot: ReactNode;
   onTask: (id: string) => void;
   onOpen: (id: string) => void;
 }
@@ -50,13 +63,13 @@ export function GridBoard(props: GridBoardProps) {
   const [region, setRegion] = useState<Region | null>(null);
   const [pointed, setPointed] = useState(-1);
   const [cursor, setCursor] = useState(-1);
-  const grid = useGrid(columns, by, tidy, aspectOf(width || 300, wide));
+  const grid = useGrid(columns, by, tidy, aspectOf(width || 300, wide, columns.count));
   const banded = grid.bands > 0;
   const options = useMemo(
     (): StageOptions => ({
       least: 0.02,
       most: 5,
-      fitMost: 1.5,
+      fitMost: 2,
       margin: 10,
       above: banded ? 12 : 0,
       below: 22,
@@ -158,7 +171,7 @@ export function GridBoard(props: GridBoardProps) {
         role="application"
         contents={contents}
         options={options}
-        height={wide ? null : HEIGHT}
+        height={wide ? null : heightFor(grid.shape.chosen)}
         theme={props.theme}
         paint={paint}
         stage={stage}
@@ -174,16 +187,13 @@ export function GridBoard(props: GridBoardProps) {
         onKey={onKey}
         active={at >= 0 ? `fl-graph-cursor-${group.id}` : undefined}
         above={
-          <>
-            <ZoomButtons stage={stage} />
-            {row && (
-              <p className="fl-Graph-card" aria-hidden="true">
-                <i className={`fl-fill-${row.stage}`} />
-                <b>{trans.__('Task %1', count(row.index + 1))}</b>{' '}
-                {describe(row, group, props.time)}
-              </p>
-            )}
-          </>
+          row && (
+            <p className="fl-Graph-card" aria-hidden="true">
+              <i className={`fl-fill-${row.stage}`} />
+              <b>{trans.__('Task %1', count(row.index + 1))}</b>{' '}
+              {describe(row, group, props.time)}
+            </p>
+          )
         }
       >
         {bandsOf(grid, region).map(({ band, text }) => (
@@ -208,13 +218,19 @@ export function GridBoard(props: GridBoardProps) {
           />
         )}
       </Board>
+      <Foot stage={stage}>{props.foot}</Foot>
     </div>
   );
 }
 
+/** In the sidebar: by what the grid was formed for, so that it does not grow task by task. */
+function heightFor(tasks: number): number {
+  return LOW.find(([most]) => tasks <= most)?.[1] ?? HEIGHT;
+}
+
 /** About the form of the room that squares have. */
-function aspectOf(width: number, wide: boolean): number {
-  const height = wide ? Math.max(300, window.innerHeight - 260) : HEIGHT;
+function aspectOf(width: number, wide: boolean, tasks: number): number {
+  const height = wide ? Math.max(300, window.innerHeight - 260) : heightFor(tasks);
   return (width - 20) / (height - 44);
 }
 

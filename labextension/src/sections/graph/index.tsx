@@ -133,6 +133,9 @@ function FunctionsLevel(props: LevelProps) {
     [onSelect, setLevel]
   );
   const found = matching ?? groups;
+  const foot = (
+    <StateChips model={props.model} counts={totals(data).counts} chosen={filter.state} />
+  );
   return (
     <>
       <Toolbar
@@ -165,11 +168,12 @@ function FunctionsLevel(props: LevelProps) {
           wide={wide}
           theme={props.theme}
           tidy={props.tidy}
+          foot={foot}
           onGroup={onGroup}
           onOpen={onOpen}
         />
       )}
-      <StateChips model={props.model} counts={totals(data).counts} chosen={filter.state} />
+      {props.asTable && foot}
     </>
   );
 }
@@ -191,6 +195,7 @@ function TasksLevel(props: LevelProps & { group: number; onAround: (id: string) 
   const counts = stageCounts(group);
   const all = total(counts);
   const lit = matching === null ? columns.count : matching.reduce((sum, one) => sum + one, 0);
+  const foot = <StateChips model={model} counts={counts} chosen={filter.state} />;
   const path: Step[] = [
     { text: trans.__('All functions'), go: () => setLevel(TOP) },
     { text: group.name }
@@ -240,11 +245,12 @@ function TasksLevel(props: LevelProps & { group: number; onAround: (id: string) 
           width={width}
           wide={wide}
           theme={props.theme}
+          foot={foot}
           onTask={onTask}
           onOpen={props.onAround}
         />
       )}
-      <StateChips model={model} counts={counts} chosen={filter.state} />
+      {(props.asTable || columns.count === 0) && foot}
       {columns.count > 0 && columns.count < all && (
         <p className="fl-Hint">
           {trans.__('%1 of %2 tasks.', count(columns.count), count(all))}{' '}

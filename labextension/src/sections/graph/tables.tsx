@@ -8,8 +8,15 @@ import type { Columns, Row } from '../../model/graph/columns';
 import { linkText, type Link } from '../../model/graph/links';
 import { STATE_TEXT, progressRow, runtimeOf, type ProgressRow } from '../../model/selectors';
 import type { Column } from '../../views/table/model';
-import { Table } from '../../views/table/table';
+import { ROW_HEIGHT, Table } from '../../views/table/table';
 import { kindText } from './functions';
+
+/** Rows in view: as many as there is room for in a tab. */
+function linesFor(wide: boolean): number {
+  return wide && typeof window !== 'undefined'
+    ? Math.max(8, Math.floor((window.innerHeight - 260) / ROW_HEIGHT))
+    : 10;
+}
 
 const DOWN = { align: 'end', downFirst: true } as const;
 
@@ -71,7 +78,7 @@ export function FunctionTable(props: FunctionTableProps) {
         id: 'kind',
         title: trans.__('Kind'),
         value: row => kindText(row.group.kind),
-        width: 100,
+        width: 124,
         from: 760
       },
       number('pending', trans.__('Waiting'), 420),
@@ -108,7 +115,7 @@ export function FunctionTable(props: FunctionTableProps) {
       sort={{ column: 'name', down: false }}
       selected={props.selected === null ? undefined : String(props.selected)}
       onRow={row => props.onGroup(row.group.id)}
-      lines={props.wide ? undefined : 10}
+      lines={linesFor(props.wide)}
     />
   );
 }
@@ -216,7 +223,7 @@ export function TaskTable(props: TaskTableProps) {
       sort={{ column: 'number', down: false }}
       selected={props.selected}
       onRow={row => props.onTask(row.id)}
-      lines={props.wide ? undefined : 10}
+      lines={linesFor(props.wide)}
     />
   );
 }
@@ -306,7 +313,7 @@ export function AroundTable(props: AroundTableProps) {
       sort={{ column: 'how', down: false }}
       selected={props.selected}
       onRow={row => props.onTask(row.task.id)}
-      lines={props.wide ? undefined : 10}
+      lines={linesFor(props.wide)}
     />
   );
 }

@@ -43,7 +43,7 @@ export function Toolbar(props: ToolbarProps) {
               <li key={i}>
                 {go ? (
                   <button type="button" className="fl-Link" onClick={go}>
-                    {i === path.length - 2 && <span aria-hidden="true">‹ </span>}
+                    {i === 0 && <span aria-hidden="true">‹ </span>}
                     {text}
                   </button>
                 ) : (
