@@ -44,7 +44,7 @@ export function Around(props: AroundProps) {
   const [region, setRegion] = useState<Region | null>(null);
   const options = useMemo(
     (): StageOptions => ({
-      least: 0.35,
+      least: 0.8, // it can be read: the task that was asked for comes first
       most: 2.5,
       fitMost: 1.1,
       margin: 16,
@@ -89,7 +89,8 @@ export function Around(props: AroundProps) {
   useEffect(() => {
     if (laid && laid.places.has(id)) {
       stage.current?.fit(false);
-      stage.current?.reveal(box(laid, id));
+      const { x, y, width: w, height: h } = box(laid, id);
+      stage.current?.reveal({ x: x - w, y: y - 2 * h, width: 3 * w, height: 5 * h });
     }
   }, [laid, id]);
   if (problem && !found) {
