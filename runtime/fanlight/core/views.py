@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from fanlight import events as e
 from fanlight import messages as m
 from fanlight.core.model import (
     ACTOR_STATES,
+    RUNNING,
     TASK_STATES,
     WORKER_STATES,
     Actor,
@@ -50,6 +51,36 @@ def task_view(task: Task) -> e.TaskView:
         attempt=task.attempt,
         error=task.error[:_MESSAGE_SHOWN],
     )
+
+
+def snapshot_tasks(core: Core) -> list[Task]:
+    """What an observer is told at first: the newest that ended, what runs, the newest that wait."""
+    half = e.TASK_LIMIT // 2
+    ended = [*islice(reversed(core.recent), half)][::-1]
+    waiting = [*islice(reversed(core.tasks.table.values()), half)][::-1]
+    newest = {t.id for t in waiting}
+    # Of very many the oldest run: they would be missing among the newest.
+    older = [t for t in islice(running_tasks(core), half) if t.id not in newest]
+    return [*ended, *older, *waiting[len(older) :]]
+
+
+def delta_tasks(core: Core, limit: int) -> list[Task]:
+    """Of what changed, the newest changes; before them, where they are too many, what runs."""
+    changed = core.changed_tasks.values()
+    newest = [*islice(reversed(changed), limit)][::-1]
+    older = islice(changed, max(0, len(changed) - limit))
+    begun = [t for t in older if t.state == RUNNING][-limit // 2 :]
+    return begun + newest[len(begun) :]
+
+
+def running_tasks(core: Core) -> Iterator[Task]:
+    """The tasks that run now, worker by worker."""
+    for worker in core.workers.values():
+        tasks: Iterable[Task] = worker.queue
+        actor = worker.actor
+        if actor is not None:
+            tasks = chain(tasks, actor.flight.values(), actor.direct.values())
+        yield from (t for t in tasks if t.state == RUNNING)
 
 
 def group_view(group: Group) -> e.GroupView:

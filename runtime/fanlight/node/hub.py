@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -208,9 +207,6 @@ class Hub:
     def snapshot(self, now: float) -> e.Snapshot:
         """All that is known, bounded."""
         core = self.core
-        half = e.TASK_LIMIT // 2
-        tasks = [*islice(reversed(core.recent), half)][::-1]
-        tasks += [*islice(reversed(core.tasks.table.values()), half)][::-1]
         return e.Snapshot(
             version=e.EVENTS_VERSION,
             seq=self.seq,
@@ -218,7 +214,7 @@ class Hub:
             runtime=self.runtime_view(),
             groups=[views.group_view(g) for g in core.groups.values()],
             edges=views.edge_views(core),
-            tasks=[views.task_view(t) for t in tasks],
+            tasks=[views.task_view(t) for t in views.snapshot_tasks(core)],
             workers=self._workers(),
             actors=[views.actor_view(a) for a in core.actors.table.values()],
             gpus=self._gpu_sample.views,
@@ -241,7 +237,6 @@ class Hub:
             objects = views.object_views(core)
             scanned = min(len(core.objects.table), views.OBJECTS_SCANNED)
             self._next_objects = now + max(1.0, scanned / _SCANS_A_SECOND)
-        changed = [*islice(reversed(core.changed_tasks.values()), TASKS_PER_DELTA)][::-1]
         gpus, sent = self._gpu_sample, self._sent_gpus
         delta = e.Delta(
             seq=0,
@@ -249,7 +244,7 @@ class Hub:
             runtime=runtime if runtime != self._sent_runtime else None,
             groups=[views.group_view(core.groups[n]) for n in sorted(core.changed_groups)],
             edges=views.edge_views(core, core.changed_edges),
-            tasks=[views.task_view(t) for t in changed],
+            tasks=[views.task_view(t) for t in views.delta_tasks(core, TASKS_PER_DELTA)],
             workers=workers if workers != self._sent_workers else None,
             actors=[views.actor_view(a) for a in core.changed_actors.values()],
             gpus=gpus.views if gpus.views != sent.views or gpus.time > sent.time else None,
