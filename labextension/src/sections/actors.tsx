@@ -6,7 +6,7 @@ import { trans } from '../i18n';
 import { Empty } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
 import type { Column, Facet } from '../views/table/model';
-import { Table, WIDE_LINES } from '../views/table/table';
+import { Table } from '../views/table/table';
 import { StateDot, type Tone } from './state';
 
 export function actorState(state: ActorState): string {
@@ -119,7 +119,7 @@ const ORDER: readonly ActorState[] = [
   'DEAD'
 ];
 
-export function Actors({ data, wide, selection, onSelect }: SectionProps) {
+export function Actors({ data, selection, onSelect }: SectionProps) {
   const shape = useMemo(columns, []);
   // The living first; among them, and among the dead, in the order of creation.
   const rows = useMemo(() => {
@@ -156,7 +156,6 @@ export function Actors({ data, wide, selection, onSelect }: SectionProps) {
       facet={facet}
       selected={selection?.kind === 'actor' ? selection.id : undefined}
       onRow={actor => onSelect({ kind: 'actor', id: actor.id })}
-      lines={wide ? WIDE_LINES : undefined}
     />
   );
 }

@@ -11,7 +11,7 @@ import { Empty, stripAnsi } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
 import { useCauses } from './causes';
 import type { Column } from '../views/table/model';
-import { Table, WIDE_LINES } from '../views/table/table';
+import { Table } from '../views/table/table';
 
 /** The kind and the message of a cause, in one line. */
 export function CauseText({ cause }: { cause: Cause }) {
@@ -102,7 +102,7 @@ function columns(model: PanelModel): readonly Column<Cause>[] {
 
 const key = (cause: Cause): string => cause.id;
 
-export function Errors({ model, data, live, wide, selection, onSelect }: SectionProps) {
+export function Errors({ model, data, live, selection, onSelect }: SectionProps) {
   const causes = useCauses(model, data, live);
   const shape = useMemo(() => columns(model), [model]);
   if (causes.length === 0) {
@@ -121,7 +121,6 @@ export function Errors({ model, data, live, wide, selection, onSelect }: Section
         sort={{ column: 'last', down: true }}
         selected={selection?.kind === 'error' ? selection.id : undefined}
         onRow={cause => onSelect({ kind: 'error', id: cause.id })}
-        lines={wide ? WIDE_LINES : undefined}
       />
       {failed > told && (
         <p className="fl-Hint">

@@ -11,7 +11,8 @@ import {
   type ProgressRow,
   type Stage
 } from '../model/selectors';
-import { CellLink } from '../views/cell';
+import { CancelGroups } from '../views/cancel';
+import { CellLink, cellName } from '../views/cell';
 import { useKept } from '../views/kept';
 import { Empty, StackedBar, countsText } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
@@ -58,7 +59,7 @@ export function Progress(props: SectionProps) {
       <ul className="fl-Progress">
         {perCell
           ? cells.slice(0, shown).map(cell => (
-              <Cell key={cell.origin} cell={cell} model={props.model}>
+              <Cell key={cell.origin} cell={cell} live={props.live} model={props.model}>
                 {cell.rows.map(row)}
               </Cell>
             ))
@@ -127,11 +128,12 @@ const Row = memo(
 
 interface CellProps {
   cell: CellRow;
+  live: boolean;
   model: SectionProps['model'];
   children: ReactNode;
 }
 
-function Cell({ cell, model, children }: CellProps) {
+function Cell({ cell, model, live, children }: CellProps) {
   const [open, setOpen] = useKept(`progress-cell-${cell.origin}`, false);
   return (
     <li className="fl-Progress-cell" data-cell={cell.origin} data-ended={cell.ended}>
@@ -159,7 +161,18 @@ function Cell({ cell, model, children }: CellProps) {
         </span>
         <StackedBar counts={cell.counts} label={trans.__('Ended of all')} />
       </div>
-      {open && <ul className="fl-Progress fl-Progress-inner">{children}</ul>}
+      {open && (
+        <div className="fl-Progress-inner">
+          <CancelGroups
+            source={model.source}
+            live={live}
+            groups={cell.rows.map(row => row.group.id)}
+            counts={cell.counts}
+            what={cellName(model, cell.origin)}
+          />
+          <ul className="fl-Progress">{children}</ul>
+        </div>
+      )}
     </li>
   );
 }

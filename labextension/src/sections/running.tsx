@@ -12,7 +12,7 @@ import type { PanelModel } from '../views/model';
 import { Empty } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
 import type { Column, Facet } from '../views/table/model';
-import { Table, WIDE_LINES } from '../views/table/table';
+import { Table } from '../views/table/table';
 import { STAGE_TONE, StateDot } from './state';
 
 /** Whether a task is among those that are looked at. */
@@ -53,7 +53,7 @@ function columns(
     },
     {
       id: 'time',
-      title: trans.__('Runs for'),
+      title: trans.__('Time'),
       hint: trans.__('How long it has been running; how long it has been waiting, in grey'),
       width: 76,
       align: 'end',
@@ -101,7 +101,7 @@ function columns(
 
 const key = (task: TaskView): string => task.id;
 
-export function Running({ model, data, wide, selection, onSelect }: SectionProps) {
+export function Running({ model, data, selection, onSelect }: SectionProps) {
   const { tasks, groups, workers } = data;
   const { filter } = model.get();
   const rows = useMemo(
@@ -143,7 +143,6 @@ export function Running({ model, data, wide, selection, onSelect }: SectionProps
         facet={facet}
         selected={selection?.kind === 'task' ? selection.id : undefined}
         onRow={task => onSelect({ kind: 'task', id: task.id })}
-        lines={wide ? WIDE_LINES : undefined}
       />
       {rows.length < unfinished && (
         <p className="fl-Hint">

@@ -153,6 +153,8 @@ function Cancel({ id, model, running }: DetailProps & { running: boolean }) {
         source={source}
         command={{ action: 'cancel', task: id, force: false }}
         text={trans.__('Cancel')}
+        loses=""
+        question=""
         asked={trans.__('Cancelling…')}
       />
       {running && (
@@ -160,7 +162,10 @@ function Cancel({ id, model, running }: DetailProps & { running: boolean }) {
           source={source}
           command={{ action: 'cancel', task: id, force: true }}
           text={trans.__('Kill its worker')}
-          sure={trans.__('Really kill?')}
+          question={trans.__('Kill the worker of this task?')}
+          loses={trans.__(
+            'The process ends at once. What the task has done is lost, and it is not run again.'
+          )}
           asked={trans.__('Killing its worker…')}
         />
       )}

@@ -7,7 +7,7 @@ import { memoryShare, memoryText } from '../model/selectors';
 import { Empty, Meter } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
 import type { Column, Facet } from '../views/table/model';
-import { Table, WIDE_LINES } from '../views/table/table';
+import { Table } from '../views/table/table';
 import { StateDot, type Tone } from './state';
 
 export function workerState(state: WorkerState): string {
@@ -126,7 +126,7 @@ function columns(): readonly Column<WorkerView>[] {
 
 const key = (worker: WorkerView): string => worker.id;
 
-export function Workers({ data, wide, selection, onSelect }: SectionProps) {
+export function Workers({ data, selection, onSelect }: SectionProps) {
   const shape = useMemo(columns, []);
   const facet = useMemo(
     (): Facet<WorkerView> => ({
@@ -157,7 +157,6 @@ export function Workers({ data, wide, selection, onSelect }: SectionProps) {
       facet={data.workers.length > 8 ? facet : undefined}
       selected={selection?.kind === 'worker' ? selection.id : undefined}
       onRow={worker => onSelect({ kind: 'worker', id: worker.id })}
-      lines={wide ? WIDE_LINES : undefined}
     />
   );
 }

@@ -88,8 +88,8 @@ export function Drawer({ model, selection, data, live, onSelect }: DrawerProps) 
             ‹
           </button>
         )}
-        <small>{kindText(selection, data)}</small>
-        {title !== '' && <h3 title={title}>{title}</h3>}
+        {title !== '' && <small>{kindText(selection, data)}</small>}
+        <h3 title={title}>{title || kindText(selection, data)}</h3>
         <button
           type="button"
           className="fl-Icon fl-Drawer-close"

@@ -1,11 +1,10 @@
 /** One actor: its state, its calls, its methods, why it waits, how it ended. */
-import { count } from '../../format';
+import { count, duration } from '../../format';
 import { trans } from '../../i18n';
 import type { ActorAnswer } from '../../answers';
 import { countsText } from '../../views/parts';
 import { progressRow, stageCounts } from '../../model/selectors';
 import type { GroupView } from '../../events';
-import { duration } from '../../format';
 import { useAsked } from '../../views/asked';
 import { CellLink } from '../../views/cell';
 import { Empty } from '../../views/parts';
@@ -43,14 +42,15 @@ export function ActorDetail({ id, model, data, live, onSelect }: DetailProps) {
             command={{ action: 'kill_actor', actor: id }}
             text={trans.__('Kill')}
             label={trans.__('Kill actor %1', name)}
-            sure={
+            question={trans.__('Kill actor %1?', name)}
+            loses={
               actor.queued > 0
                 ? trans._n(
-                    'Really kill? %1 call fails',
-                    'Really kill? %1 calls fail',
+                    'Its state is lost, and %1 call that has not ended fails.',
+                    'Its state is lost, and %1 calls that have not ended fail.',
                     actor.queued
                   )
-                : trans.__('Really kill? Its state is lost')
+                : trans.__('Its state is lost.')
             }
             asked={trans.__('Killing it…')}
           />

@@ -7,6 +7,7 @@ import { STATE_TEXT, runtimeOf, stageOf } from '../../model/selectors';
 import type { Command } from '../../model/queries';
 import type { Source } from '../../model/source';
 import { messageOf } from '../../views/asked';
+import { ConfirmButton } from '../../views/confirm';
 import { STAGE_TONE, StateDot } from '../state';
 
 export function Facts(props: { children: ReactNode }) {
@@ -99,50 +100,38 @@ export interface OrderProps {
   source: Source;
   command: Command;
   text: string;
-  /** Asked first where work is lost: what the second click does, in words. */
-  sure?: string;
+  label?: string;
+  /** What would be lost, "" for nothing; asked first otherwise. */
+  loses: string;
+  question: string;
   /** Shown until the effect is seen. */
   asked: string;
-  label?: string;
 }
 
 /** A button that does something to the runtime, and says what has become of it. */
-export function Order({ source, command, text, sure, asked, label }: OrderProps) {
-  const [step, setStep] = useState<'idle' | 'sure' | 'asked'>('idle');
-  const [problem, setProblem] = useState('');
+export function Order({ source, command, asked, text, ...words }: OrderProps) {
+  const [said, setSaid] = useState('');
   const key = JSON.stringify(command);
-  useEffect(() => {
-    setStep('idle');
-    setProblem('');
-  }, [key]);
+  useEffect(() => setSaid(''), [key]);
   if (!source.controls) {
     return null;
   }
-  const click = (): void => {
-    if (sure !== undefined && step !== 'sure') {
-      setStep('sure');
-      return;
-    }
-    setStep('asked');
-    setProblem('');
-    source.command(command).catch(error => {
-      setProblem(messageOf(error));
-      setStep('idle');
-    });
+  const order = (): void => {
+    setSaid(asked);
+    source.command(command).catch(error => setSaid(messageOf(error)));
   };
   return (
     <>
-      <button
-        type="button"
-        className={`fl-Button ${step === 'sure' ? 'fl-Button-bad' : ''}`}
-        aria-label={step === 'sure' ? undefined : label}
-        disabled={step === 'asked'}
-        onClick={click}
-        onBlur={() => step === 'sure' && setStep('idle')}
+      <ConfirmButton
+        label={words.label}
+        loses={words.loses}
+        question={words.question}
+        action={text}
+        onConfirm={order}
       >
-        {step === 'sure' ? sure : text}
-      </button>
-      <small role="status">{problem || (step === 'asked' ? asked : '')}</small>
+        {text}
+      </ConfirmButton>
+      {said !== '' && <small role="status">{said}</small>}
     </>
   );
 }

@@ -2,13 +2,14 @@
 import { count, duration, rate } from '../../format';
 import { trans } from '../../i18n';
 import { progressRow, stageCounts } from '../../model/selectors';
+import { CancelGroups } from '../../views/cancel';
 import { CellLink } from '../../views/cell';
 import { Empty, StackedBar, countsText } from '../../views/parts';
 import { Tasks } from '../tasks';
 import { Fact, Facts } from './facts';
 import type { DetailProps } from './props';
 
-export function GroupDetail({ id, model, data, onSelect }: DetailProps) {
+export function GroupDetail({ id, model, data, live, onSelect }: DetailProps) {
   const group = data.groups.get(Number(id));
   if (!group) {
     return <Empty>{trans.__('Nothing is known about this function any more.')}</Empty>;
@@ -19,8 +20,15 @@ export function GroupDetail({ id, model, data, onSelect }: DetailProps) {
     <div className="fl-Detail">
       <p className="fl-Task-state">
         <span>{countsText(counts)}</span>
-        <CellLink model={model} origin={group.origin} />
+        <CancelGroups
+          source={model.source}
+          live={live}
+          groups={[group.id]}
+          counts={counts}
+          what={group.name.slice(0, 100)}
+        />
       </p>
+      <CellLink model={model} origin={group.origin} />
       <StackedBar counts={counts} label={trans.__('%1: ended of all', group.name)} />
       <Facts>
         <Fact name={trans.__('Each')}>{row.mean !== null && duration(row.mean)}</Fact>

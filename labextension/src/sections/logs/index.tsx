@@ -9,11 +9,10 @@ import { LogLines } from './lines';
 import type { LogSource } from './useLogs';
 
 const TYPING = 300; // milliseconds without a key before a text is looked for
-const LINES_WIDE = 34;
 
 type Stream = '' | 'out' | 'err';
 
-export function Logs({ model, data, live, wide, onSelect }: SectionProps) {
+export function Logs({ model, data, live, onSelect }: SectionProps) {
   const [from, setFrom] = useKept<string>('logs-from', '');
   const [stream, setStream] = useKept<Stream>('logs-stream', '');
   const [typed, setTyped] = useKept<string>('logs-search', '');
@@ -93,7 +92,6 @@ export function Logs({ model, data, live, wide, onSelect }: SectionProps) {
         live={live}
         search={search}
         stream={stream}
-        lines={wide ? LINES_WIDE : undefined}
         onSelect={onSelect}
       />
     </div>

@@ -1,5 +1,5 @@
 /** Lines of output: only those in view are drawn; stays at the end while new ones come. */
-import { useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { useEffect, useLayoutEffect, useRef, useState, type CSSProperties } from 'react';
 import { clock, count } from '../../format';
 import { trans } from '../../i18n';
 import type { LogLine } from '../../answers';
@@ -15,6 +15,7 @@ import { useLogs, type LogSource } from './useLogs';
 const LINE = 18; // pixels; as in logs.css
 const FIRST = 500; // lines that are asked for at first
 const MOST = 2000;
+const LINES = 14; // in view, before it scrolls
 const LONGEST = 2000; // characters of a line that are drawn
 const useAfterDrawing = typeof document === 'undefined' ? useEffect : useLayoutEffect;
 
@@ -26,7 +27,6 @@ export interface LogLinesProps {
   stream?: 'out' | 'err' | '';
   /** As a part of something else: with a title, a few lines high, nothing where there is nothing. */
   brief?: boolean;
-  lines?: number;
   onSelect?: (selection: Selection) => void;
 }
 
@@ -51,7 +51,7 @@ export function LogLines(props: LogLinesProps) {
         <Lines
           lines={shown}
           model={model}
-          height={brief ? Math.min(shown.length, 8) : (props.lines ?? 14)}
+          height={brief ? Math.min(shown.length, 8) : LINES}
           who={source.task === undefined}
           onSelect={props.onSelect}
         />
@@ -110,7 +110,7 @@ function Lines({ lines, model, height, who, onSelect }: LinesProps) {
         aria-live="off"
         aria-label={trans.__('%1 lines of output', count(lines.length))}
         tabIndex={0}
-        style={{ height: height * LINE + 8 }}
+        style={{ '--fl-height': `${height * LINE + 8}px` } as CSSProperties}
         onScroll={onScroll}
       >
         <div className="fl-Lines-body" style={{ height: lines.length * LINE }}>

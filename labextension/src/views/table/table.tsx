@@ -29,8 +29,6 @@ export const ROW_HEIGHT = 26;
 const TOOLS_FROM = 9;
 const LONGEST_TEXT = 300;
 const LINES = 12;
-/** Rows in view where there is much room. */
-export const WIDE_LINES = 28;
 
 export interface TableProps<R> {
   /** Unique among all tables: what was sorted and resized is remembered under it. */
@@ -48,7 +46,7 @@ export interface TableProps<R> {
   onRow?: (row: R) => void;
   /** Classes of a row. */
   rowClass?: (row: R) => string;
-  /** Rows in view before the table scrolls. */
+  /** Rows in view before the table scrolls; alone on a page it takes the room that there is. */
   lines?: number;
   /** Beside the filter. */
   tools?: ReactNode;
