@@ -8,6 +8,8 @@ import type { SectionProps, SectionSpec } from '../../views/section';
 import { LogLines } from './lines';
 import type { LogSource } from './useLogs';
 
+/** Of more workers or cells, a list to choose from is no help. */
+const CHOICES = 100;
 const TYPING = 300; // milliseconds without a key before a text is looked for
 
 type Stream = '' | 'out' | 'err';
@@ -56,7 +58,7 @@ export function Logs({ model, data, live, onSelect }: SectionProps) {
           {!there && <option value={from}>{trans.__('One that is gone')}</option>}
           {cells.length > 0 && (
             <optgroup label={trans.__('Cells')}>
-              {cells.map(origin => (
+              {cells.slice(-CHOICES).map(origin => (
                 <option key={origin} value={`cell ${origin}`}>
                   {cellName(model, origin)}
                 </option>
@@ -64,7 +66,7 @@ export function Logs({ model, data, live, onSelect }: SectionProps) {
             </optgroup>
           )}
           <optgroup label={trans.__('Workers')}>
-            {data.workers.map(worker => (
+            {data.workers.slice(0, CHOICES).map(worker => (
               <option key={worker.id} value={`worker ${worker.id}`}>
                 {trans.__('process %1', worker.pid)}
                 {worker.actor !== '' && ` · ${worker.actor}`}

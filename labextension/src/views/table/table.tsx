@@ -1,7 +1,10 @@
 /** One table for all lists: draws the rows in view only; sorts, filters, resizes; a grid to keyboards. */
 import {
+  memo,
+  useCallback,
   useEffect,
   useId,
+  useMemo,
   useRef,
   useState,
   type CSSProperties,
@@ -61,9 +64,25 @@ export function Table<R>(props: TableProps<R>) {
   const n = shown.rows.length;
   const view = useWindow(scroller, n, ROW_HEIGHT, ROW_HEIGHT);
   const [cursor, setCursor] = useState('');
-  const columns = fitting(props.columns, view.width);
+  const columns = useMemo(
+    () => fitting(props.columns, view.width),
+    [props.columns, view.width]
+  );
   const narrowed = state.filter !== '' || state.facet !== '';
   const at = cursor === '' ? -1 : shown.rows.findIndex(row => rowKey(row) === cursor);
+
+  // Rows are drawn anew when they change, not whenever the table is told the same again.
+  const onRow = useRef(props.onRow);
+  useEffect(() => {
+    onRow.current = props.onRow;
+  });
+  const choose = useCallback(
+    (row: R) => {
+      setCursor(rowKey(row));
+      onRow.current?.(row);
+    },
+    [rowKey]
+  );
 
   const go = (to: number): void => {
     const row = shown.rows[to];
@@ -158,14 +177,7 @@ export function Table<R>(props: TableProps<R>) {
                 active={index === at}
                 selected={key === props.selected}
                 className={props.rowClass?.(row) ?? ''}
-                onRow={
-                  props.onRow
-                    ? clicked => {
-                        setCursor(rowKey(clicked));
-                        props.onRow?.(clicked);
-                      }
-                    : undefined
-                }
+                onRow={props.onRow && choose}
               />
             );
           })}
@@ -198,7 +210,16 @@ interface RowProps<R> {
   onRow: ((row: R) => void) | undefined;
 }
 
-function Row<R>({ id, row, index, columns, active, selected, className, onRow }: RowProps<R>) {
+function RowView<R>({
+  id,
+  row,
+  index,
+  columns,
+  active,
+  selected,
+  className,
+  onRow
+}: RowProps<R>) {
   return (
     <div
       id={id}
@@ -226,6 +247,8 @@ function Row<R>({ id, row, index, columns, active, selected, className, onRow }:
     </div>
   );
 }
+
+const Row = memo(RowView) as typeof RowView;
 
 interface ToolsProps<R> extends TableProps<R> {
   total: number;
