@@ -13,6 +13,7 @@ import {
 } from '../model/selectors';
 import { CancelGroups } from '../views/cancel';
 import { CellLink, cellName } from '../views/cell';
+import { Choice } from '../views/choice';
 import { useKept } from '../views/kept';
 import { Empty, StackedBar, countsText } from '../views/parts';
 import type { SectionProps, SectionSpec } from '../views/section';
@@ -54,7 +55,17 @@ export function Progress(props: SectionProps) {
     <>
       <div className="fl-Progress-top">
         <Legend counts={totals(data).counts} />
-        {rows.some(own => own.group.origin !== '') && <Choice by={by} onChoose={setBy} />}
+        {rows.some(own => own.group.origin !== '') && (
+          <Choice
+            label={trans.__('Progress per')}
+            value={by}
+            options={[
+              ['function', trans.__('Functions')],
+              ['cell', trans.__('Cells')]
+            ]}
+            onChoose={setBy}
+          />
+        )}
       </div>
       <ul className="fl-Progress">
         {perCell
@@ -71,20 +82,6 @@ export function Progress(props: SectionProps) {
         </button>
       )}
     </>
-  );
-}
-
-function Choice({ by, onChoose }: { by: By; onChoose: (by: By) => void }) {
-  const option = (value: By, text: string) => (
-    <button type="button" aria-pressed={by === value} onClick={() => onChoose(value)}>
-      {text}
-    </button>
-  );
-  return (
-    <span className="fl-Choice" role="group" aria-label={trans.__('Progress per')}>
-      {option('function', trans.__('Functions'))}
-      {option('cell', trans.__('Cells'))}
-    </span>
   );
 }
 

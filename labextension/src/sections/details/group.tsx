@@ -4,12 +4,17 @@ import { trans } from '../../i18n';
 import { progressRow, stageCounts } from '../../model/selectors';
 import { CancelGroups } from '../../views/cancel';
 import { CellLink } from '../../views/cell';
+import { Choice } from '../../views/choice';
+import { useKept } from '../../views/kept';
 import { Empty, StackedBar, countsText } from '../../views/parts';
 import { Tasks } from '../tasks';
 import { Fact, Facts } from './facts';
 import type { DetailProps } from './props';
+import { TaskTable } from './tasktable';
 
-export function GroupDetail({ id, model, data, live, onSelect }: DetailProps) {
+export function GroupDetail(props: DetailProps) {
+  const { id, model, data, live, onSelect } = props;
+  const [view, setView] = useKept<'map' | 'table'>('group-tasks', 'map');
   const group = data.groups.get(Number(id));
   if (!group) {
     return <Empty>{trans.__('Nothing is known about this function any more.')}</Empty>;
@@ -41,14 +46,29 @@ export function GroupDetail({ id, model, data, live, onSelect }: DetailProps) {
         <Fact name={trans.__('Left')}>{row.eta !== null && duration(row.eta)}</Fact>
         <Fact name={trans.__('Tasks')}>{count(row.total)}</Fact>
       </Facts>
-      <Tasks
-        group={group}
-        tasks={data.tasks}
-        time={data.time}
-        selected=""
-        source={model.source}
-        onTask={task => onSelect({ kind: 'task', id: task })}
-      />
+      <div className="fl-Detail-choice">
+        <Choice
+          label={trans.__('Single tasks as')}
+          value={view}
+          options={[
+            ['map', trans.__('Map')],
+            ['table', trans.__('Table')]
+          ]}
+          onChoose={setView}
+        />
+      </div>
+      {view === 'table' ? (
+        <TaskTable {...props} />
+      ) : (
+        <Tasks
+          group={group}
+          tasks={data.tasks}
+          time={data.time}
+          selected=""
+          source={model.source}
+          onTask={task => onSelect({ kind: 'task', id: task })}
+        />
+      )}
     </div>
   );
 }
