@@ -130,7 +130,10 @@ def bare(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     snapshot.workers = [worker(i, 0) for i in range(ROWS)]
     snapshot.tasks, snapshot.groups, snapshot.edges, snapshot.actors = [], [], [], []
     status = {"type": "status", "state": "live", "reason": "", "runtime_id": snapshot.runtime.id}
-    page.evaluate(SHOW.replace("ROWS", str(ROWS)), [json.dumps(status), msgspec.json.encode(snapshot).decode()])
+    page.evaluate(
+        SHOW.replace("ROWS", str(ROWS)),
+        [json.dumps(status), msgspec.json.encode(snapshot).decode()],
+    )
     yield page
     context.close()
     assert not problems, problems

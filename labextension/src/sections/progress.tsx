@@ -192,7 +192,7 @@ function noteText(row: Omit<ProgressRow, 'group'>): string {
     if (counts.cancelled) {
       parts.push(trans.__('%1 cancelled', count(counts.cancelled)));
     }
-    if (row.mean !== null) {
+    if (row.mean !== null && row.mean > 0) {
       parts.push(trans.__('%1 each', duration(row.mean)));
     }
   }

@@ -137,7 +137,7 @@ function Methods({ methods, time, onGroup }: MethodsProps) {
     <ul className="fl-TaskList">
       {methods.slice(0, 12).map(method => {
         const { mean } = progressRow(method, [], time);
-        const each = mean === null ? '' : ` · ${trans.__('%1 each', duration(mean))}`;
+        const each = !mean ? '' : ` · ${trans.__('%1 each', duration(mean))}`;
         return (
           <li key={method.id}>
             <button

@@ -36,7 +36,9 @@ export function GroupDetail(props: DetailProps) {
       <CellLink model={model} origin={group.origin} />
       <StackedBar counts={counts} label={trans.__('%1: ended of all', group.name)} />
       <Facts>
-        <Fact name={trans.__('Each')}>{row.mean !== null && duration(row.mean)}</Fact>
+        <Fact name={trans.__('Each')}>
+          {row.mean !== null && row.mean > 0 && duration(row.mean)}
+        </Fact>
         <Fact name={trans.__('Together')}>
           {group.duration > 0 && duration(group.duration)}
         </Fact>
