@@ -1,6 +1,7 @@
 /** "2/2 CPU · 14 running · store 31 %" in the status bar; a click shows the panel. */
 import { Widget } from '@lumino/widgets';
 import type { Session } from './model/session';
+import { trans } from './i18n';
 import { statusText } from './model/selectors';
 
 export class StatusItem extends Widget {
@@ -11,7 +12,7 @@ export class StatusItem extends Widget {
     super();
     this.addClass('fl-Status');
     this.button.type = 'button';
-    this.button.title = 'Show the Fanlight panel';
+    this.button.title = trans.__('Show the Fanlight panel');
     this.button.addEventListener('click', show);
     this.node.append(this.button);
     const update = (): void => {

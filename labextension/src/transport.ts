@@ -44,6 +44,9 @@ export interface TransportOptions {
 
 export const FIRST_DELAY = 0.5; // seconds
 export const LONGEST_DELAY = 20;
+/** The server's code for a message that it does not understand: another version, most likely. */
+export const REFUSED = 1008;
+const PATIENT = 5; // attempts after which the delay is long
 
 /** Seconds before attempt `n` (0 is the first repetition); jitter spreads many browsers. */
 export function backoff(n: number, random: () => number): number {
@@ -158,10 +161,15 @@ export class Transport {
         this.take(JSON.parse(data) as Message | Answer);
       }
     };
-    socket.onclose = ({ reason }) => {
+    socket.onclose = ({ code, reason }) => {
       if (this.socket === socket) {
         this.drop();
-        this.retry(reason);
+        if (code === REFUSED) {
+          this.attempts = Math.max(this.attempts, PATIENT); // the next will hardly go better
+          this.retry('', 'version');
+        } else {
+          this.retry(reason);
+        }
       }
     };
   }
@@ -194,7 +202,7 @@ export class Transport {
     });
   }
 
-  private retry(reason: string): void {
+  private retry(reason: string, cause?: Cause): void {
     if (this.disposed) {
       return;
     }
@@ -204,12 +212,12 @@ export class Transport {
     }
     const seconds = backoff(this.attempts, this.random);
     this.attempts += 1;
-    this.options.onLink({ state: 'waiting', seconds, reason });
+    this.options.onLink({ state: 'waiting', seconds, reason, cause });
     this.timer = setTimeout(() => {
       this.timer = null;
       this.connect();
     }, seconds * 1000);
-    if (!reason && this.options.diagnose) {
+    if (!reason && !cause && this.options.diagnose) {
       void this.options.diagnose().then(found => {
         if (found && this.timer !== null) {
           this.options.onLink({ state: 'waiting', seconds, reason, cause: found });

@@ -139,6 +139,17 @@ function unreachable(link: Extract<Link, { state: 'waiting' }>, made: Make): Con
         ],
         ['retry']
       );
+    case 'version':
+      return made(
+        'bad',
+        trans.__('The page and the server do not fit together'),
+        [
+          trans.__(
+            'They have different versions of Fanlight. Reload the page; if that does not help, restart the Jupyter server.'
+          )
+        ],
+        ['reload', 'retry']
+      );
     default:
       return made(
         'bad',

@@ -1,6 +1,7 @@
 /** What the sections show, computed from the state. All pure. */
 import type { GroupView, TaskState, TaskView } from '../events';
 import { bytes, count, percent } from '../format';
+import { trans } from '../i18n';
 import { endedCount } from './reducer';
 import { RATE_WINDOW, type Data, type Sample, type State } from './state';
 
@@ -24,14 +25,29 @@ export function stageOf(state: TaskState): Stage {
   }
 }
 
-export const STATE_TEXT: Record<TaskState, string> = {
-  PENDING_ARGS: 'waits for its arguments',
-  PENDING_RESOURCES: 'waits for resources',
-  SUBMITTED: 'next on a worker',
-  RUNNING: 'running',
-  FINISHED: 'done',
-  FAILED: 'failed',
-  CANCELLED: 'cancelled'
+/** Read when something is drawn, since the language is known only then. */
+export const STATE_TEXT: Readonly<Record<TaskState, string>> = {
+  get PENDING_ARGS() {
+    return trans.__('waits for its arguments');
+  },
+  get PENDING_RESOURCES() {
+    return trans.__('waits for resources');
+  },
+  get SUBMITTED() {
+    return trans.__('next on a worker');
+  },
+  get RUNNING() {
+    return trans.__('running');
+  },
+  get FINISHED() {
+    return trans.__('done');
+  },
+  get FAILED() {
+    return trans.__('failed');
+  },
+  get CANCELLED() {
+    return trans.__('cancelled');
+  }
 };
 
 export function stageCounts(group: GroupView): StageCounts {
@@ -185,11 +201,11 @@ export function statusText(state: State): string {
   }
   const t = totals(state.data);
   const parts = [
-    `${count(t.cpusUsed)}/${count(t.cpus)} CPU`,
-    t.counts.running ? `${count(t.counts.running)} running` : 'idle'
+    trans.__('%1/%2 CPU', count(t.cpusUsed), count(t.cpus)),
+    t.counts.running ? trans.__('%1 running', count(t.counts.running)) : trans.__('idle')
   ];
   if (t.storeShare !== null) {
-    parts.push(`store ${percent(t.storeShare)}`);
+    parts.push(trans.__('store %1', percent(t.storeShare)));
   }
   return parts.join(' · ');
 }
@@ -213,13 +229,13 @@ export function runtimeOf(task: TaskView, time: number): number | null {
 
 export function storeText(data: Data): string {
   const store = data.store[data.store.length - 1];
-  return store ? `${bytes(store.used)} of ${bytes(store.capacity)}` : '';
+  return store ? trans.__('%1 of %2', bytes(store.used), bytes(store.capacity)) : '';
 }
 
 /** "312 MB of 400 MB memory": of what is fullest, the machine, its container, a limit; '' unknown. */
 export function memoryText(data: Data): string {
   const { memory_used: used, memory_limit: limit } = data.runtime;
-  return limit > 0 ? `${bytes(used)} of ${bytes(limit)} memory` : '';
+  return limit > 0 ? trans.__('%1 of %2 memory', bytes(used), bytes(limit)) : '';
 }
 
 /** The share of memory in use, as far as it is known; above 0.9 something may be ended soon. */

@@ -30,8 +30,8 @@ export type Link =
   | { state: 'open' }
   | { state: 'waiting'; seconds: number; reason: string; cause?: Cause };
 
-/** Why the server cannot be reached: without the extension, without access, without an answer. */
-export type Cause = 'extension' | 'access' | 'silent';
+/** Why there is no connection: no extension, no access, no answer, a server of another version. */
+export type Cause = 'extension' | 'access' | 'silent' | 'version';
 
 /** Whether a runtime is there; `ended` keeps the last data on view. */
 export type Phase = 'unknown' | 'none' | 'connecting' | 'live' | 'lost' | 'ended';

@@ -1,6 +1,7 @@
 /** What is followed, whether it is there, and the three numbers that say how it does. */
 import type { ReactNode } from 'react';
 import { count, percent } from '../format';
+import { trans } from '../i18n';
 import { storeText, totals } from '../model/selectors';
 import type { Data, RuntimeSummary, State } from '../model/state';
 import { Meter } from '../views/parts';
@@ -19,24 +20,24 @@ type Light = 'live' | 'busy' | 'off' | 'bad';
 /** The state of the connection in one word, and what colour says the same. */
 export function connection(state: State): { light: Light; text: string } {
   if (state.link.state === 'connecting') {
-    return { light: 'busy', text: 'connecting' };
+    return { light: 'busy', text: trans.__('connecting') };
   }
   if (state.link.state === 'waiting') {
-    return { light: 'bad', text: 'server unreachable' };
+    return { light: 'bad', text: trans.__('server unreachable') };
   }
   switch (state.phase) {
     case 'live':
-      return { light: 'live', text: 'live' };
+      return { light: 'live', text: trans.__('live') };
     case 'connecting':
-      return { light: 'busy', text: 'connecting' };
+      return { light: 'busy', text: trans.__('connecting') };
     case 'lost':
-      return { light: 'bad', text: 'connection lost' };
+      return { light: 'bad', text: trans.__('connection lost') };
     case 'ended':
-      return { light: 'off', text: 'ended' };
+      return { light: 'off', text: trans.__('ended') };
     case 'none':
-      return { light: 'off', text: 'no runtime' };
+      return { light: 'off', text: trans.__('no runtime') };
     default:
-      return { light: 'busy', text: 'looking' };
+      return { light: 'busy', text: trans.__('looking') };
   }
 }
 
@@ -54,7 +55,7 @@ export function Header(props: HeaderProps) {
         {data && (
           <span
             className="fl-Chip"
-            title={`${data.runtime.name} · node pid ${data.runtime.pid}`}
+            title={trans.__('%1 · node pid %2', data.runtime.name, data.runtime.pid)}
           >
             {data.runtime.engine}
           </span>
@@ -70,13 +71,13 @@ export function Header(props: HeaderProps) {
 
 /** Follow the notebook in front, or stay with one runtime. */
 function RuntimePicker({ state, focusTitle, pinned, onPin }: HeaderProps) {
-  const own = focusTitle ? `Follow ${focusTitle}` : 'Follow the notebook';
+  const own = focusTitle ? trans.__('Follow %1', focusTitle) : trans.__('Follow the notebook');
   const missing = pinned !== '' && !state.runtimes.some(r => r.runtime_id === pinned);
   return (
     <select
       className="fl-Select"
-      aria-label="Runtime to show"
-      title="Which runtime to show"
+      aria-label={trans.__('Runtime to show')}
+      title={trans.__('Which runtime to show')}
       value={pinned}
       onChange={event => onPin(event.target.value)}
     >
@@ -86,13 +87,18 @@ function RuntimePicker({ state, focusTitle, pinned, onPin }: HeaderProps) {
           {runtimeName(r)}
         </option>
       ))}
-      {missing && <option value={pinned}>a runtime that ended</option>}
+      {missing && <option value={pinned}>{trans.__('a runtime that ended')}</option>}
     </select>
   );
 }
 
 export function runtimeName(runtime: RuntimeSummary): string {
-  return `${runtime.name || 'runtime'} · ${runtime.engine} · pid ${runtime.pid}`;
+  return trans.__(
+    '%1 · %2 · pid %3',
+    runtime.name || trans.__('runtime'),
+    runtime.engine,
+    runtime.pid
+  );
 }
 
 function Tiles({ data }: { data: Data }) {
@@ -101,8 +107,8 @@ function Tiles({ data }: { data: Data }) {
   const all = over + t.counts.pending + t.counts.running;
   return (
     <dl className="fl-Tiles">
-      <div className="fl-Tile" title="CPUs that tasks and actors hold">
-        <dt>CPU</dt>
+      <div className="fl-Tile" title={trans.__('CPUs that tasks and actors hold')}>
+        <dt>{trans.__('CPU')}</dt>
         <dd>
           <strong>{count(t.cpusUsed)}</strong>
           <small>/{count(t.cpus)}</small>
@@ -110,35 +116,40 @@ function Tiles({ data }: { data: Data }) {
         <dd className="fl-Tile-bar">
           <Meter
             share={t.cpus ? t.cpusUsed / t.cpus : 0}
-            label="CPUs in use"
-            text={`${count(t.cpusUsed)} of ${count(t.cpus)}`}
+            label={trans.__('CPUs in use')}
+            text={trans.__('%1 of %2', count(t.cpusUsed), count(t.cpus))}
           />
         </dd>
       </div>
-      <div className="fl-Tile" title={`${count(over)} of ${count(all)} tasks are over`}>
-        <dt>Running</dt>
+      <div
+        className="fl-Tile"
+        title={trans.__('%1 of %2 tasks are over', count(over), count(all))}
+      >
+        <dt>{trans.__('Running')}</dt>
         <dd>
           <strong>{count(t.counts.running)}</strong>
-          {t.counts.pending > 0 && <small> {count(t.counts.pending)} waiting</small>}
+          {t.counts.pending > 0 && (
+            <small> {trans.__('%1 waiting', count(t.counts.pending))}</small>
+          )}
         </dd>
         <dd className="fl-Tile-bar">
           <Meter
             share={all ? over / all : 0}
-            label="Tasks that are over"
-            text={`${count(over)} of ${count(all)}`}
+            label={trans.__('Tasks that are over')}
+            text={trans.__('%1 of %2', count(over), count(all))}
             tone="done"
           />
         </dd>
       </div>
       <div className="fl-Tile" title={storeText(data)}>
-        <dt>Store</dt>
+        <dt>{trans.__('Store')}</dt>
         <dd>
           <strong>{t.storeShare === null ? '–' : percent(t.storeShare)}</strong>
         </dd>
         <dd className="fl-Tile-bar">
           <Meter
             share={t.storeShare ?? 0}
-            label="Object store in use"
+            label={trans.__('Object store in use')}
             text={storeText(data)}
             tone={(t.storeShare ?? 0) > 0.85 ? 'warm' : 'done'}
           />

@@ -65,20 +65,30 @@ export function Empty(props: { children: ReactNode }) {
   return <p className="fl-Empty">{props.children}</p>;
 }
 
-export const STAGE_TEXT: Record<Stage, string> = {
-  pending: 'pending',
-  running: 'running',
-  done: 'done',
-  failed: 'failed',
-  cancelled: 'cancelled'
+export const STAGE_TEXT: Readonly<Record<Stage, string>> = {
+  get pending() {
+    return trans.__('pending');
+  },
+  get running() {
+    return trans.__('running');
+  },
+  get done() {
+    return trans.__('done');
+  },
+  get failed() {
+    return trans.__('failed');
+  },
+  get cancelled() {
+    return trans.__('cancelled');
+  }
 };
 
 /** "3 running, 5 done", in the order in which stages are stacked. */
 export function countsText(counts: StageCounts): string {
   return (
     STAGES.filter(stage => counts[stage] > 0)
-      .map(stage => `${count(counts[stage])} ${STAGE_TEXT[stage]}`)
-      .join(', ') || 'none'
+      .map(stage => trans.__('%1 %2', count(counts[stage]), STAGE_TEXT[stage]))
+      .join(', ') || trans.__('none')
   );
 }
 
@@ -171,7 +181,7 @@ export function Snippet(props: { code: string; onAdd?: ((code: string) => void) 
 /** Text of a traceback; text, never markup, whatever it holds. */
 export function Traceback(props: { text: string }) {
   return (
-    <pre className="fl-Traceback" tabIndex={0} aria-label="Traceback">
+    <pre className="fl-Traceback" tabIndex={0} aria-label={trans.__('Traceback')}>
       {stripAnsi(props.text)}
     </pre>
   );

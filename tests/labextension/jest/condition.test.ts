@@ -68,6 +68,7 @@ test.each([
   ['extension', ['retry'], 'jupyter server extension enable fanlight_lab'],
   ['access', ['reload', 'retry'], ''],
   ['silent', ['retry'], ''],
+  ['version', ['reload', 'retry'], ''],
   [undefined, ['retry'], '']
 ] as const)('a server that cannot be reached: %s', (cause, steps, code) => {
   const link = { state: 'waiting', seconds: 0.4, reason: '', cause } as const;

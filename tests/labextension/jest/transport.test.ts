@@ -170,6 +170,14 @@ test('the reason of a refusal is asked for and told', async () => {
   expect(links[links.length - 1]).toMatchObject({ state: 'waiting', cause: 'extension' });
 });
 
+test('a server that understands another version is not asked again and again', () => {
+  const { transport, sockets, links } = setup();
+  transport.resume();
+  sockets[0].accept();
+  sockets[0].onclose?.({ code: 1008, reason: 'bad message' });
+  expect(links[links.length - 1]).toMatchObject({ cause: 'version', seconds: 16 });
+});
+
 test('a gap is mended by attaching again', () => {
   const { transport, sockets } = setup();
   transport.resume();
