@@ -19,11 +19,7 @@ const compiler = rspack({
   target: ['web', 'es2020'],
   devtool: false,
   entry: {
-    fanlight: [
-      path.join(root, 'lib/standalone/index.js'),
-      path.join(root, 'style/index.css'),
-      path.join(root, 'style/standalone.css')
-    ]
+    fanlight: [path.join(root, 'lib/standalone/index.js'), path.join(root, 'style/index.css')]
   },
   output: {
     path: path.join(root, 'fanlight_lab/standalone'),

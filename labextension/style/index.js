@@ -12,4 +12,5 @@ import './logs.css';
 import './replay.css';
 import './status.css';
 import './picture.css';
+import './standalone.css';
 import './narrow.css';

@@ -20,7 +20,7 @@ SHOW = """
     const socket = { send: () => {}, close: () => {} };
     const session = new FanlightStandalone.Session({
         connect: () => socket,
-        diagnose: async () => '',
+        diagnose: async () => null,
         schedule: run => requestAnimationFrame(run)
     });
     const shown = FanlightStandalone.show(

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from fanlight.logging_config import LoggingConfig
     from fanlight.memory_report import memory
     from fanlight.overview import status
+    from fanlight.panels import panel
     from fanlight.progress_bar import as_completed, progress
     from fanlight.reasons import why
     from fanlight.recordings import export_html, record, replay
@@ -86,6 +87,7 @@ _HOME = {
     "memory": "memory_report",
     "method": "actor",
     "nodes": "api",
+    "panel": "panels",
     "progress": "progress_bar",
     "put": "api",
     "record": "recordings",
@@ -185,6 +187,7 @@ __all__ = [
     "method",
     "nodes",
     "observe",
+    "panel",
     "progress",
     "put",
     "record",

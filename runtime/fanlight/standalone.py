@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import html
 import importlib.util
 import json
@@ -47,6 +48,15 @@ def script() -> str:
 def style() -> str:
     """The style sheet that goes with it."""
     return text("fanlight.css")
+
+
+@cache
+def build() -> str:
+    """Differs between two builds that are not the same."""
+    digest = hashlib.sha256()
+    for name in NAMES:
+        digest.update(text(name).encode())
+    return digest.hexdigest()[:16]
 
 
 @cache

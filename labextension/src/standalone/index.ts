@@ -7,6 +7,7 @@ import { Session } from '../model/session';
 import { drawReplay, showReplay } from '../replay/page';
 import { drawsPages, open } from './page';
 import { show } from './show';
+import { widget } from './widget';
 
 loadChartsByText();
 drawsPages('replay', drawReplay);
@@ -17,7 +18,8 @@ const FanlightStandalone = {
   open,
   drawsPages,
   takeChartsFrom,
-  Session
+  Session,
+  widget
 };
 
 export type Standalone = typeof FanlightStandalone;
