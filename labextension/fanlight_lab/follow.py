@@ -185,14 +185,17 @@ class Follower:
     async def _pause(self, timeout: float | None = None) -> None:
         """Wait until something happens: a message, a change of the runtimes, an event."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
         self._wake.clear()
 
     async def _attach(self, info: ConnectionInfo) -> None:
         if not self._failures:
             await self._tell_status("connecting", info.runtime_id)
         try:
-            observer = await asyncio.wait_for(AsyncObserver.attach(info), ATTACH_TIMEOUT)
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the answer.
+            async with asyncio.timeout(ATTACH_TIMEOUT):
+                observer = await AsyncObserver.attach(info)
         except (OSError, WireError, TimeoutError) as error:
             self._watcher.refresh()  # it may just be gone
             delay = RETRY[min(self._failures, len(RETRY) - 1)]
