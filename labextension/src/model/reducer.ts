@@ -101,23 +101,23 @@ export function endedCount(group: GroupView): number {
 
 function fromSnapshot(event: Snapshot, before: Data | null): Data {
   const same = before !== null && before.runtime.id === event.runtime.id;
-  const groups = new Map(event.groups.map(g => [g.id, g]));
+  const groups = bounded(new Map(event.groups.map(g => [g.id, g])), GROUP_LIMIT);
   return {
     seq: event.seq,
     time: event.time,
     runtime: event.runtime,
-    groups: bound(groups, GROUP_LIMIT),
-    edges: bound(new Map(event.edges.map(e => [edgeKey(e), e])), EDGE_LIMIT),
-    tasks: boundTasks(new Map(event.tasks.map(t => [t.id, t]))),
+    groups,
+    edges: bounded(new Map(event.edges.map(e => [edgeKey(e), e])), EDGE_LIMIT),
+    tasks: trimmed(new Map(event.tasks.map(t => [t.id, t]))),
     workers: event.workers,
-    actors: bound(new Map(event.actors.map(a => [a.id, a])), ACTOR_LIMIT),
+    actors: bounded(new Map(event.actors.map(a => [a.id, a])), ACTOR_LIMIT),
     gpus: event.gpus,
     gpuStatus: event.gpu_status,
     gpuHistory: gpuHistories(event.gpu_history),
     store: event.store.slice(-HISTORY_LIMIT),
     objects: event.objects,
     errors: event.errors.slice(-ERROR_LIMIT),
-    samples: sample(same ? before.samples : new Map(), event.groups, event.time),
+    samples: sample(same ? before.samples : new Map(), event.groups, event.time, groups),
     gap: false
   };
 }
@@ -129,22 +129,16 @@ function applyDelta(data: Data, delta: Delta): Data {
   if (delta.seq > data.seq + 1) {
     return { ...data, gap: true };
   }
-  const tasks = merge(data.tasks, delta.tasks, t => t.id);
+  const groups = merge(data.groups, delta.groups, g => g.id, GROUP_LIMIT);
   return {
     seq: delta.seq,
     time: delta.time,
     runtime: delta.runtime ?? data.runtime,
-    groups: bound(
-      merge(data.groups, delta.groups, g => g.id),
-      GROUP_LIMIT
-    ),
-    edges: bound(merge(data.edges, delta.edges, edgeKey), EDGE_LIMIT),
-    tasks: boundTasks(withoutStale(tasks, delta.groups)),
+    groups,
+    edges: merge(data.edges, delta.edges, edgeKey, EDGE_LIMIT),
+    tasks: nextTasks(data.tasks, delta.tasks, delta.groups),
     workers: delta.workers ?? data.workers,
-    actors: bound(
-      merge(data.actors, delta.actors, a => a.id),
-      ACTOR_LIMIT
-    ),
+    actors: merge(data.actors, delta.actors, a => a.id, ACTOR_LIMIT),
     gpus: delta.gpus ?? data.gpus,
     gpuStatus: delta.gpu_status ?? data.gpuStatus,
     gpuHistory:
@@ -154,7 +148,7 @@ function applyDelta(data: Data, delta: Delta): Data {
     store: delta.store === null ? data.store : withRow(data.store, delta.store, oneStoreRow),
     objects: delta.objects ?? data.objects,
     errors: delta.errors.length ? addErrors(data.errors, delta.errors) : data.errors,
-    samples: sample(data.samples, delta.groups, delta.time),
+    samples: sample(data.samples, delta.groups, delta.time, groups),
     gap: data.gap
   };
 }
@@ -164,10 +158,12 @@ function addErrors(old: Data['errors'], news: Data['errors']): Data['errors'] {
   return [...old.filter(e => !replaced.has(e.task_id)), ...news].slice(-ERROR_LIMIT);
 }
 
+/** With the news, and at most `limit` entries: those that came first go. */
 function merge<K, V>(
   old: ReadonlyMap<K, V>,
   news: readonly V[],
-  key: (value: V) => K
+  key: (value: V) => K,
+  limit: number
 ): ReadonlyMap<K, V> {
   if (news.length === 0) {
     return old;
@@ -176,84 +172,121 @@ function merge<K, V>(
   for (const value of news) {
     merged.set(key(value), value);
   }
-  return merged;
+  return bounded(merged, limit);
 }
 
-/** The newest `limit` entries. */
-function bound<K, V>(map: ReadonlyMap<K, V>, limit: number): ReadonlyMap<K, V> {
-  if (map.size <= limit) {
-    return map;
-  }
-  return new Map([...map].slice(map.size - limit));
-}
-
-/** At most TASK_LIMIT tasks: the oldest that have ended go first, so that what runs stays visible. */
-function boundTasks(tasks: ReadonlyMap<string, TaskView>): ReadonlyMap<string, TaskView> {
-  let surplus = tasks.size - TASK_LIMIT;
-  if (surplus <= 0) {
-    return tasks;
-  }
-  const kept = new Map(tasks);
-  for (const [id, task] of tasks) {
-    if (surplus > 0 && ENDED.has(task.state)) {
-      kept.delete(id);
+/** The newest `limit` entries; the map is changed. */
+function bounded<K, V>(map: Map<K, V>, limit: number): ReadonlyMap<K, V> {
+  let surplus = map.size - limit;
+  if (surplus > 0) {
+    for (const key of map.keys()) {
+      map.delete(key);
       surplus -= 1;
+      if (surplus === 0) {
+        break;
+      }
     }
   }
-  return bound(kept, TASK_LIMIT);
+  return map;
+}
+
+/** The tasks after a delta, copied once at most: ten times a second, of up to TASK_LIMIT. */
+function nextTasks(
+  old: ReadonlyMap<string, TaskView>,
+  news: readonly TaskView[],
+  groups: readonly GroupView[]
+): ReadonlyMap<string, TaskView> {
+  let next: Map<string, TaskView> | null = null;
+  if (news.length) {
+    next = new Map(old);
+    for (const task of news) {
+      next.set(task.id, task);
+    }
+  }
+  const stale = staleTasks(next ?? old, groups);
+  if (stale.length) {
+    next ??= new Map(old);
+    for (const id of stale) {
+      next.delete(id);
+    }
+  }
+  return next === null ? old : trimmed(next);
+}
+
+/**
+ * At most TASK_LIMIT tasks: the oldest that have ended go first, so that what runs stays visible.
+ * The map is changed.
+ */
+function trimmed(tasks: Map<string, TaskView>): ReadonlyMap<string, TaskView> {
+  for (const over of [true, false]) {
+    let surplus = tasks.size - TASK_LIMIT;
+    if (surplus <= 0) {
+      break;
+    }
+    for (const [id, task] of tasks) {
+      if (!over || ENDED.has(task.state)) {
+        tasks.delete(id);
+        surplus -= 1;
+        if (surplus === 0) {
+          break;
+        }
+      }
+    }
+  }
+  return tasks;
 }
 
 /**
  * A delta names the newest changes only, so of very many short tasks some changes are never heard.
  * The counts of groups are exact: of what is held as running or pending beyond them, the oldest is
- * out of date and is forgotten, rather than shown as it is not.
+ * out of date and is to be forgotten, rather than shown as it is not.
  */
-function withoutStale(
+function staleTasks(
   tasks: ReadonlyMap<string, TaskView>,
   groups: readonly GroupView[]
-): ReadonlyMap<string, TaskView> {
+): string[] {
   if (groups.length === 0) {
-    return tasks;
+    return [];
   }
-  const surplus = new Map<string, number>();
+  // By group: how many more are held than there are.
+  const running = new Map<number, number>();
+  const pending = new Map<number, number>();
   for (const group of groups) {
-    const running = group.counts.RUNNING ?? 0;
+    const runs = group.counts.RUNNING ?? 0;
     const all = Object.values(group.counts).reduce((sum, n) => sum + (n ?? 0), 0);
-    surplus.set(`${group.id} running`, -running);
-    surplus.set(`${group.id} pending`, running + endedCount(group) - all);
+    running.set(group.id, -runs);
+    pending.set(group.id, runs + endedCount(group) - all);
   }
-  const key = (task: TaskView): string | null =>
-    ENDED.has(task.state)
-      ? null
-      : `${task.group} ${task.state === 'RUNNING' ? 'running' : 'pending'}`;
+  const surplusOf = (task: TaskView): Map<number, number> | null =>
+    ENDED.has(task.state) ? null : task.state === 'RUNNING' ? running : pending;
   let any = false;
   for (const task of tasks.values()) {
-    const k = key(task);
-    const n = k === null ? undefined : surplus.get(k);
-    if (k !== null && n !== undefined) {
-      surplus.set(k, n + 1);
-      any ||= n + 1 > 0;
+    const surplus = surplusOf(task);
+    const n = surplus?.get(task.group);
+    if (surplus && n !== undefined) {
+      surplus.set(task.group, n + 1);
+      any ||= n >= 0;
     }
   }
-  if (!any) {
-    return tasks;
-  }
-  const kept = new Map(tasks);
-  for (const [id, task] of tasks) {
-    const k = key(task);
-    const n = k === null ? 0 : (surplus.get(k) ?? 0);
-    if (k !== null && n > 0) {
-      surplus.set(k, n - 1);
-      kept.delete(id);
+  const stale: string[] = [];
+  if (any) {
+    for (const [id, task] of tasks) {
+      const surplus = surplusOf(task);
+      const n = surplus?.get(task.group) ?? 0;
+      if (surplus && n > 0) {
+        surplus.set(task.group, n - 1);
+        stale.push(id);
+      }
     }
   }
-  return kept;
+  return stale;
 }
 
 function sample(
   old: ReadonlyMap<number, readonly Sample[]>,
   groups: readonly GroupView[],
-  time: number
+  time: number,
+  known: ReadonlyMap<number, GroupView>
 ): ReadonlyMap<number, readonly Sample[]> {
   if (groups.length === 0) {
     return old;
@@ -267,6 +300,13 @@ function sample(
     }
     const recent = history.filter(s => s.time >= time - RATE_WINDOW).slice(-63);
     samples.set(group.id, [...recent, { time, ended }]);
+  }
+  if (samples.size > known.size) {
+    for (const id of samples.keys()) {
+      if (!known.has(id)) {
+        samples.delete(id);
+      }
+    }
   }
   return samples;
 }
