@@ -8,6 +8,7 @@ timeline.
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 SLOTS = 20_000  # tasks of one roll
 ROLLS = 4  # groups that are followed at once
 IDLE_SECONDS = 30.0  # after which a roll that nobody asked for is dropped
-_SCANNED = 200_000  # unfinished tasks that are looked through when a roll is made
+_SCANNED = 50_000  # unfinished tasks that are looked through when a roll is made
 _DEPTHS = 200_000  # tasks whose depth is remembered
 _DEEPEST = 65_535
+_TASK = ids.TASK_LEN
+_submitted = operator.attrgetter("submitted")
 _COLUMNS = (("state", "B"), ("depth", "H"), ("worker", "I"), ("submitted", "d"),
             ("started", "d"), ("finished", "d"))  # fmt: skip
 
@@ -70,6 +73,17 @@ class Roll:
         self.finished[slot] = finished
         self.changed.pop(slot, None)
         self.changed[slot] = version
+
+    def extend(self, version: int, names: list[bytes], **columns: list[Any]) -> None:
+        """Put many that have no slots, in one go."""
+        slots = range(len(self.tasks), len(self.tasks) + len(names))
+        self.tasks += names
+        self.slots.update(zip(names, slots, strict=True))
+        for name, values in columns.items():
+            getattr(self, name).extend(values)
+        self.changed.update(dict.fromkeys(slots, version))
+        ended = zip(slots, columns["state"], strict=True)
+        self._over.extend(slot for slot, state in ended if state >= FINISHED)
 
     def _slot_for(self, task: bytes, state: int) -> int | None:
         slot = len(self.tasks)
@@ -194,11 +208,33 @@ class Rolls:
         room = SLOTS - min(len(open_), SLOTS // 2) - len(over)
         spans = list(islice(self._past(group, seen), max(0, room)))
         roll.spans = core.timeline.total
-        for span in reversed(spans):
-            self._put_span(roll, span)
+        spans.reverse()
+        names = [span[0] for span in spans]
+        depth = self._depths.get
+        roll.extend(
+            self.version,
+            names,
+            state=[FAILED if span[5] & 1 else FINISHED for span in spans],
+            depth=[depth(name, 0) for name in names],
+            worker=[span[2] for span in spans],
+            submitted=[span[6] - span[10] for span in spans],
+            started=[span[6] for span in spans],
+            finished=[span[6] + span[7] for span in spans],
+        )
         tasks = over + open_[: SLOTS - len(spans) - len(over)]
-        for task in sorted(tasks, key=lambda task: task.submitted):
-            self._put(roll, task)
+        tasks.sort(key=_submitted)
+        names = [task.id for task in tasks]
+        workers = [task.worker for task in tasks]
+        roll.extend(
+            self.version,
+            names,
+            state=[task.state for task in tasks],
+            depth=[depth(name, 0) for name in names],
+            worker=[w.number & 0xFFFFFFFF if w is not None else 0 for w in workers],
+            submitted=[task.submitted for task in tasks],
+            started=[task.started for task in tasks],
+            finished=[task.finished for task in tasks],
+        )
         self.table[group] = roll
         return roll
 
@@ -245,10 +281,9 @@ class Rolls:
         if task.id in depths:
             return
         get = depths.get
-        deepest = max([get(oid[: ids.TASK_LEN], 0) for oid in task.deps])
+        deepest = max([get(oid[:_TASK], 0) for oid in task.deps])
         # What was put has no maker; what a task made is one level below this one.
-        made = deepest or any(self._is_made(oid) for oid in task.deps)
-        if made:
+        if deepest or any(map(self._is_made, task.deps)):
             depths[task.id] = min(deepest + 1, _DEEPEST)
             if len(depths) > _DEPTHS:
                 del depths[next(iter(depths))]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("<24sIIIHHdfffff12s")
 GATE = slice(12, 24)  # of a task's id
 RECORD = _RECORD.size
-_GROUP = 24  # where in a record its group stands
+_GROUP = 24  # where in a record its group stands, after the task's id
+_TAIL = 23  # the last byte of the id
 LIMIT = 100_000  # tasks
 PAGE = 5_000  # records in one answer
 RUNNING_SHOWN = 1_000  # unfinished tasks in one answer
@@ -43,6 +44,7 @@ class Timeline:
         self.limit = limit
         self.total = 0  # spans recorded so far, forgotten ones included
         self._ring = bytearray()
+        self._tails = (0, b"")  # how many records there were, and a byte of each
 
     def record(
         self,
@@ -117,12 +119,16 @@ class Timeline:
 
     def find(self, task: bytes) -> list[tuple[Any, ...]]:
         """The records of one task, the oldest first."""
-        ring, found = self._ring, []
-        at = ring.find(task)
-        while at >= 0:
-            if at % RECORD == 0 and at // RECORD < self.total:
-                found.append(_RECORD.unpack_from(ring, at))
-            at = ring.find(task, at + 1)
+        ring, found, last = self._ring, [], task[-1:]
+        if self._tails[0] != self.total:  # the last bytes of the ids: they differ most
+            self._tails = (self.total, bytes(ring[_TAIL::RECORD]))
+        column = self._tails[1]
+        at = column.find(last)
+        while 0 <= at < self.total:
+            begin = at * RECORD
+            if ring[begin : begin + _GROUP] == task:
+                found.append(_RECORD.unpack_from(ring, begin))
+            at = column.find(last, at + 1)
         return sorted(found, key=lambda record: record[4])  # by attempt
 
 
