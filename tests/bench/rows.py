@@ -145,7 +145,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "observed",
-        "Tasks in flight with an observer, share of the rate without",
+        "Tasks in flight with three observers, share of the rate without",
         "",
         (Goal("", 0.95),),
     ),

@@ -117,6 +117,9 @@ def test_drivers_tell_what_holds_the_largest_objects():
     asked = dict(node.core.kept._asked)
     driver.query("panel_objects")
     assert node.core.kept._asked == asked  # not again at once
+    report = node.core.kept._found
+    driver.query("panel_objects", limit=1)
+    assert node.core.kept._found is report  # nor are all objects looked through again
     driver.drop(small)
     node.advance(5.0)
     driver.query("panel_objects")

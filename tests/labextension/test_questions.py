@@ -70,7 +70,7 @@ async def test_a_slow_answer_holds_nothing_up_and_there_is_a_limit(
         await browser.until("delta")  # events go on, too
         await node.vanish()
         errors = {(await browser.until("answer"))["error"] for _ in range(3)}
-        assert errors == {"The runtime ended: the runtime ended"}
+        assert errors == {"The connection to the runtime was lost: it was closed"}
 
 
 async def test_who_does_not_answer_in_time(open_browser: OpenBrowser, monkeypatch: Any) -> None:

@@ -67,6 +67,9 @@ def test_lines_with_their_tasks_and_what_comes_later(session: Session) -> None:
     # A cursor of another server begins anew.
     assert session.ask(after=10**9)["reset"]
     assert len(session.texts(after=10**9)) == 5
+    session.now = 6.0
+    session.logs = Logs({"session_dir": str(session.folder.parent)}, lambda: session.now)
+    assert session.ask(after=later["cursor"])["reset"]
 
 
 def test_of_one_worker_task_or_cell_and_what_matches(session: Session) -> None:

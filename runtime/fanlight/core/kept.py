@@ -18,6 +18,8 @@ _HEAD = 2_048  # bytes of a small value, by which its type is told
 _ASKED = 200  # objects of one driver
 _KEPT = 2_000  # objects of which something was told
 _PAUSE = 0.9  # seconds between two questions to one driver
+_SCANNED = 100_000  # objects that are looked through, the newest
+_SCANS_A_SECOND = 20_000  # of all who look: the more there are, the older an answer may be
 
 
 class Kept:
@@ -27,6 +29,9 @@ class Kept:
         self.core = core
         self.facts: dict[bytes, dict[int, m.RefFact]] = {}  # by object, then by driver
         self._asked: dict[int, float] = {}  # when, by driver
+        self._found: dict[str, Any] = {}  # the last report, and until when it will do
+        self._until = -1.0
+        self._limit = 0
 
     def told(self, peer: int, x: m.RefFacts) -> None:
         """A driver's answer."""
@@ -42,6 +47,17 @@ class Kept:
         self._asked.pop(peer, None)
         for facts in self.facts.values():
             facts.pop(peer, None)
+
+    def report(self, limit: int) -> dict[str, Any]:
+        """The largest objects, as they are or were a moment ago."""
+        core, now = self.core, self.core.now
+        if now >= self._until or self._until - now > 60 or limit > self._limit:
+            self._limit = limit
+            self._found = reports.memory(core, None, {"limit": limit, "scanned": _SCANNED})  # type: ignore[arg-type]
+            scanned = min(len(core.objects.table), _SCANNED)
+            self._until = now + max(_PAUSE, scanned / _SCANS_A_SECOND)
+        rows = [r for r in self._found["rows"] if bytes.fromhex(r["id"]) in core.objects.table]
+        return {**self._found, "rows": [dict(row) for row in rows[:limit]]}
 
     def ask(self, rows: list[dict[str, Any]]) -> None:
         """Have the drivers tell what they know of these objects."""
@@ -61,9 +77,9 @@ class Kept:
         return obj is not None and (obj.owner == peer or peer in (obj.others or ()))
 
 
-def query(core: Core, client: Any, args: dict[str, Any]) -> Any:
+def query(core: Core, _client: Any, args: dict[str, Any]) -> Any:
     """As ``fanlight.memory()`` asks; with the beginning of what is in the node's own memory."""
-    found = reports.memory(core, client, args)
+    found = core.kept.report(max(0, min(int(args.get("limit", 50)), 1_000)))
     for row in found["rows"]:
         obj = core.objects.table[bytes.fromhex(row["id"])]
         row["head"] = obj.data[:_HEAD] if obj.kind == m.INLINE else b""

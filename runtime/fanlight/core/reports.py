@@ -154,9 +154,10 @@ def memory(core: Core, _client: Client, args: Args) -> Any:
     Sizes in bytes, times in seconds since the epoch (0: not known).
     """
     limit = max(0, min(int(args.get("limit", 50)), _ROWS))
+    scanned = max(0, min(int(args.get("scanned", _SCANNED)), _SCANNED))
     found = [
         obj
-        for obj in islice(reversed(core.objects.table.values()), _SCANNED)
+        for obj in islice(reversed(core.objects.table.values()), scanned)
         if obj.size >= _SMALL and obj.kind != PENDING
     ]
     sums: dict[tuple[str, str], list[int]] = {}

@@ -150,7 +150,8 @@ class Rolls:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.table: dict[int, Roll] = {}
-        self.version = 1
+        # Begins with the time, so that a cursor of another runtime is known for one.
+        self.version = int(core.now * 1000) + 1
         # How many tasks each depends on in a row, where that is not 0; the oldest are forgotten.
         self._depths: dict[bytes, int] = {}
 

@@ -117,7 +117,7 @@ class AsyncObserver:
     def _fail_replies(self) -> None:
         for waiter in self._replies.values():
             if not waiter.done():
-                waiter.set_exception(failures.ConnectionLost("the runtime ended"))
+                waiter.set_exception(failures.ConnectionLost("it was closed"))
 
 
 class Observer:

@@ -177,4 +177,4 @@ def reason(error: Exception) -> str:
         return "The runtime did not answer in time."
     if isinstance(error, Refused):
         return str(error)
-    return f"The runtime ended: {error}"
+    return f"The connection to the runtime was lost: {error}"

@@ -8,7 +8,6 @@ kept, bounded; a browser asks for what came after the number it knows.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import re
 import time
@@ -65,8 +64,8 @@ class Logs:
         self._files: dict[str, _File] = {}
         self._lines: deque[_Line] = deque()
         self._bytes = 0
-        self._next = itertools.count(1).__next__
-        self._last = 0
+        # Numbers begin with the time, so that a cursor of other lines than these is known for one.
+        self._last = self._first = int(clock() * 1_000_000)
         self._looked = False
         self._lock = asyncio.Lock()
 
@@ -76,7 +75,7 @@ class Logs:
             return _empty("This runtime keeps no log files.")
         async with self._lock:
             await asyncio.to_thread(self.look)
-        fresh = not 0 < query.after <= self._last
+        fresh = not self._first <= query.after <= self._last
         if query.task is not None and fresh:
             lines, more = await asyncio.to_thread(self._of_task, query)
         else:
@@ -156,7 +155,7 @@ class Logs:
             if raw.startswith(_MARK):
                 file.task = _task(raw)
                 continue
-            self._last = self._next()
+            self._last += 1
             text = _text(raw)
             self._bytes += len(text) + 200
             self._lines.append(

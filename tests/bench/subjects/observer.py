@@ -1,4 +1,5 @@
-"""What the panel's server does, as a process: read a runtime's events until the input ends."""
+"""What the panel's server does for three browsers, as a process: read a runtime's events until the
+input ends."""
 
 from __future__ import annotations
 
@@ -7,20 +8,28 @@ import threading
 
 from fanlight.observe import client, discover
 
+BROWSERS = 3
+
 
 def main() -> None:
-    observer = client.Observer(discover.runtimes()[0])
+    observers = [client.Observer(discover.runtimes()[0]) for _ in range(BROWSERS)]
+    attached = threading.Barrier(BROWSERS + 1)
 
-    def read() -> None:
+    def read(observer: client.Observer) -> None:
         for number, _ in enumerate(observer.payloads()):
             if number == 0:
-                print("attached", flush=True)
+                attached.wait()
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    readers = [threading.Thread(target=read, args=(observer,)) for observer in observers]
+    for reader in readers:
+        reader.start()
+    attached.wait()
+    print("attached", flush=True)
     sys.stdin.read()
-    observer.close()
-    reader.join()
+    for observer in observers:
+        observer.close()
+    for reader in readers:
+        reader.join()
 
 
 if __name__ == "__main__":

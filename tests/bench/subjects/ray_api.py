@@ -243,7 +243,7 @@ def queue_million(settings):
 
 
 def observed(settings):
-    """Tasks in flight with an observer attached, as a share of the rate without; in turns."""
+    """Tasks in flight with three observers attached, as a share of the rate without; in turns."""
     if API == "ray":
         raise common.Unsupported("Fanlight's own event stream")
     import os
