@@ -290,14 +290,13 @@ function useNeighbours(source: Source, data: Data, id: string, radius: number) {
     found: Neighbours;
   } | null>(null);
   const [problem, setProblem] = useState('');
-  const asked = useRef({ key: '', time: -Infinity, busy: false });
+  const [answers, setAnswers] = useState(0);
+  const asked = useRef({ key: '', time: NaN, busy: false });
   useEffect(() => {
     const key = `${data.runtime.id} ${id} ${radius}`;
-    const other = asked.current.key !== key;
-    if (
-      !other &&
-      (asked.current.busy || Math.abs(data.time - asked.current.time) < ASK_SECONDS)
-    ) {
+    const { time, busy } = asked.current;
+    const soon = source.kind === 'live' && data.time - time < ASK_SECONDS;
+    if (asked.current.key === key && (busy || soon || time === data.time)) {
       return;
     }
     const mine = { key, time: data.time, busy: true };
@@ -317,7 +316,8 @@ function useNeighbours(source: Source, data: Data, id: string, radius: number) {
       })
       .finally(() => {
         mine.busy = false;
+        setAnswers(n => n + 1); // the moment may have changed meanwhile
       });
-  }, [source, data.runtime.id, data.time, id, radius]);
+  }, [source, data.runtime.id, data.time, id, radius, answers]);
   return { found: answer?.id === id ? answer.found : null, problem };
 }

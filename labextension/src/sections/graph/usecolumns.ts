@@ -57,17 +57,14 @@ export function useColumns(source: Source, data: Data, groupId: number): Followe
   latest.current = data;
 
   // Each change of the group is a reason to ask; what comes while an answer is on its way, or too
-  // soon, is asked for with the next event. Replay goes back in time, too.
+  // soon, is asked for with the next event.
   useEffect(() => {
     following.again = true;
   }, [following, group]);
   useEffect(() => {
-    const backwards = data.time < following.asked;
-    if (
-      following.busy ||
-      !following.again ||
-      (!backwards && data.time - following.asked < ASK_SECONDS && following.answered)
-    ) {
+    // A recording stands still where it was put: there is no later event to ask with.
+    const soon = source.kind === 'live' && data.time - following.asked < ASK_SECONDS;
+    if (following.busy || !following.again || (soon && following.answered)) {
       return;
     }
     following.busy = true;
