@@ -77,7 +77,8 @@ export function fitted(contents: Box, view: Size, fit: Fit): Camera {
   );
   const { snap } = fit;
   const whole = snap ? Math.floor(wanted * snap) / snap : 0;
-  const zoom = Math.min(most, Math.max(least, whole || wanted));
+  // Not where that would leave much of the view empty.
+  const zoom = Math.min(most, Math.max(least, whole > 0.85 * wanted ? whole : wanted));
   const spareX = width - contents.width * zoom;
   const spareY = height - contents.height * zoom;
   const left = margin + spareX / 2; // of what is too wide, the middle

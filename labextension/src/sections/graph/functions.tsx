@@ -157,6 +157,15 @@ export const Functions = memo(function Functions(props: FunctionsProps) {
     },
     [places, roving, boxOf]
   );
+  // What was chosen elsewhere, or found, is brought into view.
+  useEffect(() => {
+    const box = selected === null ? null : boxOf(selected);
+    if (box) {
+      stage.current?.reveal(box);
+    }
+    // Only when another one was chosen: nothing moves as tasks arrive.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [selected]);
   // The focus follows once the node is there.
   const moved = useRef<number | null>(null);
   const board = useRef<HTMLDivElement>(null);
