@@ -90,6 +90,7 @@ function columns(): readonly Column<WorkerView>[] {
       title: trans.__('Memory'),
       hint: trans.__('Memory of the process, shared memory that it has touched included'),
       width: 68,
+      from: 265,
       align: 'end',
       downFirst: true,
       value: w => w.rss,

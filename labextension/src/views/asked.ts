@@ -46,7 +46,8 @@ export function useAsked<T>(
       current = false;
     };
   }, [source, key, version]);
-  return held.key === key ? held : { answer: null, problem: '' };
+  // What was answered stays on view when nothing can be asked any more.
+  return key === '' || held.key === key ? held : { answer: null, problem: '' };
 }
 
 export function messageOf(error: unknown): string {

@@ -9,7 +9,7 @@ import { useRounds } from '../why';
 import { Fact, Facts, Sub } from './facts';
 import type { DetailProps } from './props';
 
-const LOOKED_AT = 1000; // of the largest objects
+const LOOKED_AT = 200; // of the largest objects
 
 export function ObjectDetail({ id, model, data, live, onSelect }: DetailProps) {
   const askable = live || model.source.kind === 'replay';
