@@ -8,6 +8,7 @@ import { layoutOf, placedAt } from '@fanlight/sections/timeline/layout';
 import { matcher } from '@fanlight/sections/timeline/match';
 import { Spans, unbase64 } from '@fanlight/sections/timeline/spans';
 import { neighbour } from '@fanlight/sections/timeline/steps';
+import { SharedFeed } from '@fanlight/sections/timeline/useFeed';
 import {
   between,
   followed,
@@ -360,4 +361,37 @@ test('the parts of a task’s time', () => {
     ['running', 1.25],
     ['storing', 0.25]
   ]);
+});
+
+test('asks while somebody looks, with pauses, and once more for what came meanwhile', async () => {
+  jest.useFakeTimers();
+  try {
+    const answers: Array<(value: unknown) => void> = [];
+    const ask = (): Promise<never> =>
+      new Promise(resolve => answers.push(resolve as (value: unknown) => void));
+    const shared = new SharedFeed({ ask }, 'r');
+    const told = jest.fn();
+    const leave = shared.subscribe(told);
+    shared.again();
+    shared.again();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(answers).toHaveLength(1);
+    shared.again();
+    shared.again();
+    answers[0](answer([{ start: 0 }]));
+    await jest.advanceTimersByTimeAsync(0);
+    expect([told.mock.calls.length, answers.length]).toEqual([1, 1]);
+    await jest.advanceTimersByTimeAsync(1000);
+    expect(answers).toHaveLength(2);
+    answers[1](answer([], { next: 1 }));
+    await jest.advanceTimersByTimeAsync(1000);
+    expect(answers).toHaveLength(2); // nothing is new
+    shared.again();
+    leave();
+    await jest.advanceTimersByTimeAsync(5000);
+    expect(answers).toHaveLength(2); // nobody looks
+    expect(shared.feed.spans.count).toBe(1);
+  } finally {
+    jest.useRealTimers();
+  }
 });
