@@ -27,8 +27,11 @@ START = 1_800_000_000.0
 
 # A socket that is fed by the test, and answers questions from `bench.answers`.
 _SHOW = """
-([status, snapshot, title]) => {
-    const bench = window.bench = { answers: {}, asked: [] };
+([status, snapshot, title, paged]) => {
+    const bench = window.bench = { answers: {}, asked: [], paged };
+    for (const what of Object.keys(paged))
+        bench.answers[what] = query => bench.paged[what].find(page => page.next > query.after)
+            ?? { ...bench.paged[what].at(-1), records: '', next: query.after };
     const socket = {
         close: () => {},
         send: text => {
@@ -198,11 +201,16 @@ class Run:
         }
 
 
-def show(page: Page, run: Run, title: str = "bench") -> None:
-    """Draw the panel of this run in an empty page. Raises FileNotFoundError without a bundle."""
+def show(
+    page: Page, run: Run, title: str = "bench", paged: dict[str, list[Any]] | None = None
+) -> None:
+    """Draw the panel of this run in an empty page. Raises FileNotFoundError without a bundle.
+
+    ``paged`` are answers that come page by page, of questions that are asked at once.
+    """
     page.set_content(standalone.page(title, "nobody"))
     page.evaluate("() => document.getElementById('fanlight-host').replaceChildren()")
-    page.evaluate(_SHOW, [run.status(), run.snapshot(), title])
+    page.evaluate(_SHOW, [run.status(), run.snapshot(), title, paged or {}])
     answer(page, "group_tasks", run.columns(whole=True))
 
 

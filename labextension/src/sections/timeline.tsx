@@ -188,9 +188,10 @@ export function Timeline(props: SectionProps) {
           {feed.forgotten > 0 && (
             <p className="fl-Hint">
               {trans._n(
-                '%1 older task is not shown: the newest %2 are kept.',
-                '%1 older tasks are not shown: the newest %2 are kept.',
+                '%2 older task is not shown: the newest %3 are kept.',
+                '%2 older tasks are not shown: the newest %3 are kept.',
                 feed.forgotten,
+                count(feed.forgotten),
                 count(feed.spans.limit)
               )}
             </p>

@@ -223,7 +223,7 @@ test('figures of a stretch are the sums of what lies in it', () => {
     expect(mean * (b - a)).toBeCloseTo(found.busy, 2);
   }
   expect(figuresText(figures(feed.lanes, begin, end, end))).toMatch(
-    /^2,?000 tasks in .* · busy \d+ % · reading and storing \d+ % · idle \d+ % · \d+ failed$/
+    /^2,000 tasks in .* · busy \d+ % · reading and storing \d+ % · idle \d+ % · \d+ failed$/
   );
   expect(figuresText(figures(feed.lanes, end + 5, end + 6, end))).toBe(
     'No task ran in this time.'

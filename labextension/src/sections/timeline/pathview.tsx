@@ -61,7 +61,7 @@ export function PathView({ feed, path, paint, target }: PathViewProps) {
           ? trans.__('to %1: %2', target, duration(total))
           : trans.__('of the run: %1', duration(total))}
         {', '}
-        {trans._n('%1 step', '%1 steps', path.steps.length)}
+        {trans._n('%2 step', '%2 steps', path.steps.length, count(path.steps.length))}
       </p>
       <div className="fl-Time-parts" aria-hidden="true">
         {lines.map(line => (

@@ -102,7 +102,13 @@ export function figuresText(found: Figures): string {
     return value > 0 && value < 1 ? '<1' : Math.round(value).toString();
   };
   const texts = [
-    trans._n('%1 task in %2', '%1 tasks in %2', found.tasks, duration(found.seconds)),
+    trans._n(
+      '%2 task in %3',
+      '%2 tasks in %3',
+      found.tasks,
+      count(found.tasks),
+      duration(found.seconds)
+    ),
     trans.__('busy %1 %', share(found.busy - found.reading - found.storing)),
     trans.__('reading and storing %1 %', share(found.reading + found.storing)),
     trans.__('idle %1 %', share(found.idle))
