@@ -1,7 +1,7 @@
 /** The critical path: what decided when a run was over, of runs whose answer is known. */
 import { criticalPath } from '@fanlight/sections/timeline/critical';
 import { advice } from '@fanlight/sections/timeline/words';
-import { fed, many, type Made } from './spans';
+import { fed, many, taskId, type Made } from './spans';
 
 function walk(made: Made[], clients: ReadonlyMap<string, number> = new Map(), wanted = -1) {
   const feed = fed(made);
@@ -41,6 +41,21 @@ test('a worker that was busy, where the task was ready before', () => {
   expect(steps.map(step => step[1])).toEqual(['first', 'worker', 'worker']);
   expect(path.unlimited).toBe(4);
   expect(advice(path)[0]).toContain('more workers help');
+});
+
+test('what still runs does not count', () => {
+  const feed = fed(
+    [
+      { start: 0, took: 1 },
+      { start: 1, took: 1, waited: 1 }
+    ],
+    {
+      running: [[taskId(9), 1, 2, 102, 0, 1, 0, '']],
+      now: 50
+    }
+  );
+  const path = criticalPath(feed.spans)!;
+  expect([path.end, path.unlimited]).toEqual([2, 1]);
 });
 
 test('the program that submitted late', () => {

@@ -247,7 +247,9 @@ class Causes {
         ready = Math.max(ready, ended[before]);
       }
       ended[i] = Math.min(ready, spans.start[i] - begin) + (spans.end[i] - spans.start[i]);
-      last = Math.max(last, ended[i]);
+      if (!(spans.flags[i] & RUNNING)) {
+        last = Math.max(last, ended[i]);
+      }
     }
     return wanted >= 0 ? ended[wanted] : last;
   }

@@ -38,7 +38,7 @@ const laneColumns = (): Column<LaneRow>[] => [
     title: trans.__('Busy'),
     value: r => r.share,
     text: r => percent(r.share),
-    width: 52,
+    width: 64,
     align: 'end',
     downFirst: true
   },
@@ -93,7 +93,7 @@ export function LaneTable({ feed, version, view }: LaneTableProps) {
         tasks: found.tasks,
         failed: found.failed,
         busy: found.busy,
-        share: to > from ? found.busy / (to - from) : 0,
+        share: to > from ? Math.min(1, found.busy / (to - from)) : 0,
         moved: found.reading + found.storing
       };
     });
@@ -130,7 +130,7 @@ const stepColumns = (begin: number): Column<StepRow>[] => [
     title: trans.__('Step'),
     value: r => r.number,
     text: r => count(r.number),
-    width: 44,
+    width: 60,
     align: 'end'
   },
   { id: 'name', title: trans.__('Function'), value: r => r.name, width: 90, grow: 1 },
