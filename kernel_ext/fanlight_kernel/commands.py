@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from fanlight import look
-from fanlight_kernel import options
+from fanlight_kernel import options, recording
 from fanlight_kernel.namespaces import views as namespace_views
 from fanlight_kernel.options import CELL_OPTIONS, TAKES, Option, parse_size
 from fanlight_kernel.widgets import render
@@ -91,6 +91,20 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "timeline", "[FILE]", "when which task ran; into a FILE, as a Chrome trace", "timeline"
+    ),
+    Command(
+        "record",
+        "[FILE]|stop",
+        "record what the runtime does into a FILE, to play it later",
+        "record",
+        values=("stop",),
+    ),
+    Command(
+        "replay",
+        "FILE",
+        "open a recording; --html writes a page that plays it anywhere",
+        "replay",
+        recording.REPLAY_OPTIONS,
     ),
     Command("graph", "", "which tasks depend on which", "picture"),
     Command("memory", "", "the object store: what is in it, and who holds it", "picture"),
@@ -188,6 +202,12 @@ class Commands:
         fanlight.timeline(os.path.expanduser(options.label(rest)))
         print(f"Saved to {options.label(rest)}: open it in ui.perfetto.dev.")
         return None
+
+    def record(self, rest: str, command: Command) -> None:
+        recording.record(rest)
+
+    def replay(self, rest: str, command: Command) -> None:
+        recording.replay(rest)
 
     def why(self, rest: str, command: Command) -> None:
         import fanlight

@@ -4,6 +4,7 @@
 ``runtimes``                GET    the runtimes of this user that are alive
 ``runtimes/<id>/query``     POST   a :data:`fanlight_lab.messages.QueryRequest`
 ``runtimes/<id>/command``   POST   a :data:`fanlight_lab.messages.CommandRequest`
+``recordings…``                    see :mod:`fanlight_lab.recordings`
 ``events``                  socket one for each browser; see :mod:`fanlight_lab.follow`
 =========================== ====== ============================================================
 """
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import authorized, ws_authenticated
-from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import url_path_join
 from tornado import web
@@ -26,40 +27,16 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from fanlight.observe import WireError, discover
 from fanlight.observe.client import AsyncObserver
 from fanlight.observe.desk import Desk, Refused, reason
-from fanlight.observe.discover import ConnectionInfo
 from fanlight_lab import messages
 from fanlight_lab.follow import Follower
+from fanlight_lab.handler import FanlightHandler
+from fanlight_lab.recordings import (
+    ExportHandler,
+    RecordingHandler,
+    Recordings,
+    RecordingsHandler,
+)
 from fanlight_lab.watch import RuntimeWatcher, public
-
-ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take to answer a query
-
-
-class FanlightHandler(APIHandler):
-    """What the HTTP routes share."""
-
-    auth_resource = "fanlight"
-    _track_activity = False  # looking at a panel must not keep an idle server from being culled
-
-    def find(self, runtime_id: str) -> ConnectionInfo:
-        for info in discover.runtimes():
-            if info.runtime_id == runtime_id:
-                return info
-        raise web.HTTPError(404, "There is no such runtime.")
-
-    def decode(self, decoder: msgspec.json.Decoder[Any]) -> Any:
-        body = self.request.body
-        if len(body) > messages.MESSAGE_LIMIT:
-            raise web.HTTPError(413, "The request is too long.")
-        try:
-            return decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise web.HTTPError(400, f"Bad request: {error}") from None
-
-    async def attach(self, info: ConnectionInfo) -> AsyncObserver:
-        try:
-            return await asyncio.wait_for(AsyncObserver.attach(info), ANSWER_TIMEOUT)
-        except (OSError, WireError, TimeoutError) as error:
-            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
 
 
 class RuntimesHandler(FanlightHandler):
@@ -174,9 +151,13 @@ def handlers(base_url: str) -> list[tuple[str, type[Any]] | tuple[str, type[Any]
     """Tornado's routes; the watcher is shared by all sockets of this server."""
     api = url_path_join(base_url, "fanlight", "api")
     runtime = url_path_join(api, "runtimes", r"([A-Za-z0-9_.-]+)")
+    made = {"recordings": Recordings()}
     return [
         (url_path_join(api, "runtimes"), RuntimesHandler),
         (url_path_join(runtime, "query"), QueryHandler),
         (url_path_join(runtime, "command"), CommandHandler),
+        (url_path_join(api, "recordings"), RecordingsHandler, made),
+        (url_path_join(api, "recordings", "export"), ExportHandler, made),
+        (url_path_join(api, "recordings", r"([A-Za-z0-9_-]+)"), RecordingHandler, made),
         (url_path_join(api, "events"), EventsHandler, {"watcher": RuntimeWatcher()}),
     ]

@@ -20,6 +20,7 @@ import { AGAIN, startRuntime } from './home/start';
 import { SectionTabs } from './home/tabs';
 import { setBundle } from './i18n';
 import { Session } from './model/session';
+import { addRecordings, recorderOf } from './replay/document';
 import { Rest } from './rest';
 import { StatusItem } from './statusbar';
 import { keepStandIns } from './standin';
@@ -77,6 +78,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       goToCode: cells ? (code, line) => cells.showCode(code, line, kernels()) : undefined,
       cellTitle: origin => cells?.title(origin, kernels()) ?? null,
       addCell: notebooks ? code => addCell(notebooks, code) : undefined,
+      recorder: recorderOf(rest, app),
       startHere: () => startRuntime(focus?.kernel ?? null),
       restartHere: () => startRuntime(focus?.kernel ?? null, AGAIN),
       tabs: {
@@ -130,6 +132,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     if (restorer) {
       tabs.restore(restorer, COMMANDS.open);
     }
+    addRecordings({ app, rest, model, notebooks, restorer, palette });
 
     const statusItem = statusBar && new StatusItem(session, show);
     const refreshStatus = (): void => statusItem?.setLive(wanted.liveStatusBar || presence.any);

@@ -2,6 +2,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import type { Cause } from './model/state';
+import type { RecordingRow } from './replay/record';
 import type { SocketLike } from './transport';
 
 export class Rest {
@@ -25,6 +26,36 @@ export class Rest {
     } catch {
       return 'silent';
     }
+  }
+
+  /** Begin to record a runtime into a file beside its notebook. */
+  record(runtimeId: string): Promise<RecordingRow> {
+    return this.json('recordings', 'POST', { runtime_id: runtimeId });
+  }
+
+  endRecording(id: string): Promise<RecordingRow> {
+    return this.json(`recordings/${id}`, 'DELETE');
+  }
+
+  recordings(): Promise<RecordingRow[]> {
+    return this.json('recordings', 'GET');
+  }
+
+  /** Write the page that plays a recording; both paths are the server's. */
+  exportRecording(path: string): Promise<{ path: string }> {
+    return this.json('recordings/export', 'POST', { path });
+  }
+
+  /** Rejects with the server's sentence. */
+  private async json<T>(path: string, method: string, body?: object): Promise<T> {
+    const response = await this.request(path, {
+      method,
+      body: body && JSON.stringify(body)
+    });
+    if (!response.ok) {
+      throw await ServerConnection.ResponseError.create(response);
+    }
+    return (await response.json()) as T;
   }
 
   private request(path: string, init: RequestInit): Promise<Response> {

@@ -46,7 +46,7 @@ async def status_of(request: HTTPRequest) -> int:
 
 async def test_all_routes_are_seen(jp_serverapp: Any) -> None:
     routes = {path for path, _ in registered(jp_serverapp)}
-    assert len(routes) == len(handlers(jp_serverapp.base_url)) == 4
+    assert len(routes) == len(handlers(jp_serverapp.base_url)) == 7
     assert all(path.startswith(jp_serverapp.base_url + "fanlight/api/") for path in routes)
 
 

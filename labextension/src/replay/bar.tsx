@@ -11,9 +11,10 @@ export interface PlayerBarProps {
   source: ReplaySource;
   /** What the recording is called. */
   title: string;
+  onExport?: () => void;
 }
 
-export function PlayerBar({ source, title }: PlayerBarProps) {
+export function PlayerBar({ source, title, onExport }: PlayerBarProps) {
   const { player } = source;
   const state = useSyncExternalStore(player.subscribe, player.get);
   const shown = useActivity(source);
@@ -80,6 +81,16 @@ export function PlayerBar({ source, title }: PlayerBarProps) {
           >
             {trans._n('%1 failure', '%1 failures', shown.failures.length)}
             <span aria-hidden="true"> ›</span>
+          </button>
+        )}
+        {onExport && (
+          <button
+            type="button"
+            className="fl-Button fl-Player-export"
+            title={trans.__('Write one HTML file that plays this in any browser')}
+            onClick={onExport}
+          >
+            {trans.__('Export as a page')}
           </button>
         )}
         <select

@@ -6,6 +6,11 @@ import { PlayerBar } from './bar';
 import { RecordingFile } from './file';
 import { ReplaySource } from './source';
 
+export interface ReplayOptions extends ShowOptions {
+  /** Writes the page that plays this recording; without it there is no button. */
+  onExport?: () => void;
+}
+
 export interface ReplayShown {
   readonly source: ReplaySource;
   dispose(): void;
@@ -16,7 +21,7 @@ export async function showReplay(
   host: HTMLElement,
   bytes: Uint8Array,
   name: string,
-  options: ShowOptions = {}
+  options: ReplayOptions = {}
 ): Promise<ReplayShown> {
   let source: ReplaySource | null = null;
   let shown: Shown | null = null;
@@ -40,7 +45,7 @@ export async function showReplay(
   shown = show(host, opened, {
     ...options,
     wide: true,
-    head: <PlayerBar source={opened} title={title} />
+    head: <PlayerBar source={opened} title={title} onExport={options.onExport} />
   });
   return {
     source: opened,

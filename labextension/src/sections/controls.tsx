@@ -4,6 +4,7 @@ import { bytes } from '../format';
 import { trans } from '../i18n';
 import { totals } from '../model/selectors';
 import type { Data } from '../model/state';
+import { RecordButton } from '../replay/record';
 import { ConfirmButton } from '../views/confirm';
 import type { PanelModel } from '../views/model';
 
@@ -40,6 +41,9 @@ export function Controls({ model, data, focusKernel }: ControlsProps) {
         total={data.runtime.total.CPU ?? 0}
         onScale={cpus => act('', () => source.command({ action: 'scale', cpus }))}
       />
+      {model.recorder && (
+        <RecordButton recorder={model.recorder} runtimeId={data.runtime.id} time={data.time} />
+      )}
       {own && restartHere && (
         <ConfirmButton
           label={trans.__('Restart the runtime')}

@@ -2,6 +2,7 @@
 import type { Source } from '../model/source';
 import type { Stage } from '../model/selectors';
 import type { ChartModule } from '../model/charts';
+import type { Recorder } from '../replay/record';
 
 /** Which tasks are of interest; shared by the sections that show tasks. "" and null: all. */
 export interface Filter {
@@ -53,6 +54,8 @@ export interface PanelModelOptions {
   restartHere?: () => Promise<void>;
   /** Adds a cell with this code below the active one of the notebook in front. */
   addCell?: (code: string) => void;
+  /** Records runtimes into files; without it there is no button for that. */
+  recorder?: Recorder;
   loadChart: () => Promise<ChartModule>;
   /** Keeps which sections are folded from one visit to the next. */
   save: (folded: readonly string[]) => void;
@@ -69,6 +72,7 @@ export class PanelModel {
   readonly startHere: (() => Promise<void>) | null;
   readonly restartHere: (() => Promise<void>) | null;
   readonly addCell: ((code: string) => void) | null;
+  readonly recorder: Recorder | null;
   readonly loadChart: PanelModelOptions['loadChart'];
   private readonly follow: PanelModelOptions['pin'];
   private readonly save: PanelModelOptions['save'];
@@ -93,6 +97,7 @@ export class PanelModel {
     this.startHere = options.startHere ?? null;
     this.restartHere = options.restartHere ?? null;
     this.addCell = options.addCell ?? null;
+    this.recorder = options.recorder ?? null;
     this.follow = options.pin;
     this.loadChart = options.loadChart;
     this.save = options.save;

@@ -1,0 +1,45 @@
+"""What the HTTP routes of the server extension share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from fanlight.observe import WireError, discover
+from fanlight.observe.client import AsyncObserver
+from fanlight.observe.discover import ConnectionInfo
+from fanlight_lab import messages
+
+ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take to answer a query
+
+
+class FanlightHandler(APIHandler):
+    """What the HTTP routes share."""
+
+    auth_resource = "fanlight"
+    _track_activity = False  # looking at a panel must not keep an idle server from being culled
+
+    def find(self, runtime_id: str) -> ConnectionInfo:
+        for info in discover.runtimes():
+            if info.runtime_id == runtime_id:
+                return info
+        raise web.HTTPError(404, "There is no such runtime.")
+
+    def decode(self, decoder: msgspec.json.Decoder[Any]) -> Any:
+        body = self.request.body
+        if len(body) > messages.MESSAGE_LIMIT:
+            raise web.HTTPError(413, "The request is too long.")
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise web.HTTPError(400, f"Bad request: {error}") from None
+
+    async def attach(self, info: ConnectionInfo) -> AsyncObserver:
+        try:
+            return await asyncio.wait_for(AsyncObserver.attach(info), ANSWER_TIMEOUT)
+        except (OSError, WireError, TimeoutError) as error:
+            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None

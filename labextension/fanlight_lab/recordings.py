@@ -1,0 +1,211 @@
+"""Recordings that the panel's button makes: files beside the notebook, inside the server's root.
+
+============================ ====== ===========================================================
+``recordings``               GET    those that this server makes or has made
+``recordings``               POST   ``{"runtime_id"}``: begin one
+``recordings/<id>``          DELETE end it
+``recordings/export``        POST   ``{"path"}``: write the page that plays a recording beside it
+============================ ====== ===========================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.services.contents.fileio import FileManagerMixin
+from msgspec import Meta, Struct
+from tornado import web
+
+import fanlight
+from fanlight import observe as wire
+from fanlight.observe.discover import ConnectionInfo
+from fanlight.observe.recorder import Recorder, SocketFeed
+from fanlight.observe.recording import SUFFIX, RecordingError, is_recording
+from fanlight_lab.handler import FanlightHandler
+from fanlight_lab.messages import Name
+
+AT_ONCE = 8  # recordings that go on
+KEPT = 32  # of those that have ended, to be told of
+
+
+class Begin(Struct, forbid_unknown_fields=True):
+    runtime_id: Name
+
+
+class Export(Struct, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+_begin = msgspec.json.Decoder(Begin)
+_export = msgspec.json.Decoder(Export)
+
+
+class Recordings:
+    """The recorders of this server. Used from the event loop."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Recorder, str, str]] = {}  # recorder, runtime, path for people
+
+    def add(self, recorder: Recorder, runtime_id: str, path: str) -> str:
+        if not self._made:
+            atexit.register(self.close)
+        key = uuid.uuid4().hex[:12]
+        ended = [k for k, (r, _, _) in self._made.items() if not r.active]
+        for old in ended[: max(0, len(ended) - KEPT)]:
+            del self._made[old]
+        self._made[key] = (recorder, runtime_id, path)
+        return key
+
+    @property
+    def active(self) -> int:
+        return sum(r.active for r, _, _ in self._made.values())
+
+    def of(self, runtime_id: str) -> bool:
+        """Whether a recording of this runtime goes on."""
+        return any(r.active and runtime == runtime_id for r, runtime, _ in self._made.values())
+
+    def get(self, key: str) -> Recorder | None:
+        found = self._made.get(key)
+        return found[0] if found is not None else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [self.row(key) for key in self._made]
+
+    def row(self, key: str) -> dict[str, Any]:
+        recorder, runtime_id, path = self._made[key]
+        return {
+            "id": key,
+            "runtime_id": runtime_id,
+            "path": path,
+            "started": recorder.started,
+            "size": recorder.size,
+            "active": recorder.active,
+            "reason": recorder.reason,
+            "failed": recorder.error is not None,
+        }
+
+    def close(self) -> None:
+        """The server ends: what is recorded is brought to its end."""
+        for recorder, _, _ in self._made.values():
+            with contextlib.suppress(OSError):
+                recorder.stop("the Jupyter server ended")
+
+
+class RecordingsHandler(FanlightHandler):
+    def initialize(self, recordings: Recordings) -> None:
+        self.recordings = recordings
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish(msgspec.json.encode(self.recordings.rows()))
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        request: Begin = self.decode(_begin)
+        info = self.find(request.runtime_id)
+        if self.recordings.of(info.runtime_id):
+            raise web.HTTPError(409, "This runtime is being recorded already.")
+        if self.recordings.active >= AT_ONCE:
+            raise web.HTTPError(409, f"{AT_ONCE} recordings go on already: end one first.")
+        notebook = await self._notebook(info)
+        folder = self.inside(Path(notebook).parent.as_posix())
+        stem = Path(notebook).stem if notebook else info.name or "run"
+        recorder = await asyncio.to_thread(self._begin, info, folder, stem)
+        path = recorder.path.relative_to(self.root).as_posix()
+        self.finish(msgspec.json.encode(self.recordings.row(
+            self.recordings.add(recorder, info.runtime_id, path)
+        )))  # fmt: skip
+
+    async def _notebook(self, info: ConnectionInfo) -> str:
+        """The notebook of the runtime's kernel, as the server names it; "" without one."""
+        sessions: Any = await ensure_async(self.session_manager.list_sessions())
+        for session in sessions:
+            kernel = session.get("kernel") or {}
+            if kernel.get("id") in info.kernel_ids and session.get("type") == "notebook":
+                path: str = session.get("path", "")
+                return path.partition(":")[2] if ":" in path else path  # without a drive
+        return ""
+
+    @staticmethod
+    def _begin(info: ConnectionInfo, folder: Path, stem: str) -> Recorder:
+        try:
+            for name in _names(stem):
+                with contextlib.suppress(FileExistsError):
+                    return Recorder(SocketFeed(info), folder / name, replace=False, title=stem)
+        except wire.WireError as error:
+            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise web.HTTPError(500, f"The recording could not be made: {why}.") from None
+        raise AssertionError  # names never end
+
+    @property
+    def root(self) -> Path:
+        """The folder that this server serves, as it is on disk."""
+        if not isinstance(self.contents_manager, FileManagerMixin):
+            raise web.HTTPError(
+                400, "This server keeps its files elsewhere: use %fanlight record in the notebook."
+            )
+        return Path(self.contents_manager.root_dir).resolve()
+
+    def inside(self, path: str) -> Path:
+        """A path of the server as one on disk. Refuses what lies outside, and what is hidden."""
+        root = self.root
+        found = (root / path.lstrip("/")).resolve()
+        if not found.is_relative_to(root):
+            raise web.HTTPError(403, "This is outside of what the server serves.")
+        hidden = any(part.startswith(".") for part in found.relative_to(root).parts)
+        if hidden and not self.contents_manager.allow_hidden:
+            raise web.HTTPError(404, "There is no such file.")
+        return found
+
+
+class RecordingHandler(RecordingsHandler):
+    @web.authenticated
+    @authorized
+    async def delete(self, key: str) -> None:
+        recorder = self.recordings.get(key)
+        if recorder is None:
+            raise web.HTTPError(404, "There is no such recording.")
+        with contextlib.suppress(OSError):  # the row says what went wrong
+            await asyncio.to_thread(recorder.stop)
+        self.finish(msgspec.json.encode(self.recordings.row(key)))
+
+
+class ExportHandler(RecordingsHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        request: Export = self.decode(_export)
+        path = self.inside(request.path)
+        if not is_recording(path):
+            raise web.HTTPError(400, f"{path.name} is not a recording of Fanlight.")
+        try:
+            page = await asyncio.to_thread(fanlight.export_html, path)
+        except RecordingError as error:
+            raise web.HTTPError(400, str(error)) from None
+        except OSError as error:
+            raise web.HTTPError(500, error.strerror or str(error)) from None
+        answer = {"path": page.relative_to(self.root).as_posix()}
+        self.finish(msgspec.json.encode(answer))
+
+
+def _names(stem: str) -> Iterator[str]:
+    base = f"{stem[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    yield f"{base}{SUFFIX}"
+    number = 1
+    while True:
+        number += 1
+        yield f"{base}-{number}{SUFFIX}"

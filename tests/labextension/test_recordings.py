@@ -1,0 +1,129 @@
+"""Recordings made by the panel's button: where they lie, who may end them, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import HTTPClientError
+
+from fanlight import standalone
+from fanlight.observe.recording import Recording, Writer
+from fanlight_lab import recordings
+
+from .conftest import eventually
+from .fake_node import FakeNode, Simulation
+
+
+@pytest.fixture
+def sessions(jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the server says of notebooks and their kernels."""
+    rows: list[dict[str, Any]] = []
+    monkeypatch.setattr(jp_serverapp.session_manager, "list_sessions", lambda: rows)
+    return rows
+
+
+async def ask(jp_fetch: Any, *path: str, method: str = "POST", body: Any = None) -> Any:
+    data = json.dumps(body or {}) if method == "POST" else None
+    response = await jp_fetch("fanlight", "api", "recordings", *path, method=method, body=data)
+    return json.loads(response.body)
+
+
+async def refused(jp_fetch: Any, *path: str, **options: Any) -> tuple[int, str]:
+    with pytest.raises(HTTPClientError) as failed:
+        await ask(jp_fetch, *path, **options)
+    assert failed.value.response is not None
+    return failed.value.code, json.loads(failed.value.response.body)["message"]
+
+
+async def test_a_recording_lies_beside_the_notebook(
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+) -> None:
+    (jp_root_dir / "course").mkdir()
+    sessions.append({"type": "notebook", "path": "course/lesson 1.ipynb", "kernel": {"id": "k1"}})
+    simulation = Simulation()
+    async with FakeNode(simulation, kernel_ids=["k1"]) as node:
+        made = await ask(jp_fetch, body={"runtime_id": "simulated"})
+        assert made["path"].startswith("course/lesson 1-2") and made["active"]
+        code, text = await refused(jp_fetch, body={"runtime_id": "simulated"})
+        assert (code, "already" in text) == (409, True)
+        file = jp_root_dir / made["path"]
+        await eventually(lambda: file.stat().st_size > 200)
+        ending = asyncio.ensure_future(ask(jp_fetch, made["id"], method="DELETE"))
+        while not ending.done():  # what happened until then is in the next event
+            await node.step()
+            await asyncio.sleep(0.01)
+        ended = await ending
+        assert not ended["active"] and not ended["failed"]
+        assert (await ask(jp_fetch, method="GET")) == [ended]
+        assert ended["size"] == file.stat().st_size
+    found = Recording(file)
+    assert found.whole and found.head["title"] == "lesson 1"
+    assert (await refused(jp_fetch, "f" * 12, method="DELETE"))[0] == 404
+    assert (await refused(jp_fetch, body={"runtime_id": "simulated"}))[0] == 404
+
+
+async def test_the_end_of_the_runtime_ends_it(
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+) -> None:
+    async with FakeNode(Simulation()):
+        made = await ask(jp_fetch, body={"runtime_id": "simulated"})
+        assert "/" not in made["path"]  # no notebook: the server's own folder
+    file = jp_root_dir / made["path"]
+    await eventually(lambda: Recording(file).whole)
+    [row] = await ask(jp_fetch, method="GET")
+    assert row["reason"] and not row["failed"]
+
+
+@pytest.mark.parametrize("path", ["../elsewhere/a.ipynb", "link/a.ipynb", ".hidden/a.ipynb"])
+async def test_nothing_is_written_elsewhere(
+    jp_fetch: Any, jp_root_dir: Path, tmp_path: Path, sessions: list[dict[str, Any]], path: str
+) -> None:
+    outside = jp_root_dir.parent / "elsewhere"
+    outside.mkdir(exist_ok=True)
+    (jp_root_dir / "link").symlink_to(outside)
+    (jp_root_dir / ".hidden").mkdir()
+    sessions.append({"type": "notebook", "path": path, "kernel": {"id": "k1"}})
+    async with FakeNode(Simulation(), kernel_ids=["k1"]):
+        assert (await refused(jp_fetch, body={"runtime_id": "simulated"}))[0] in (403, 404)
+    assert not list(outside.iterdir()) and not list((jp_root_dir / ".hidden").iterdir())
+
+
+async def test_a_folder_that_cannot_be_written(
+    jp_fetch: Any, sessions: list[dict[str, Any]]
+) -> None:
+    sessions.append({"type": "notebook", "path": "gone/a.ipynb", "kernel": {"id": "k1"}})
+    async with FakeNode(Simulation(), kernel_ids=["k1"]):
+        code, text = await refused(jp_fetch, body={"runtime_id": "simulated"})
+        assert code == 500 and "could not be made" in text
+
+
+async def test_export(jp_fetch: Any, jp_root_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standalone, "text", lambda name: "")
+    monkeypatch.setattr(standalone, "charts", lambda: b"")
+    jp_root_dir.joinpath("notes.txt").write_text("mine")
+    writer = Writer(jp_root_dir / "a.fanlight")
+    assert (await refused(jp_fetch, "export", body={"path": "notes.txt"}))[0] == 400
+    assert (await refused(jp_fetch, "export", body={"path": "../../etc/passwd"}))[0] == 403
+    code, text = await refused(jp_fetch, "export", body={"path": "a.fanlight"})
+    assert code == 400 and "holds nothing" in text
+    writer.part("key", b"{}", 0.0, 0.0)
+    writer.close()
+    assert await ask(jp_fetch, "export", body={"path": "a.fanlight"}) == {"path": "a.html"}
+    assert b"fanlight-blob" in (jp_root_dir / "a.html").read_bytes()
+
+
+def test_what_has_ended_is_forgotten_after_a_while() -> None:
+    class Ended:
+        active, reason, error, size, started = False, "over", None, 1, 0.0
+
+        def stop(self, reason: str) -> None: ...
+
+    made = recordings.Recordings()
+    for n in range(100):
+        made.add(Ended(), "r", f"{n}.fanlight")  # type: ignore[arg-type]
+    assert len(made.rows()) <= recordings.KEPT + 2
+    assert made.active == 0
