@@ -27,6 +27,7 @@ class ScriptedFeed:
     def __init__(self, simulation: Simulation | None = None) -> None:
         self.given: queue.SimpleQueue[bytes | m.Reply | None] = queue.SimpleQueue()
         self.closed = False
+        self.welcome: dict[str, Any] = {}
         self.simulation = simulation
         self.timeline = Timeline()
 

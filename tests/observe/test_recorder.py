@@ -128,6 +128,8 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
 
     @fanlight.remote
     def add(a: int, b: int) -> int:
+        if b == 7:
+            print("seven <i>is</i> printed")
         return a + b
 
     @fanlight.remote
@@ -138,6 +140,7 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
     fanlight.init(num_cpus=2, log_to_driver=False)
     try:
         whole = fanlight.record(tmp_path / "whole")
+        large = fanlight.put(bytes(3_000_000))
         fanlight.get([add.remote(1, i) for i in range(40)])
         with fanlight.record(tmp_path / "late") as late:
             with pytest.raises(ValueError):
@@ -146,6 +149,7 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
                 fanlight.record(tmp_path / "late.fanlight")
         assert recordings.active() == [whole]
         fanlight.get(add.remote(1, 2))
+        del large
     finally:
         fanlight.shutdown()
     assert not whole.active and recordings.active() == []
@@ -161,6 +165,14 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
             records += packed
     assert len(records) // RECORD == 42
     other = fanlight.replay(late.path)
+    asked: dict[str, Any] = {"logs": [], "objects": []}
+    for part in other.recording.parts:
+        if part.kind == "answers":
+            row = msgspec.json.decode(other.recording.body(part))
+            asked[row["query"]["what"]].append(row["data"])
+    [line] = [x for data in asked["logs"] for x in data["lines"] if "seven" in x["text"]]
+    assert line["text"] == "seven <i>is</i> printed" and line["name"].endswith("add")
+    assert [r["type"] for r in asked["objects"][-1]["rows"]] == ["bytes"]
     assert other.counts == {"FINISHED": 40, "FAILED": 1}
     snapshot, *_ = map(msgspec.json.decode, other.recording.payloads())
     assert sum(g["counts"]["FINISHED"] for g in snapshot["groups"]) == 40

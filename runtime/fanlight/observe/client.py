@@ -132,7 +132,7 @@ class Observer:
             self._socket.connect(info.socket)
             peers.check(self._socket)
             self._socket.sendall(_hello(info))
-            _check_welcome(self._next_frame())
+            self.welcome = _check_welcome(self._next_frame()).info
         except BaseException:
             self._socket.close()
             raise

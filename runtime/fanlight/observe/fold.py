@@ -66,6 +66,14 @@ class Fold:
             else:
                 plain[name] = value
 
+    def whose(self, task: str) -> tuple[str, str]:
+        """Name and origin of a task; empty where it is not remembered."""
+        found = self._tables["tasks"].get(task)
+        if found is None:
+            return "", ""
+        group = self._tables["groups"].get(found["group"], {})
+        return found["name"], group.get("origin", "")
+
     def counts(self) -> dict[str, int]:
         """Tasks by state, in all."""
         total: dict[str, int] = {}

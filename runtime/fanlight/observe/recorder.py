@@ -23,6 +23,7 @@ from fanlight import words
 from fanlight._version import __version__
 from fanlight.events import EVENTS_VERSION
 from fanlight.observe.client import Observer
+from fanlight.observe.details import OBJECTS, SECONDS, Details
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.observe.fold import Fold, Record, joined
 from fanlight.observe.recording import PART_LIMIT, Writer
@@ -39,14 +40,20 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_TIMELINE, _OBJECTS = 1, 2  # numbers of questions
+
+
 class Feed(Protocol):
     """Where events and answers come from."""
+
+    welcome: dict[str, Any]  # what the node said of itself; empty: only the timeline is asked
 
     def items(self) -> Iterator[bytes | m.Reply]:
         """Events and answers, in order, until the runtime ends or ``close``."""
 
     def ask(self, what: str, args: dict[str, Any]) -> None:
-        """Have a question answered; the answer comes among the items."""
+        """Have a question answered; the answer comes among the items, with the question's number:
+        2 for ``panel_objects``, 1 for all others."""
 
     def settle(self) -> bool:
         """Called by ``stop``, in the caller's thread: whether all is among the items now, and they
@@ -61,12 +68,14 @@ class SocketFeed:
     def __init__(self, info: ConnectionInfo) -> None:
         """Raises OSError, or HandshakeRefused."""
         self._observer = Observer(info)
+        self.welcome = self._observer.welcome
 
     def items(self) -> Iterator[bytes | m.Reply]:
         return self._observer.items()
 
     def ask(self, what: str, args: dict[str, Any]) -> None:
-        self._observer.send(m.Query(1, what, args))
+        number = _OBJECTS if what == "panel_objects" else _TIMELINE
+        self._observer.send(m.Query(number, what, args))
 
     def settle(self) -> bool:
         return False
@@ -79,6 +88,7 @@ class EngineFeed:
     """Of a runtime in this process, which lives in the user's thread and is asked only there."""
 
     def __init__(self, engine: Any) -> None:
+        self.welcome: dict[str, Any] = {}
         self._engine = engine
         self._queue: queue.SimpleQueue[bytes | m.Reply | None] = queue.SimpleQueue()
         self._subscription = engine.subscribe(lambda event: self._queue.put(_encode(event)))
@@ -95,7 +105,7 @@ class EngineFeed:
         after, more = 0, True
         while more:
             page = self._engine.query("timeline", after=after)
-            self._queue.put(m.Reply(1, msgspec.msgpack.encode(page)))
+            self._queue.put(m.Reply(_TIMELINE, msgspec.msgpack.encode(page)))
             after, more = page["next"], page["more"]
         self._queue.put(None)
         return True
@@ -146,6 +156,8 @@ class Recorder:
         self._asked = False
         self._stop_at = 0.0  # when `stop` was called
         self._asked_last = False
+        self._details = Details(feed.welcome) if feed.welcome else None
+        self._looked = time.monotonic()
         self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fanlight-recorder", daemon=True)
         self._thread.start()
@@ -236,7 +248,10 @@ class Recorder:
         return ""
 
     def _answer(self, reply: m.Reply) -> str:
-        """A page of the timeline."""
+        """A page of the timeline, or what the largest objects are."""
+        if reply.request == _OBJECTS:
+            self._objects(reply)
+            return ""
         self._asked = False
         if reply.error:
             return "stopped" if self._asked_last else ""
@@ -269,6 +284,8 @@ class Recorder:
         if not self._asked and (due or self._stop_at) and not self._asked_last:
             # Deltas come once a second at least, so what happened until `stop` is in this one.
             self._asked_last = bool(self._stop_at) and fold.time >= self._stop_at
+            if self._asked_last or time.monotonic() - self._looked >= SECONDS:
+                self._look(fold)
             self._ask()
         if self._writer.size >= self._limit:
             return f"The recording reached its limit of {words.size(self._limit)}."
@@ -277,6 +294,33 @@ class Recorder:
     def _ask(self) -> None:
         self._asked = True
         self._feed.ask("timeline", {"after": self._cursor})
+
+    def _look(self, fold: Fold) -> None:
+        """Ask beside the events. What goes wrong here costs the recording nothing else."""
+        self._looked = time.monotonic()
+        if self._details is None:
+            return
+        try:
+            row = self._details.printed(fold)
+        except Exception:
+            self._details = None
+            return
+        self._row(row)
+        self._feed.ask("panel_objects", {"limit": OBJECTS})
+
+    def _objects(self, reply: m.Reply) -> None:
+        if self._details is None or self._fold is None or reply.error:
+            return
+        try:
+            row = self._details.objects(self._fold, reply.data)
+        except Exception:
+            self._details = None
+            return
+        self._row(row)
+
+    def _row(self, row: Record | None) -> None:
+        if row is not None:
+            self._writer.part("answers", _encode(row), row["time"], row["time"])
 
     def _head(self, snapshot: Record) -> None:
         head = {

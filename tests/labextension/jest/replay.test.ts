@@ -1,9 +1,15 @@
 import { activity, area, clock } from '@fanlight/replay/activity';
-import { RecordingFile } from '@fanlight/replay/file';
+import { crc32, RecordingFile } from '@fanlight/replay/file';
 import { Player } from '@fanlight/replay/player';
 import { hex } from '@fanlight/replay/spans';
 import { ReplaySource } from '@fanlight/replay/source';
-import type { Query, SpansAnswer, TaskColumns } from '@fanlight/model/queries';
+import type {
+  LogLine,
+  ObjectRow,
+  Query,
+  SpansAnswer,
+  TaskColumns
+} from '@fanlight/model/queries';
 import type { Snapshot } from '@fanlight/events';
 import { reduce } from '@fanlight/model/reducer';
 import { INITIAL, type Data, type State } from '@fanlight/model/state';
@@ -52,7 +58,9 @@ async function settled(): Promise<void> {
   }
 }
 
-async function open(bytes = BYTES): Promise<{ source: ReplaySource; frames: Frames }> {
+async function open(
+  bytes: Uint8Array = BYTES
+): Promise<{ source: ReplaySource; frames: Frames }> {
   const frames = new Frames();
   const file = new RecordingFile(bytes, 'a.fanlight');
   const source = new ReplaySource(file, { schedule: run => run(), frames });
@@ -305,6 +313,76 @@ describe('answers as of the moment', () => {
     expect(source.controls).toBe(false);
   });
 });
+
+describe('what the recorder asked', () => {
+  const line = (time: number, task: string, text: string): object => ({
+    time,
+    worker: 'w1',
+    task,
+    origin: 'cell-1',
+    text
+  });
+  const rows = [
+    { time: START + 5, query: { what: 'logs' }, data: { lines: [line(4, 'a', 'one')] } },
+    { time: START + 5, query: { what: 'objects' }, data: { rows: [{ id: 'x', size: 1 }] } },
+    {
+      time: START + 10,
+      query: { what: 'logs' },
+      data: { lines: [line(9, 'b', 'two'), line(9, 'b', 'Three')] }
+    },
+    {
+      time: START + 10,
+      query: { what: 'objects' },
+      data: { rows: [2, 9, 5].map(size => ({ id: `o${size}`, size })), count: 3 }
+    }
+  ];
+
+  test('is answered as of the moment, in the order and with the search of now', async () => {
+    const body = rows.map(row => JSON.stringify(row)).join('\n');
+    const { source } = await open(await appended(BYTES, 'answers', body));
+    const logs = (
+      more: object
+    ): Promise<{ lines: LogLine[]; cursor: number; reset: boolean }> =>
+      source.ask({ what: 'logs', ...more } as Query);
+    const objects = (more: object): Promise<{ rows: ObjectRow[] }> =>
+      source.ask({ what: 'objects', ...more } as Query);
+    await show(source, 3);
+    expect((await logs({})).lines).toEqual([]);
+    await expect(objects({})).rejects.toThrow('no details');
+    await show(source, 7);
+    const first = await logs({});
+    expect(first.lines.map(l => l.text)).toEqual(['one']);
+    expect((await objects({})).rows.map(r => r.id)).toEqual(['x']);
+    await show(source, 12);
+    const next = await logs({ after: first.cursor });
+    expect(next.reset).toBe(false);
+    expect(next.lines.map(l => l.text)).toEqual(['two', 'Three']);
+    expect((await logs({ search: 'thr' })).lines.map(l => l.text)).toEqual(['Three']);
+    expect((await logs({ task: 'a' })).lines.map(l => l.text)).toEqual(['one']);
+    expect((await objects({ limit: 2 })).rows.map(r => r.size)).toEqual([9, 5]);
+    await show(source, 7);
+    const back = await logs({ after: next.cursor });
+    expect(back.reset).toBe(true);
+    expect(back.lines.map(l => l.text)).toEqual(['one']);
+  });
+});
+
+/** The file with one more part at its end, as the recorder writes it. */
+async function appended(file: Uint8Array, kind: string, body: string): Promise<Uint8Array> {
+  const stream = new Blob([body]).stream().pipeThrough(new CompressionStream('deflate'));
+  const packed = new Uint8Array(await new Response(stream).arrayBuffer());
+  const meta = new TextEncoder().encode(JSON.stringify({ kind, t0: START, t1: START }));
+  const sizes = new Uint8Array(16);
+  const view = new DataView(sizes.buffer);
+  sizes.set(new TextEncoder().encode('PART'));
+  view.setUint32(4, meta.length, true);
+  view.setUint32(8, packed.length, true);
+  view.setUint32(12, new TextEncoder().encode(body).length, true);
+  const check = new Uint8Array(4);
+  const crc = [sizes, meta, packed].reduce((before, bytes) => crc32(bytes, before), 0);
+  new DataView(check.buffer).setUint32(0, crc, true);
+  return new Uint8Array([...file, ...sizes, ...check, ...meta, ...packed]);
+}
 
 describe('the player', () => {
   test('plays at its speed, to the end, and from the start again', async () => {
