@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import accessible
 import jupyter_page as nb
 import psutil
 import pytest
@@ -305,6 +306,14 @@ def test_notebook_7(page: Page, lab: Any) -> None:
     nb.expect_ended(page, "nap", 1)
     expect(page.locator(".fl-Picture canvas").first).to_be_visible(timeout=60_000)
     nb.shot(page, SHOTS, "10-notebook-7-light")
+    # Tabs open below the notebook, with room to read them, the newest in front.
+    for section in ("workers", "all"):
+        nb.execute(page, "fanlight:open-section", section=section)
+        tab = page.locator(f"#fanlight-tab-{section}")
+        expect(tab).to_be_visible()
+        page.wait_for_function("tab => tab.offsetHeight > 120", arg=tab.element_handle())
+    expect(page.locator("#fanlight-tab-workers")).to_be_hidden()
+    accessible.check(page, "#fanlight-panel", "#fanlight-tab-all")
 
 
 @pytest.mark.parametrize("width", [230, 320, 760])

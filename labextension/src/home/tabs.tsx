@@ -7,7 +7,7 @@ import { WidgetTracker } from '@jupyterlab/apputils';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { MimeData } from '@lumino/coreutils';
 import type { Message } from '@lumino/messaging';
-import type { Widget } from '@lumino/widgets';
+import { SplitPanel, TabPanel, type Widget } from '@lumino/widgets';
 import { trans } from '../i18n';
 import { fanlightIcon } from '../icons';
 import { SECTIONS } from '../sections';
@@ -84,6 +84,28 @@ export class SectionTab extends ReactWidget {
   }
 }
 
+const LEAST = 160; // pixels: what is lower than that shows nothing
+
+/** Notebook 7's lower area shows its first tab, and without any height: two fifths are a start. */
+function makeRoom(tab: Widget): void {
+  const tabs = tab.parent?.parent;
+  if (tabs instanceof TabPanel) {
+    tabs.currentWidget = tab;
+  }
+  let part: Widget = tab;
+  while (part.parent && !(part.parent instanceof SplitPanel)) {
+    part = part.parent;
+  }
+  const split = part.parent;
+  if (
+    split instanceof SplitPanel &&
+    split.orientation === 'vertical' &&
+    part.node.offsetHeight < LEAST
+  ) {
+    split.setRelativeSizes(split.widgets.map(widget => (widget === part ? 2 : 3)));
+  }
+}
+
 export function titleOf(section: string): string {
   const spec = SECTIONS.find(s => s.id === section);
   return section === EVERYTHING ? trans.__('Dashboard') : (spec?.title() ?? section);
@@ -107,6 +129,9 @@ export class SectionTabs {
   open(section: string): SectionTab {
     const tab = this.get(section);
     this.app.shell.activateById(tab.id);
+    if (!this.labShell) {
+      requestAnimationFrame(() => makeRoom(tab)); // once it has been laid out
+    }
     return tab;
   }
 
