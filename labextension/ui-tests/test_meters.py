@@ -100,6 +100,9 @@ def test_devices_and_a_full_store(page: Page, lab: Any, driver: Driver) -> None:
     rows = store.get_by_role("grid").get_by_role("row")
     expect(rows.nth(1)).to_contain_text("8 MB")
     expect(rows.nth(1)).to_contain_text("ndarray float64")
+    # The second answer of the runtime knows the variable, since its driver was asked meanwhile.
+    expect(store.locator(".fl-Releases li").first).to_contain_text("del big")
+    expect(store.locator(".fl-Releases li").first).to_contain_text("frees 80 MB in 10 objects")
     use = store.get_by_role("slider").first
     use.focus()
     now = use.get_attribute("aria-valuetext") or ""

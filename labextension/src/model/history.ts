@@ -69,8 +69,9 @@ export function deviceKey(gpu: Pick<GpuView, 'uuid' | 'node' | 'index'>): string
   return gpu.uuid || `${gpu.node}#${gpu.index}`;
 }
 
-export function gpuHistories(rows: readonly GpuHistory[]): GpuHistories {
-  return new Map(rows.map(row => [row.device, row]));
+/** `rows` is not there in recordings of older versions. */
+export function gpuHistories(rows: readonly GpuHistory[] | undefined): GpuHistories {
+  return new Map((rows ?? []).map(row => [row.device, row]));
 }
 
 /** The histories with a sample more, that was taken at `time`. */

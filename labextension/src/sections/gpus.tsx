@@ -101,10 +101,10 @@ function History(props: GpusProps & { hovered: string | null }) {
   const [chosen, setMetric] = useState<GpuMetric>('utilization');
   const [span, setSpan] = useState(Infinity);
   const [cursor, setCursor] = useState<number | null>(null);
-  const offered = useMemo(
-    () => GPU_METRICS.filter(metric => known(histories.values(), metric)),
-    [histories]
-  );
+  const offered = useMemo(() => {
+    const own = gpus.flatMap(gpu => histories.get(deviceKey(gpu)) ?? []);
+    return GPU_METRICS.filter(metric => known(own, metric));
+  }, [gpus, histories]);
   const metric = offered.includes(chosen) ? chosen : offered[0];
   const picture = useMemo(
     () => (metric ? gpuPicture(gpus, histories, metric, span) : null),

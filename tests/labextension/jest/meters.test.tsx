@@ -10,6 +10,7 @@ import { Meters } from '@fanlight/sections/objectstore';
 import {
   fromEvent,
   nextRound,
+  placeInCode,
   placeText,
   plain,
   releases
@@ -89,6 +90,9 @@ test('slices stand with their GPU, whose heat is told once', () => {
   const text = drawn([...slices, gpu({ uuid: 'GPU-1', index: 1 })]);
   expect(text).toContain('2 MIG slices');
   expect(text.match(/51 °C/g)).toHaveLength(2);
+  const silent = slices.map(slice => ({ ...slice, utilization_percent: null }));
+  expect(drawn(silent)).toContain('do not report how busy');
+  expect(drawn(silent)).not.toContain('Compute');
 });
 
 test('the same GPU of two machines is two', () => {
@@ -190,7 +194,10 @@ describe('objects', () => {
   it('are asked for again when something changed, and not too often', () => {
     const first = nextRound(null, store(10, 5));
     expect(nextRound(first, store(11, 6))).toBe(first); // too soon
-    expect(nextRound(first, store(99, 5))).toBe(first); // nothing changed
+    const second = nextRound(first, store(12, 5)); // what drivers said meanwhile
+    expect(second.time).toBe(12);
+    expect(nextRound(second, store(99, 5))).toBe(second); // nothing changed
+    expect(nextRound(second, store(99, 6)).again).toBe(true);
     expect(nextRound(first, store(12, 6)).time).toBe(12);
     expect(nextRound(first, store(3, 6)).time).toBe(3); // a recording went back
   });
@@ -198,6 +205,9 @@ describe('objects', () => {
   it('say where they are, in words', () => {
     expect(placeText({ place: 'mapped', state: 'READY' })).toBe('in use');
     expect(placeText({ place: 'disk', state: 'RESTORING' })).toBe('coming back');
+    expect(placeInCode({ file: '/tmp/ipykernel_7/2258.py', line: 3 })).toBe('line 3');
+    expect(placeInCode({ file: '/home/a/train.py', line: 3 })).toBe('train.py, line 3');
+    expect(placeInCode({ file: '', line: 0 })).toBe('');
     expect(plain('The variable `x` holds it.')).toBe('The variable x holds it.');
   });
 });

@@ -27,7 +27,7 @@ export function Card({ board, usersOf, onSelect, onHover }: CardProps) {
           </span>
         </div>
       )}
-      {board.mig && <Facts gpu={first} />}
+      {board.mig && <Facts gpu={first} whole />}
       {board.devices.map(({ gpu, key, place }) => (
         <div
           key={key}
@@ -67,16 +67,14 @@ function Figures({ gpu }: { gpu: GpuView }) {
   const { utilization_percent: busy, memory_used: used, memory_total: total } = gpu;
   return (
     <>
-      <Gauge
-        name={trans.__('Compute')}
-        share={busy === null ? null : busy / 100}
-        text={busy === null ? '' : trans.__('%1 %', busy.toFixed(0))}
-        missing={
-          gpu.mig !== ''
-            ? trans.__('The driver does not tell how busy a slice is.')
-            : trans.__('This device does not report it.')
-        }
-      />
+      {(busy !== null || gpu.mig === '') && (
+        <Gauge
+          name={trans.__('Compute')}
+          share={busy === null ? null : busy / 100}
+          text={busy === null ? '' : trans.__('%1 %', busy.toFixed(0))}
+          missing={trans.__('This device does not report it.')}
+        />
+      )}
       <Gauge
         name={trans.__('Memory')}
         share={used === null || !total ? null : used / total}
@@ -119,8 +117,9 @@ function Gauge(props: {
   );
 }
 
-function Facts({ gpu }: { gpu: GpuView }) {
-  if (gpu.temperature === null && gpu.power === null) {
+/** `whole`: of a GPU whose slices do not tell how busy they are. */
+function Facts({ gpu, whole }: { gpu: GpuView; whole?: boolean }) {
+  if (gpu.temperature === null && gpu.power === null && !whole) {
     return null;
   }
   return (
@@ -132,6 +131,9 @@ function Facts({ gpu }: { gpu: GpuView }) {
             ? trans.__('%1 W', gpu.power.toFixed(0))
             : trans.__('%1 of %2 W', gpu.power.toFixed(0), gpu.power_limit.toFixed(0))}
         </span>
+      )}
+      {whole && gpu.utilization_percent === null && (
+        <span>{trans.__('slices do not report how busy they are')}</span>
       )}
     </p>
   );

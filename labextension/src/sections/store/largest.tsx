@@ -1,5 +1,5 @@
 /** The largest objects: what they are, who made them and where, why they are kept, what frees them. */
-import { memo, useMemo, useRef } from 'react';
+import { memo, useMemo, useRef, useState } from 'react';
 import type { ObjectView, StoreView } from '../../events';
 import { bytes, duration } from '../../format';
 import { trans } from '../../i18n';
@@ -7,11 +7,18 @@ import type { ObjectRow, ObjectsAnswer } from '../../model/queries';
 import { useAsked } from '../../views/asked';
 import { CellLink } from '../../views/cell';
 import type { PanelModel } from '../../views/model';
-import { Snippet } from '../../views/parts';
 import type { Selection } from '../../views/section';
 import type { Column } from '../../views/table/model';
 import { Table } from '../../views/table/table';
-import { fromEvent, nextRound, placeText, plain, releases, type Round } from './model';
+import {
+  fromEvent,
+  nextRound,
+  placeInCode,
+  placeText,
+  plain,
+  releases,
+  type Round
+} from './model';
 
 export interface LargestProps {
   model: PanelModel;
@@ -52,6 +59,8 @@ export const Largest = memo(function Largest(props: LargestProps) {
           <ul className="fl-Releases">
             {free.map(release => (
               <li key={release.code}>
+                <code>{release.code}</code>
+                <Copy text={release.code} />
                 <span>
                   {trans._n(
                     'frees %2, one object',
@@ -60,7 +69,6 @@ export const Largest = memo(function Largest(props: LargestProps) {
                     bytes(release.size)
                   )}
                 </span>
-                <Snippet code={release.code} />
               </li>
             ))}
           </ul>
@@ -153,15 +161,35 @@ function columnsOf(
 
 function Maker({ model, row, active }: { model: PanelModel; row: ObjectRow; active: boolean }) {
   const line = row.line > 0 ? row.line : undefined;
-  const file = row.origin === '' ? (row.file.split('/').pop() ?? '') : '';
+  const place = row.origin === '' ? placeInCode(row) : '';
   return (
     <span className="fl-Maker" title={row.file}>
       {row.creator}{' '}
       {row.origin !== '' ? (
         <CellLink model={model} origin={row.origin} line={line} focusable={active} />
       ) : (
-        file !== '' && <small>{line ? trans.__('%1, line %2', file, line) : file}</small>
+        place !== '' && <small>{place}</small>
       )}
     </span>
+  );
+}
+
+function Copy({ text }: { text: string }) {
+  const [copied, setCopied] = useState(false);
+  return (
+    <button
+      type="button"
+      className="fl-Link"
+      aria-label={trans.__('Copy “%1”', text)}
+      onBlur={() => setCopied(false)}
+      onClick={() =>
+        void navigator.clipboard
+          .writeText(text)
+          .then(() => setCopied(true))
+          .catch(() => setCopied(false))
+      }
+    >
+      {copied ? trans.__('Copied') : trans.__('Copy')}
+    </button>
   );
 }

@@ -76,6 +76,17 @@ export function placeText(row: Pick<ObjectRow, 'place' | 'state'>): string {
   }
 }
 
+/** File and line of what no cell is known of; a cell's file has a name that tells nobody anything. */
+export function placeInCode(row: Pick<ObjectRow, 'file' | 'line'>): string {
+  const file = /[/\\]ipykernel_\d+[/\\]/.test(row.file)
+    ? ''
+    : (row.file.split('/').pop() ?? '');
+  if (row.line <= 0) {
+    return file;
+  }
+  return file === '' ? trans.__('line %1', row.line) : trans.__('%1, line %2', file, row.line);
+}
+
 /** `code` in sentences stands in backquotes: plain text has no use for them. */
 export function plain(text: string): string {
   return text.replace(/`/g, '');
@@ -86,18 +97,21 @@ const PACE = 2; // seconds between two questions, while something changes
 export interface Round {
   time: number;
   sign: string;
+  /** Ask once more: drivers are asked meanwhile, and the next answer has what they said. */
+  again: boolean;
 }
 
 /**
- * When the objects are to be asked for again: once something changed, though not more often than
- * every other second. Gives `last` itself until then.
+ * When the objects are to be asked for again: once something changed, and once after that, though
+ * not more often than every other second. Gives `last` itself until then.
  */
 export function nextRound(last: Round | null, now: StoreView): Round {
   const sign = [now.used, now.pinned, now.spilled, now.objects, now.restore_bytes].join(' ');
+  const same = last !== null && sign === last.sign;
   if (last !== null && now.time >= last.time) {
-    if (sign === last.sign || now.time < last.time + PACE) {
+    if ((same && !last.again) || now.time < last.time + PACE) {
       return last;
     }
   }
-  return { time: now.time, sign };
+  return { time: now.time, sign, again: !same };
 }
