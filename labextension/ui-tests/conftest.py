@@ -30,6 +30,7 @@ SHOTS = ROOT / "test-results" / "screenshots"
 LESSON = ROOT / "notebooks" / "01_tasks_objects_actors.ipynb"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START = 90.0  # seconds that the server may take to answer
+BASE = "/user/ada"  # as behind JupyterHub: who asks for something outside it, gets nothing
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 expect.set_options(timeout=30_000)  # as for what a page does itself; by itself it would be 5 s
@@ -148,13 +149,13 @@ def lab() -> Iterator[Lab]:
         *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1"),
         *(f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"),
         *(f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"),
-        "--JupyterNotebookApp.expose_app_in_browser=True",
+        *("--JupyterNotebookApp.expose_app_in_browser=True", f"--ServerApp.base_url={BASE}/"),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
         command.append("--allow-root")
     log = home / "server.log"
-    server = Lab(f"http://127.0.0.1:{port}", token, folder, command, log)
+    server = Lab(f"http://127.0.0.1:{port}{BASE}", token, folder, command, log)
     server.env = _environment(home)
     try:
         server.start()

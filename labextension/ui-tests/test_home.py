@@ -115,8 +115,9 @@ def test_at_home_in_jupyterlab(page: Page, lab: Any) -> None:
     page.wait_for_function(
         """async () => {
             const id = `layout-restorer:data`;
+            const { baseUrl } = window.jupyterapp.serviceManager.serverSettings;
             const seen = JSON.stringify((await (await fetch(
-                '/lab/api/workspaces/default', {credentials: 'same-origin'})).json()).data[id]);
+                `${baseUrl}lab/api/workspaces/default`, {credentials: 'same-origin'})).json()).data[id]);
             return ['all', 'errors', 'workers'].every(s => seen.includes(`fanlight-sections:${s}`));
         }"""
     )

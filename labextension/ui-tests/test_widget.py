@@ -81,3 +81,4 @@ def test_panel_in_an_output(page: Page, lab: Any) -> None:
     nb.restart_kernel(page)
     expect(panel).to_have_count(0)
     expect(page.locator(".jp-OutputArea").nth(1)).to_contain_text("as of")
+    nb.wait_for_kernel(page)  # the next one has come
