@@ -24,7 +24,9 @@ test('what ends with a runtime is named; nothing is asked where nothing is lost'
       store: [{ ...store(1, 2_000_000), objects: 2 }]
     })
   );
-  expect(said).toBe('Lost with it: 1 running task, 2 waiting tasks, 1 actor, 2 objects (2 MB).');
+  expect(said).toBe(
+    'Lost with it: 1 running task, 2 waiting tasks, 1 actor, 2 objects (2 MB).'
+  );
 });
 
 test('a runtime is restarted by the notebook that started it only', () => {
