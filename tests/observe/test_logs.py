@@ -145,3 +145,29 @@ def test_without_files(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     found = asyncio.run(Logs({"session_dir": str(tmp_path)}).answer(QueryLogs(), never))
     assert found["note"] == "Nothing was printed."
+
+
+def test_lines_that_come_while_names_are_asked_for_are_told_next_time(session: Session) -> None:
+    session.write("one\n", T1)
+
+    async def slow(what: str, args: dict[str, Any]) -> Any:
+        session.write("two\n", T1)
+        session.logs.look()  # another question, meanwhile
+        return {}
+
+    first = asyncio.run(session.logs.answer(QueryLogs(), slow))
+    assert [line["text"] for line in first["lines"]] == ["one"]
+    assert session.texts(after=first["cursor"]) == ["two"]
+
+
+def test_questions_at_the_same_time_while_lines_come(session: Session) -> None:
+    async def both() -> None:
+        for turn in range(20):
+            session.write("".join(f"{turn} {i}\n" for i in range(2_000)), T1)
+            queries = [QueryLogs(search=text, limit=2_000) for text in ("9", "none", "7", "")]
+            await asyncio.gather(*(session.logs.answer(q, nobody) for q in queries))
+
+    async def nobody(what: str, args: dict[str, Any]) -> Any:
+        return {}
+
+    asyncio.run(both())

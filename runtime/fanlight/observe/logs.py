@@ -73,13 +73,15 @@ class Logs:
         """A :class:`fanlight.answers.LogsAnswer`. ``ask`` asks the node."""
         if self._folder is None or not self._folder.is_dir():
             return _empty("This runtime keeps no log files.")
-        async with self._lock:
+        async with self._lock:  # one thread at a time has the lines
             await asyncio.to_thread(self.look)
-        fresh = not self._first <= query.after <= self._last
-        if query.task is not None and fresh:
+            cursor = self._last
+            fresh = not self._first <= query.after <= cursor
+            whole = query.task is not None and fresh
+            if not whole:
+                lines, more = await asyncio.to_thread(self._find, query, fresh)
+        if whole:  # may read much; the files are there for everybody
             lines, more = await asyncio.to_thread(self._of_task, query)
-        else:
-            lines, more = self._find(query, fresh)
         named = await self._names(lines, ask)
         if query.cell is not None:
             lines = [x for x in lines if named.get(x.task, _NOBODY)["origin"] == query.cell]
@@ -88,7 +90,7 @@ class Logs:
         note = "" if lines else "Nothing was printed." if not query.search else "No line matches."
         return {
             "lines": [_told(line, named) for line in lines],
-            "cursor": self._last,
+            "cursor": cursor,
             "reset": fresh,
             "more": more,
             "note": note if fresh else "",

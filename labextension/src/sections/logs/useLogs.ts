@@ -39,8 +39,10 @@ export function useLogs(
     let current = true;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let held = NO_LINES;
+    let asking = false;
     const ask = (): void => {
       timer = undefined;
+      asking = true;
       source
         .ask<LogsAnswer>({ what: 'logs', ...JSON.parse(key), after: held.cursor })
         .then(answer => {
@@ -61,6 +63,7 @@ export function useLogs(
           }
         })
         .finally(() => {
+          asking = false;
           if (current && follow && document.visibilityState !== 'hidden') {
             timer = setTimeout(ask, EVERY);
           }
@@ -68,7 +71,7 @@ export function useLogs(
     };
     // Nothing is asked, and no clock runs, while the page is in the background.
     const wake = (): void => {
-      if (follow && timer === undefined && document.visibilityState !== 'hidden') {
+      if (follow && !asking && timer === undefined && document.visibilityState !== 'hidden') {
         ask();
       }
     };
