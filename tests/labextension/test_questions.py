@@ -101,3 +101,15 @@ async def test_a_desk_that_closes_leaves_no_task() -> None:
         assert desk.open == 0
         assert sent == []
         observer.close()
+
+
+async def test_a_fault_is_told_to_who_asked(open_browser: OpenBrowser, monkeypatch: Any) -> None:
+    async def broken(self: desks.Desk, query: Any) -> Any:
+        raise ZeroDivisionError("one by none")
+
+    async with FakeNode(Simulation()):
+        browser = await opened(open_browser)
+        monkeypatch.setattr(desks.Desk, "ask", broken)
+        await browser.say(type="ask", id=7, query={"what": "errors"})
+        answer = await browser.until("answer", id=7)
+        assert answer["error"] == "It could not be answered: ZeroDivisionError: one by none"

@@ -263,7 +263,7 @@ class Link:
         elif name in self._pages:
             try:
                 self._pages[name].take(said)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self.drop(name, f"The kernel refused a message: {error}")
         else:
             self._tell(name, "closed", reason="The kernel did not know this page any more.")

@@ -127,14 +127,16 @@ export class KernelLink {
     const message = { to: this.model.get('channel'), page: this.page, ...what };
     this.comm ??= this.open(message).catch(() => null);
     const comm = this.comm;
-    this.outgoing = this.outgoing.then(async () => {
-      const opened = await comm;
-      if (opened && !opened.isDisposed) {
-        opened.send(message);
-      } else {
-        this.model.send(message);
-      }
-    });
+    this.outgoing = this.outgoing
+      .then(async () => {
+        const opened = await comm;
+        if (opened && !opened.isDisposed) {
+          opened.send(message);
+        } else {
+          this.model.send(message);
+        }
+      })
+      .catch(() => this.fail('A message to the kernel could not be sent.'));
   }
 
   /** Whether the kernel is known to be gone; not every program tells. */

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from fanlight.wire.failures import WireError
 ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take
 AT_ONCE = 16  # questions of one browser
 _NO_RUNTIME = "No runtime is attached."
+_log = logging.getLogger("fanlight")
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -88,6 +90,9 @@ class Desk:
             answer["data"] = await self._found(message)
         except (OSError, WireError, TimeoutError, Refused) as error:
             answer["error"] = reason(error)
+        except Exception as error:  # a fault of ours: told, since who asked waits for an answer
+            _log.exception("A question of the panel could not be answered.")
+            answer["error"] = f"It could not be answered: {type(error).__name__}: {error}"
         payload = msgspec.json.encode(answer)
         with contextlib.suppress(Exception):  # the browser is gone, which its reader notices
             await self._send(payload)
