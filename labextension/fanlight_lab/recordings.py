@@ -55,6 +55,7 @@ class Recordings:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Recorder, str, str]] = {}  # recorder, runtime, path for people
+        self.beginning = asyncio.Lock()  # one at a time: no runtime is recorded twice
 
     def add(self, recorder: Recorder, runtime_id: str, path: str) -> str:
         if not self._made:
@@ -115,18 +116,21 @@ class RecordingsHandler(FanlightHandler):
     async def post(self) -> None:
         request: Begin = self.decode(_begin)
         info = self.find(request.runtime_id)
+        async with self.recordings.beginning:
+            key = await self._made(info)
+        self.finish(msgspec.json.encode(self.recordings.row(key)))
+
+    async def _made(self, info: ConnectionInfo) -> str:
         if self.recordings.of(info.runtime_id):
             raise web.HTTPError(409, "This runtime is being recorded already.")
         if self.recordings.active >= AT_ONCE:
             raise web.HTTPError(409, f"{AT_ONCE} recordings go on already: end one first.")
         notebook = await self._notebook(info)
         folder = self.inside(Path(notebook).parent.as_posix())
-        stem = Path(notebook).stem if notebook else info.name or "run"
+        stem = Path(notebook).stem if notebook else Path(info.name).name or "run"
         recorder = await asyncio.to_thread(self._begin, info, folder, stem)
         path = recorder.path.relative_to(self.root).as_posix()
-        self.finish(msgspec.json.encode(self.recordings.row(
-            self.recordings.add(recorder, info.runtime_id, path)
-        )))  # fmt: skip
+        return self.recordings.add(recorder, info.runtime_id, path)
 
     async def _notebook(self, info: ConnectionInfo) -> str:
         """The notebook of the runtime's kernel, as the server names it; "" without one."""
@@ -163,7 +167,10 @@ class RecordingsHandler(FanlightHandler):
     def inside(self, path: str) -> Path:
         """A path of the server as one on disk. Refuses what lies outside, and what is hidden."""
         root = self.root
-        found = (root / path.lstrip("/")).resolve()
+        try:
+            found = (root / path.lstrip("/")).resolve()
+        except (OSError, ValueError, RuntimeError):  # a NUL in it, or links in a circle
+            raise web.HTTPError(404, "There is no such file.") from None
         if not found.is_relative_to(root):
             raise web.HTTPError(403, "This is outside of what the server serves.")
         hidden = any(part.startswith(".") for part in found.relative_to(root).parts)

@@ -78,6 +78,19 @@ async def test_the_end_of_the_runtime_ends_it(
     assert row["reason"] and not row["failed"]
 
 
+async def test_two_windows_begin_one_recording(
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+) -> None:
+    async with FakeNode(Simulation()) as node:
+        body = {"runtime_id": "simulated"}
+        both = asyncio.gather(*(ask(jp_fetch, body=body) for _ in range(2)), return_exceptions=True)
+        answers = await both
+        assert sum(isinstance(a, HTTPClientError) and a.code == 409 for a in answers) == 1
+        assert len(await ask(jp_fetch, method="GET")) == 1
+        await node.end("over")
+    assert len(list(jp_root_dir.glob("*.fanlight"))) == 1
+
+
 @pytest.mark.parametrize("path", ["../elsewhere/a.ipynb", "link/a.ipynb", ".hidden/a.ipynb"])
 async def test_nothing_is_written_elsewhere(
     jp_fetch: Any, jp_root_dir: Path, tmp_path: Path, sessions: list[dict[str, Any]], path: str
@@ -108,6 +121,7 @@ async def test_export(jp_fetch: Any, jp_root_dir: Path, monkeypatch: pytest.Monk
     writer = Writer(jp_root_dir / "a.fanlight")
     assert (await refused(jp_fetch, "export", body={"path": "notes.txt"}))[0] == 400
     assert (await refused(jp_fetch, "export", body={"path": "../../etc/passwd"}))[0] == 403
+    assert (await refused(jp_fetch, "export", body={"path": "a\0.fanlight"}))[0] == 404
     code, text = await refused(jp_fetch, "export", body={"path": "a.fanlight"})
     assert code == 400 and "holds nothing" in text
     writer.part("key", b"{}", 0.0, 0.0)

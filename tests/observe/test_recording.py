@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import zlib
 from pathlib import Path
@@ -182,3 +183,11 @@ def test_joined_deltas_lead_to_the_same_state() -> None:
     fine, coarse = one.snapshot(), two.snapshot()
     assert {**fine, "store": 0} == {**coarse, "store": 0}
     assert coarse["store"][-1] == fine["store"][-1]
+
+
+def test_a_pipe_is_no_recording_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.fanlight"
+    os.mkfifo(pipe)
+    assert not recording.is_recording(pipe)
+    with pytest.raises(FileExistsError, match="choose another name"):
+        Writer(pipe)

@@ -94,7 +94,7 @@ export function RecordButton({ recorder, runtimeId, time }: RecordButtonProps) {
         )}
       </button>
       {problem !== '' && (
-        <small className="fl-Bad" role="alert">
+        <small className="fl-bad" role="alert">
           {problem}
         </small>
       )}

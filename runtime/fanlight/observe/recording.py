@@ -134,8 +134,10 @@ def _check(*pieces: bytes) -> int:
 def is_recording(path: Path) -> bool:
     """Whether a regular file lies there that begins as a recording does."""
     try:
+        if not path.is_file():  # to open a pipe is to wait for who writes into it
+            return False
         with path.open("rb") as f:
-            return path.is_file() and f.read(len(MAGIC)) == MAGIC
+            return f.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 
