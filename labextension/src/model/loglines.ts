@@ -43,8 +43,3 @@ export function begins(lines: readonly LogLine[], i: number): boolean {
     before.stream !== line.stream
   );
 }
-
-/** The lines as text, to be copied. */
-export function asText(lines: readonly LogLine[]): string {
-  return lines.map(line => line.text).join('\n');
-}

@@ -1,7 +1,7 @@
 /** Why something waits: a sentence, and the facts as a small tree. */
 import { useEffect, useState, type CSSProperties, type ReactNode } from 'react';
-import type { WhyAnswer, WhyLine } from '../model/queries';
-import type { Source } from '../model/source';
+import { trans } from '../i18n';
+import type { WhyLine } from '../model/queries';
 
 const EVERY = 3000; // milliseconds between two questions about what is looked at
 
@@ -20,7 +20,7 @@ export function Why({ title, sentence, lines, onTask }: WhyProps) {
       <b>{title}</b>
       <p>{quoted(sentence)}</p>
       {below.length > 0 && (
-        <ul className="fl-Why-facts" aria-label="The facts">
+        <ul className="fl-Why-facts" aria-label={trans.__('The facts')}>
           {below.map((line, i) => (
             <li key={i} style={{ '--fl-depth': Math.max(0, line.depth - 1) } as CSSProperties}>
               {line.label !== '' && label(line, onTask)}
@@ -56,40 +56,6 @@ export function quoted(text: string): ReactNode[] {
   return text
     .split(/`([^`\n]{1,200})`/)
     .map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part));
-}
-
-export interface WhyOfProps {
-  id: string;
-  live: boolean;
-  source: Source;
-}
-
-/** The reason of an actor; asked for while it is looked at. */
-export function WhyOf({ id, live, source }: WhyOfProps) {
-  const [answer, setAnswer] = useState<WhyAnswer | null>(null);
-  const [problem, setProblem] = useState('');
-  const round = useRounds(live);
-  useEffect(() => {
-    let current = true;
-    if (live) {
-      source
-        .ask<WhyAnswer>({ what: 'why', id })
-        .then(found => {
-          if (current) {
-            setAnswer(found);
-            setProblem('');
-          }
-        })
-        .catch(error => current && setProblem(String(error)));
-    }
-    return () => {
-      current = false;
-    };
-  }, [id, live, source, round]);
-  if (!answer) {
-    return <p className="fl-Hint">{problem || 'Asking the runtime…'}</p>;
-  }
-  return <Why title="Why it waits" sentence={answer.sentence} lines={answer.lines} />;
 }
 
 /** Counts up every few seconds while `on`, and the page is looked at: time to ask again. */

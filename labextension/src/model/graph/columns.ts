@@ -187,15 +187,6 @@ export function workerNumber(id: string): number {
   return parseInt(id.slice(-8), 16) || 0;
 }
 
-/** How many of the tasks are at each stage, by code. */
-export function stageTally(columns: Columns): number[] {
-  const tally = STAGE_CODES.map(() => 0);
-  for (let i = 0; i < columns.count; i++) {
-    tally[columns.stage(i)] += 1;
-  }
-  return tally;
-}
-
 type Column = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 
 function grown<A extends Column>(old: A, next: A): A {

@@ -1,6 +1,6 @@
 /** Figures of a stretch of time: how busy the workers were, with what, and how many tasks waited. Pure. */
 import type { Lane, Lanes, Row } from './lanes';
-import { RUNNING, type Spans } from './spans';
+import type { Spans } from './spans';
 
 export interface Figures {
   /** Seconds on view in which something was there to see. */
@@ -212,22 +212,4 @@ export function waitingBins(
     found[bin] = sum;
   }
   return found;
-}
-
-/** The longest span that is over, and the one that waited longest; -1 where there is none. */
-export function extremes(spans: Spans): { longest: number; waited: number } {
-  let [longest, waited] = [-1, -1];
-  for (let i = 0; i < spans.count; i += 1) {
-    if (spans.flags[i] & RUNNING) {
-      continue;
-    }
-    const length = spans.end[i] - spans.start[i];
-    if (longest < 0 || length > spans.end[longest] - spans.start[longest]) {
-      longest = i;
-    }
-    if (waited < 0 || spans.waited[i] > spans.waited[waited]) {
-      waited = i;
-    }
-  }
-  return { longest, waited };
 }
