@@ -2,6 +2,7 @@
 export default {
   roots: ['<rootDir>/tests/labextension/jest'],
   testEnvironment: 'node',
+  testTimeout: 60_000, // a machine may be slow; what waits has a shorter deadline of its own
   testMatch: ['**/*.test.ts', '**/*.test.tsx'],
   modulePathIgnorePatterns: ['<rootDir>/labextension/fanlight_lab/labextension'],
   moduleNameMapper: { '^@fanlight/(.*)$': '<rootDir>/labextension/src/$1' },

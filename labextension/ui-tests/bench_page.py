@@ -3,7 +3,8 @@
 :class:`Run` makes the stream of a run of any size: events, and the columns with which the runtime
 would answer the graph's questions. :func:`show` draws the panel in a page and answers its questions
 from that; :func:`frames` measures how long frames take while something goes on. All of it is
-deterministic. Timings depend on the machine, so compare them with those of an empty page.
+deterministic. Timings depend on the machine, so compare them with those of an empty page, times
+:func:`slowness`: an empty page waits for the screen, which is as fast on a slow machine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ STATES = ("PENDING_ARGS", "PENDING_RESOURCES", "SUBMITTED", "RUNNING", "FINISHED
           "CANCELLED")  # fmt: skip
 RUNNING, FINISHED, FAILED = 3, 4, 5
 START = 1_800_000_000.0
+YARDSTICK = 9.0  # milliseconds, where the limits of frame times were set
 
 # A socket that is fed by the test, and answers questions from `bench.answers`.
 _SHOW = """
@@ -80,6 +82,18 @@ count => new Promise(done => {
     requestAnimationFrame(frame);
 })
 """
+
+# Milliseconds of a loop that is all arithmetic, the middle one of some: what others take shows, too.
+_LOOP = """() => {
+    const times = [];
+    for (let k = 0; k < 7; k++) {
+        const begin = performance.now();
+        const table = new Float64Array(1024);
+        for (let i = 0; i < 4e6; i++) table[i & 1023] += Math.sqrt(i);
+        times.push(performance.now() - begin);
+    }
+    return times.sort((a, b) => a - b)[3];
+}"""
 
 
 @dataclass
@@ -227,6 +241,11 @@ def frames(page: Page, count: int, step: str = "() => {}") -> list[float]:
     """Milliseconds of so many frames; ``step`` is a JavaScript function that is called in each."""
     times: list[float] = page.evaluate(_FRAMES.replace("STEP", step), count)
     return times
+
+
+def slowness(page: Page) -> float:
+    """How many times as long as where the limits were set all takes now; 1 on a fast machine."""
+    return max(1.0, float(page.evaluate(_LOOP)) / YARDSTICK)
 
 
 def median(values: list[float]) -> float:

@@ -230,6 +230,8 @@ def page(browser: Browser, request: pytest.FixtureRequest, lab: Lab) -> Iterator
         with contextlib.suppress(Exception):
             page.screenshot(path=SHOTS / f"failed-{request.node.name}.png")
     context.close()
+    # What a test set, a theme for instance, is not for the next one.
+    shutil.rmtree(lab.env["JUPYTERLAB_SETTINGS_DIR"], ignore_errors=True)
     for session in lab.request("/api/sessions"):
         lab.request(f"/api/sessions/{session['id']}", "DELETE")
     assert not problems, problems

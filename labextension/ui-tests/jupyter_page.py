@@ -27,7 +27,10 @@ def wait_for_kernel(page: Page) -> None:
 
 
 def execute(page: Page, command: str, **arguments: Any) -> None:
-    """Run one of JupyterLab's commands, without waiting for its end."""
+    """Run one of JupyterLab's commands as soon as it is there, without waiting for its end."""
+    page.wait_for_function(
+        "command => window.jupyterapp?.commands.hasCommand(command)", arg=command, timeout=90_000
+    )
     page.evaluate(
         "([command, args]) => void window.jupyterapp.commands.execute(command, args)",
         [command, arguments],

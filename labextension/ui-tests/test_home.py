@@ -60,6 +60,9 @@ def set_settings(lab: Any, plugin: str, **values: Any) -> None:
 def test_at_home_in_jupyterlab(page: Page, lab: Any) -> None:
     name = lab.write_notebook("home.ipynb", "", WORK, *[FAR] * 4)
     nb.open_notebook(page, lab, name)
+    page.wait_for_function(
+        "() => jupyterapp.commands.keyBindings.some(b => b.command === 'fanlight:show-panel')"
+    )
     page.keyboard.press("Control+Alt+f")
     panel = page.locator("#fanlight-panel")
     expect(panel).to_contain_text("No runtime here yet")
@@ -84,7 +87,9 @@ def test_at_home_in_jupyterlab(page: Page, lab: Any) -> None:
     panel.get_by_role("button", name="Open “Errors” as a tab").click()
     expect(page.locator("#fanlight-tab-errors")).to_contain_text("fail")
     nb.execute(page, "docmanager:open", path=name)
-    title = nb.section(page, "workers").locator("h3 button").bounding_box()
+    head = nb.section(page, "workers").locator("h3 button")
+    head.hover()  # as soon as it stays where it is
+    title = head.bounding_box()
     target = page.locator("#jp-main-dock-panel").bounding_box()
     assert title is not None and target is not None
     page.mouse.move(title["x"] + 40, title["y"] + 8)
@@ -95,8 +100,10 @@ def test_at_home_in_jupyterlab(page: Page, lab: Any) -> None:
     page.mouse.up()
     workers = page.locator("#fanlight-tab-workers")
     expect(workers).to_be_visible()
-    box = workers.bounding_box()
-    assert box is not None and box["width"] < target["width"] * 0.6  # it was split off
+    page.wait_for_function(  # it was split off
+        "([tab, most]) => tab.offsetWidth > 0 && tab.offsetWidth < most",
+        arg=[workers.element_handle(), target["width"] * 0.6],
+    )
 
     nb.execute(page, "fanlight:open-section", section="all")
     everything = page.locator("#fanlight-tab-all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,10 +55,8 @@ def test_behind_a_proxy(page: Page, lab: Any) -> None:
 
         nb.execute(page, "application:toggle-right-area")
         expect(page.locator("#fanlight-panel")).not_to_be_visible()
-        page.wait_for_function("() => true")
-        for _ in range(400):
-            if '"pause"' in traffic.sent[-1]:
-                break
+        deadline = time.monotonic() + 60
+        while '"pause"' not in traffic.sent[-1] and time.monotonic() < deadline:
             page.wait_for_timeout(20)  # lets the events of the socket come in
         assert '"pause"' in traffic.sent[-1], traffic.sent[-3:]
         nb.replace_last_cell(page, MORE.format(4))

@@ -15,7 +15,7 @@ from fanlight.core.timeline import GATE, PAGE, RECORD, Timeline
 
 START = bench.START
 WORKERS = 16
-FACTOR = 3.0  # as long as in an empty page, at most
+FACTOR = 3.0  # as long as in an empty page, at most; more on a slow machine
 TRIES = 4
 NAMES = {
     1: ["load", "task", "cell-1"],
@@ -121,7 +121,10 @@ def test_a_hundred_thousand_tasks_are_smooth_and_no_more_are_kept(bare: Page) ->
     expect(canvas).to_have_attribute("data-lanes", str(WORKERS))
     ratios: list[float] = []
     while len(ratios) < TRIES and (not ratios or min(ratios) > FACTOR):
-        ratios.append(bench.median(bench.frames(bare, 60, _WHEEL)) / max(empty, 1000 / 60))
+        slow = bench.slowness(bare)
+        busy = bench.median(bench.frames(bare, 60, _WHEEL))
+        slow = max(slow, bench.slowness(bare))
+        ratios.append(busy / max(empty, 1000 / 60) / slow)
     assert min(ratios) <= FACTOR, ratios
 
     # A day goes on: the oldest are dropped, and that is said.

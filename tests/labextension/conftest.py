@@ -13,7 +13,7 @@ from pytest_jupyter.pytest_tornasync import *  # noqa: F403  (async tests)
 
 from fanlight_lab import watch
 
-DEADLINE = 15.0  # seconds that anything may take before a test gives up
+DEADLINE = 60.0  # seconds that anything may take before a test gives up
 
 
 @pytest.fixture

@@ -45,9 +45,12 @@ class Proxy:
         if server is None:
             return
         server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await server.wait_closed()
+        closed = asyncio.ensure_future(server.wait_closed())
+        while not closed.done():  # a connection may be so new that it is not among them yet
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await asyncio.sleep(0.01)
+        await closed
 
     # --- in a thread ---
     def __enter__(self) -> Proxy:
@@ -59,14 +62,14 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.call("stop")
-        asyncio.run_coroutine_threadsafe(self._idle(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._idle(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def call(self, name: str) -> None:
         """``start`` or ``stop``, from the thread that uses it as a context manager."""
-        asyncio.run_coroutine_threadsafe(getattr(self, name)(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(getattr(self, name)(), self._loop).result(60)
 
     @staticmethod
     async def _idle() -> None:

@@ -168,10 +168,11 @@ def test_a_lost_gpu_takes_its_slices_along(run_gpu):
 
 def test_processes(run_gpu):
     unknown = 2**64 - 1  # what NVML says where the driver does not tell
-    config = f"devices 1\ngpu0.processes 12:512,11:4096,{os.getpid()}:{unknown},12:8\n"
+    one, two = 2**22 + 11, 2**22 + 12  # processes that no machine has
+    config = f"devices 1\ngpu0.processes {two}:512,{one}:4096,{os.getpid()}:{unknown},{two}:8\n"
     (view,), _ = run_gpu(SAMPLE, config)
     found = {p["pid"]: p["memory"] for p in view["processes"]}
-    assert [*found.items()][:2] == [(11, 4096), (12, 520)]  # of two contexts; the largest first
+    assert [*found.items()][:2] == [(one, 4096), (two, 520)]  # of two contexts; the largest first
     assert found[os.getpid()] is None
     mine = next(p for p in view["processes"] if p["pid"] == os.getpid())
     assert mine["name"] and mine["task"] == mine["worker"] == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_names_that_cannot_be_written(tmp_path: Path) -> None:
     assert not (tmp_path / "d.fanlight").exists()
 
 
-def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
+def test_a_real_runtime(tmp_path: Path, no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans, errors and counts are there; its end ends the recording, too."""
 
     @fanlight.remote
@@ -136,7 +137,8 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
     def fail() -> None:
         raise ValueError("no <b>luck</b>")
 
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(recorders, "_LAST_EVENTS", 60.0)
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     fanlight.init(num_cpus=2, log_to_driver=False)
     try:
         whole = fanlight.record(tmp_path / "whole")
@@ -177,7 +179,10 @@ def test_a_real_runtime(tmp_path: Path, no_leaks: None) -> None:
     snapshot, *_ = map(msgspec.json.decode, other.recording.payloads())
     assert sum(g["counts"]["FINISHED"] for g in snapshot["groups"]) == 40
     assert "1 failed" in repr(other)
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) <= before
+    deadline = time.monotonic() + 60
+    while threading.active_count() > threads or len(os.listdir("/proc/self/fd")) > files:
+        assert time.monotonic() < deadline, (threading.enumerate(), os.listdir("/proc/self/fd"))
+        time.sleep(0.02)
 
 
 def test_a_file_that_was_recorded_before_is_read(tmp_path: Path) -> None:
