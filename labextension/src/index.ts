@@ -5,7 +5,7 @@ import {
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
+import { ICommandPalette, IThemeManager, Notification } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
@@ -80,7 +80,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
       addCell: notebooks ? code => addCell(notebooks, code) : undefined,
       recorder: recorderOf(rest, app),
       startHere: () => startRuntime(focus?.kernel ?? null),
-      restartHere: () => startRuntime(focus?.kernel ?? null, AGAIN),
+      // The controls are gone by then, with the runtime that was ended.
+      restartHere: () =>
+        startRuntime(focus?.kernel ?? null, AGAIN).catch((error: unknown) => {
+          Notification.error(error instanceof Error ? error.message : String(error));
+        }),
       tabs: {
         open: section => void tabs.open(section),
         drag: (section, down) => tabs.drag(section, down)

@@ -146,7 +146,9 @@ interface LineProps {
 }
 
 function Line({ line, head, who, model, onSelect }: LineProps) {
-  const name = line.name || trans.__('process %1', line.pid);
+  // What went past Python's streams is in a file that names neither task nor process.
+  const known = line.task !== '' || line.worker !== '';
+  const name = line.name || (known ? trans.__('process %1', line.pid) : trans.__('a worker'));
   const go = (): void =>
     onSelect?.(
       line.task ? { kind: 'task', id: line.task } : { kind: 'worker', id: line.worker }
@@ -155,7 +157,7 @@ function Line({ line, head, who, model, onSelect }: LineProps) {
     <div className={`fl-Line fl-Line-${line.stream}`}>
       {who && (
         <span className="fl-Line-who">
-          {head && onSelect ? (
+          {head && onSelect && known ? (
             <button
               type="button"
               className="fl-Link"
