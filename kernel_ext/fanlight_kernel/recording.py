@@ -32,7 +32,10 @@ def record(rest: str) -> None:
         if not ended:
             print("Nothing is being recorded.")
         for recorder in ended:
-            print(f"{fanlight.replay(recorder.path)!r}\nIt is in {shown(recorder.path)}.")
+            try:
+                print(f"{fanlight.replay(recorder.path)!r}\nIt is in {shown(recorder.path)}.")
+            except (OSError, recordings.RecordingError) as error:  # it was moved, say
+                print(f"{shown(recorder.path)} cannot be played: {error}")
         return
     try:
         recorder = fanlight.record(label(rest) if rest else None)
