@@ -25,7 +25,7 @@ FORBIDDEN = {
     ),
     "unfinished work": re.compile(r"\b(?:TO[D]O|FIX[M]E|XX[X])\b"),
 }
-BINARY = {".png", ".svg", ".woff", ".woff2", ".ico", ".gif"}
+BINARY = {".fanlight", ".png", ".svg", ".woff", ".woff2", ".ico", ".gif"}
 LOCKS = {"package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "bun.lockb"}
 
 

@@ -226,8 +226,8 @@ class InprocNode:
 
     # --- watching ----------------------------------------------------------------------------
 
-    def publish(self) -> None:
-        for peer, messages in self.hub.tick(time.time()):
+    def publish(self, flush: bool = False) -> None:
+        for peer, messages in self.hub.tick(time.time(), flush):
             callback = self._subscribers.get(peer)
             if callback is not None:
                 for message in messages:

@@ -81,8 +81,8 @@ class Hub:
         self._next_delta += seconds
         self._next_objects += seconds
 
-    def tick(self, now: float) -> list[tuple[int, list[Any]]]:
-        """What to send to whom; also takes the samples that are due."""
+    def tick(self, now: float, flush: bool = False) -> list[tuple[int, list[Any]]]:
+        """What to send to whom; also takes the samples that are due. ``flush``: whatever there is."""
         if self.core.regrouped:
             self.core.regrouped = False
             self.observers = dict.fromkeys(self.observers, False)
@@ -96,7 +96,7 @@ class Hub:
             store = msgspec.structs.replace(store, used=max(store.used, self._store.used))
         self._store = store or self._store
         new = [peer for peer, ready in self.observers.items() if not ready]
-        if now < self._next_delta and not new:
+        if now < self._next_delta and not (new or flush):
             return []
         pause = max(_SAMPLE_SECONDS, len(self.core.workers) / _SAMPLES_A_SECOND)
         sampled = now - self._last_sample >= pause

@@ -94,7 +94,7 @@ class ObjectFacts:
 def _place(site: str) -> tuple[str, int]:
     """File and line of ``(put object) file:line:function``.
 
-    >>> _place("(put object) /home/a/b.py:12:main"), _place("")
+    >>> _place("(put object) /srv/a/b.py:12:main"), _place("")
     (('/home/a/b.py', 12), ('', 0))
     """
     file, _, number = site.partition(") ")[2].rpartition(":")[0].rpartition(":")

@@ -101,7 +101,7 @@ class EngineFeed:
         """Answered by ``settle``."""
 
     def settle(self) -> bool:
-        self._engine.node.publish()
+        self._engine.node.publish(flush=True)
         after, more = 0, True
         while more:
             page = self._engine.query("timeline", after=after)

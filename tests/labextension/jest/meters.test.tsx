@@ -206,7 +206,7 @@ describe('objects', () => {
     expect(placeText({ place: 'mapped', state: 'READY' })).toBe('in use');
     expect(placeText({ place: 'disk', state: 'RESTORING' })).toBe('coming back');
     expect(placeInCode({ file: '/tmp/ipykernel_7/2258.py', line: 3 })).toBe('line 3');
-    expect(placeInCode({ file: '/home/a/train.py', line: 3 })).toBe('train.py, line 3');
+    expect(placeInCode({ file: '/srv/a/train.py', line: 3 })).toBe('train.py, line 3');
     expect(placeInCode({ file: '', line: 0 })).toBe('');
     expect(plain('The variable `x` holds it.')).toBe('The variable x holds it.');
   });
