@@ -95,7 +95,7 @@ def _place(site: str) -> tuple[str, int]:
     """File and line of ``(put object) file:line:function``.
 
     >>> _place("(put object) /srv/a/b.py:12:main"), _place("")
-    (('/home/a/b.py', 12), ('', 0))
+    (('/srv/a/b.py', 12), ('', 0))
     """
     file, _, number = site.partition(") ")[2].rpartition(":")[0].rpartition(":")
     return (file, int(number)) if number.isdecimal() else ("", 0)
