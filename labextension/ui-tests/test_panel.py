@@ -276,7 +276,7 @@ def test_two_notebooks_and_a_hidden_panel(page: Page, lab: Any) -> None:
     expect(page.locator("#fanlight-panel")).to_contain_text("second.ipynb has not started")
     page.locator("#fanlight-panel").get_by_role("button", name="Watch").first.click()
     nb.expect_ended(page, "nap", 1)
-    page.locator("select.fl-Select").select_option("")
+    page.locator(".fl-Header select.fl-Select").select_option("")
     expect(page.locator("#fanlight-panel")).to_contain_text("second.ipynb has not started")
     nb.execute(page, "application:activate-previous-tab")
     nb.expect_ended(page, "nap", 1)
