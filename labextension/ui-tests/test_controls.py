@@ -25,7 +25,7 @@ def test_the_runtime_is_scaled_restarted_and_stopped(page: Page, lab: Any) -> No
     panel = nb.show_panel(page, 380)
     nb.run_all(page)
     cpus = panel.get_by_role("textbox", name="CPUs to schedule on")
-    expect(cpus).to_have_value("2")
+    expect(cpus).to_have_value("2", timeout=60_000)
     row = nb.row(page, "waits")
     expect(row).to_contain_text("2 running")
 
@@ -54,7 +54,7 @@ def test_the_runtime_is_scaled_restarted_and_stopped(page: Page, lab: Any) -> No
     # Another runtime, with what the first was started with: its tasks are gone.
     panel.get_by_role("button", name="Restart the runtime").click()
     panel.get_by_role("alertdialog").get_by_role("button", name="Restart", exact=True).click()
-    expect(cpus).to_have_value("2")
+    expect(cpus).to_have_value("2", timeout=60_000)
     expect(row).to_have_count(0)
     nb.expect_state(page, "live")
 

@@ -51,7 +51,7 @@ def test_record_play_and_export(page: Page, lab: Any, tmp_path: Path) -> None:
     panel = show_panel(page)
     page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0; }")
     execute(page, "notebook:run-cell")
-    panel.get_by_role("button", name="Record this run").click()
+    panel.get_by_role("button", name="Record this run").click(timeout=60_000)
     stop = panel.get_by_role("button", name="Stop recording")
     expect(stop).to_be_visible()
     run_all(page)
