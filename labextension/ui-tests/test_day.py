@@ -90,6 +90,7 @@ def memory(page: Page) -> int:
     return int(used)
 
 
+@pytest.mark.long
 def test_memory_stays_flat(bare: Page) -> None:
     run = bench.Run(tasks=3_000)
     bench.show(bare, run)

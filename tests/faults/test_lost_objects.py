@@ -206,6 +206,7 @@ except fanlight.exceptions.ObjectLostError as e:
 """
 
 
+@pytest.mark.long
 def test_two_drivers(rt: Any, driver: Callable[..., Driver], tmp_path: Path) -> None:
     """Both hold it; the one that had submitted it goes."""
     count = tmp_path / "count"

@@ -187,6 +187,7 @@ def test_live_sessions_are_not_swept(
     assert fanlight.session.current().connection is not None
 
 
+@pytest.mark.long
 def test_sessions_that_start_at_once(folders: tuple[Path, Path], before: leaks.Snapshot) -> None:
     """One's sweep does not take the other's fresh directories for stale ones."""
     _, segments = folders

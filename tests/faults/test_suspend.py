@@ -111,6 +111,7 @@ def test_everything_stands_still_for_a_while(
     assert_gone(before, runtime)
 
 
+@pytest.mark.long
 def test_the_driver_is_gone_when_all_wake_up(
     driver: Callable[..., Driver], before: leaks.Snapshot
 ) -> None:

@@ -303,6 +303,7 @@ def test_a_queue_whose_actor_died(rt: Any, waiters: Waiters) -> None:
     waiters.check(rt.exceptions.ActorDiedError)
 
 
+@pytest.mark.long
 def test_a_pool_whose_process_died(rt: Any, waiters: Waiters) -> None:
     with Pool(2) as pool:
         results = [pool.apply_async(os.kill, (0, 0)) for _ in range(1)]
