@@ -54,7 +54,7 @@ export class LayoutWorker {
   dispose(): void {
     this.worker?.terminate();
     this.worker = null;
-    this.giveUp();
+    this.waiting.clear(); // nobody is there for the answers: they are not worked out here, either
   }
 
   private here(job: LayoutJob): Layout<LayoutEdge> {
