@@ -317,7 +317,9 @@ def test_notebook_7(page: Page, lab: Any) -> None:
     accessible.check(page, "#fanlight-panel", "#fanlight-tab-all")
 
 
-@pytest.mark.parametrize("width", [230, 320, 760])
+@pytest.mark.parametrize(
+    "width", [320, *(pytest.param(width, marks=pytest.mark.long) for width in (230, 760))]
+)
 def test_any_width(page: Page, lab: Any, width: int) -> None:
     """Nothing sticks out sideways."""
     name = lab.write_notebook("width.ipynb", START, WORK, "fanlight.get(nap.remote(0.05))")
