@@ -155,7 +155,9 @@ def test_ten_thousand_tasks_are_smooth_and_stay_where_they_are(bare: Page) -> No
     bench.feed(bare, many.more_groups(1))
     expect(graph).to_have_attribute("data-nodes", "402")
     after = places(bare)
-    assert {name: after[name] for name in before if name in after} == before
+    seen = before.keys() & after.keys()  # which are in view changes when the picture is fitted
+    assert len(seen) > 20
+    assert {name: after[name] for name in seen} == {name: before[name] for name in seen}
 
 
 # Emulated WebGL, which the panel does without, is good enough to look at what it draws.
