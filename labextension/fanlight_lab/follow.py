@@ -79,8 +79,9 @@ class _Feed:
     async def close(self) -> None:
         self._observer.close()
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        # Not `await self._task`: its end by cancellation could not be told from the follower's own,
+        # which comes when the browser goes while this waits.
+        await asyncio.wait((self._task,))
 
 
 class Follower:

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import msgspec
@@ -64,8 +63,7 @@ class QueryHandler(FanlightHandler):
         finally:
             observer.close()
             reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WireError):
-                await reader
+            await asyncio.gather(reader, return_exceptions=True)
         self.finish(msgspec.json.encode(answer))
 
 

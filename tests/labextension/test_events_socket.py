@@ -227,6 +227,34 @@ async def test_a_slow_browser_gets_a_new_snapshot(monkeypatch: pytest.MonkeyPatc
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_browser_that_goes_while_its_follower_lets_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page is hidden and closed in one moment: the follower ends, and does not wait for ever."""
+    from fanlight_lab.messages import Follow, Pause
+    from fanlight_lab.watch import RuntimeWatcher
+
+    async def send(payload: bytes) -> None:
+        pass
+
+    close = follow._Feed.close
+
+    async def closing(feed: follow._Feed) -> None:
+        asyncio.get_running_loop().call_soon(task.cancel)  # while it waits for the reader's end
+        await close(feed)
+
+    monkeypatch.setattr(follow._Feed, "close", closing)
+    follower = follow.Follower(RuntimeWatcher(0.02), send)
+    follower.handle(Follow(runtime_id="one"))
+    task = asyncio.create_task(follower.run())
+    async with FakeNode(simulation("one")) as node:
+        await eventually(lambda: node.observers == 1)
+        follower.handle(Pause())
+        await eventually(task.done)
+        assert task.cancelled()
+        await eventually(lambda: node.observers == 0)
+
+
 def the_watcher(jp_serverapp: Any) -> Any:
     for outer in jp_serverapp.web_app.default_router.rules:
         for rule in getattr(outer.target, "rules", []):
