@@ -213,6 +213,25 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 _FAILED = pytest.StashKey[bool]()
 
 
+@contextlib.contextmanager
+def bare_page(
+    browser: Browser, width: int, height: int, *, seconds: float = 30
+) -> Iterator[tuple[Page, list[str]]]:
+    """A page without a server, and its problems: an error in its scripts is one, a test may add others.
+
+    ``seconds`` is how long it waits for what should come. Fails at the end if there are problems.
+    """
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(seconds * 1000)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page, problems
+    context.close()
+    assert not problems, problems
+
+
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest, lab: Lab) -> Iterator[Page]:
     """A tab of its own; an error in the extension's scripts fails the test."""

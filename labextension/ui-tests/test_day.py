@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page
 
+from conftest import bare_page
 from fanlight import events as ev
 
 EVENTS = 96  # in one part of the stream
@@ -19,14 +20,8 @@ MORE = 1_000_000  # bytes: what a page may gain by itself
 
 @pytest.fixture
 def bare(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 900, "height": 900})
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    context.close()
-    assert not problems, problems
+    with bare_page(browser, 900, 900, seconds=60) as (page, _):
+        yield page
 
 
 def event(seq: int) -> str:

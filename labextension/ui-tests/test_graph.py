@@ -9,7 +9,7 @@ import bench_page as bench
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import SHOTS
+from conftest import SHOTS, bare_page
 
 FRAMES = 60  # the tasks change in every tenth of them
 FACTOR = 3.0  # as long as in an empty page, at most; more on a slow machine
@@ -22,15 +22,8 @@ WHEEL = """n => document.querySelector('.fl-Board').dispatchEvent(new WheelEvent
 
 @pytest.fixture
 def bare(browser: Browser) -> Iterator[Page]:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": 900, "height": 900})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    context.close()
-    assert not problems, problems
+    with bare_page(browser, 900, 900) as (page, _):
+        yield page
 
 
 def places(page: Page) -> dict[str, str]:

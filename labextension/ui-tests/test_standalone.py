@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import SHOTS
+from conftest import SHOTS, bare_page
 from fanlight import standalone
 from tests.labextension.fake_node import Simulation
 
@@ -43,17 +43,10 @@ SHOW = """
 
 @pytest.fixture
 def bare(browser: Browser) -> Iterator[Page]:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": 900, "height": 1200})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.on("request", lambda r: asked(r.url, problems))
-    yield page
-    context.close()
-    assert not problems, problems
+    with bare_page(browser, 900, 1200) as (page, problems):
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda r: asked(r.url, problems))
+        yield page
 
 
 def asked(url: str, problems: list[str]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from conftest import SHOTS
+from conftest import SHOTS, bare_page
 from fanlight import events as ev
 from fanlight import standalone
 from tests.labextension.fake_node import Simulation
@@ -115,29 +115,27 @@ def delta(seq: int) -> str:
 @pytest.fixture
 def bare(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """A page of its own, without a server; an error in it fails the test."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": 760, "height": 900})
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    file = tmp_path / "tables.html"
-    file.write_text(standalone.page("Tables", "", {}), "utf-8")
-    page.goto(file.as_uri())
-    page.evaluate("() => document.getElementById('fanlight-host').replaceChildren()")
-    snapshot: Any = Simulation().snapshot()
-    snapshot.time = NOW
-    snapshot.seq = 0
-    snapshot.workers = [worker(i, 0) for i in range(ROWS)]
-    snapshot.tasks, snapshot.groups, snapshot.edges, snapshot.actors = [], [], [], []
-    status = {"type": "status", "state": "live", "reason": "", "runtime_id": snapshot.runtime.id}
-    page.evaluate(
-        SHOW.replace("ROWS", str(ROWS)),
-        [json.dumps(status), msgspec.json.encode(snapshot).decode()],
-    )
-    yield page
-    context.close()
-    assert not problems, problems
+    with bare_page(browser, 760, 900, seconds=60) as (page, _):
+        file = tmp_path / "tables.html"
+        file.write_text(standalone.page("Tables", "", {}), "utf-8")
+        page.goto(file.as_uri())
+        page.evaluate("() => document.getElementById('fanlight-host').replaceChildren()")
+        snapshot: Any = Simulation().snapshot()
+        snapshot.time = NOW
+        snapshot.seq = 0
+        snapshot.workers = [worker(i, 0) for i in range(ROWS)]
+        snapshot.tasks, snapshot.groups, snapshot.edges, snapshot.actors = [], [], [], []
+        status = {
+            "type": "status",
+            "state": "live",
+            "reason": "",
+            "runtime_id": snapshot.runtime.id,
+        }
+        page.evaluate(
+            SHOW.replace("ROWS", str(ROWS)),
+            [json.dumps(status), msgspec.json.encode(snapshot).decode()],
+        )
+        yield page
 
 
 def only(page: Page, name: str) -> Locator:

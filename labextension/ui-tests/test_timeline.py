@@ -10,7 +10,7 @@ import bench_page as bench
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import SHOTS
+from conftest import SHOTS, bare_page
 from fanlight.core.timeline import GATE, PAGE, RECORD, Timeline
 
 START = bench.START
@@ -58,15 +58,8 @@ _WHEEL = """n => {
 
 @pytest.fixture
 def bare(browser: Browser) -> Iterator[Page]:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": 1000, "height": 900})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    context.close()
-    assert not problems, problems
+    with bare_page(browser, 1000, 900) as (page, _):
+        yield page
 
 
 def task(number: int) -> bytes:

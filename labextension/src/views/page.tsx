@@ -1,14 +1,14 @@
 /** One section with much room: a tab of the main area. What was clicked is shown beside it. */
-import { useCallback, useState, useSyncExternalStore } from 'react';
+import { useState, useSyncExternalStore } from 'react';
 import { trans } from '../i18n';
 import type { Data, State } from '../model/state';
 import { SECTIONS } from '../sections';
 import { connection } from '../sections/header';
-import { Notice } from '../sections/notice';
 import { Drawer } from './drawer';
 import { Guard } from './guard';
 import type { PanelModel } from './model';
 import type { SectionSpec, Selection } from './section';
+import { Situation } from './situation';
 
 export interface PageProps {
   model: PanelModel;
@@ -20,7 +20,6 @@ export interface PageProps {
 export function Page({ model, section, visible }: PageProps) {
   const state = useSyncExternalStore(model.source.store.subscribe, model.source.store.get);
   const view = useSyncExternalStore(model.subscribe, model.get);
-  const retry = useCallback(() => model.source.retryNow(), [model]);
   const spec = SECTIONS.find(s => s.id === section);
   if (!visible) {
     return null;
@@ -31,15 +30,7 @@ export function Page({ model, section, visible }: PageProps) {
   return (
     <>
       <Bar spec={spec} state={state} title={view.focusTitle} />
-      <Notice
-        state={state}
-        focusTitle={view.focusTitle}
-        pinned={view.pinned}
-        onPin={model.pin}
-        onRetry={retry}
-        onStart={model.startHere}
-        onAddCell={model.addCell}
-      />
+      <Situation model={model} state={state} view={view} />
       {state.data && (
         <Content
           key={state.data.runtime.id}

@@ -3,13 +3,13 @@ import { useCallback, useState, useSyncExternalStore } from 'react';
 import { SECTIONS } from '../sections';
 import { Controls } from '../sections/controls';
 import { Header } from '../sections/header';
-import { Notice } from '../sections/notice';
 import type { Data, State } from '../model/state';
 import { Drawer } from './drawer';
 import { Guard } from './guard';
 import type { PanelModel, PanelView } from './model';
 import { Section } from './parts';
 import type { SectionProps, Selection } from './section';
+import { Situation } from './situation';
 
 export interface PanelProps {
   model: PanelModel;
@@ -22,7 +22,6 @@ export interface PanelProps {
 export function Panel({ model, visible, wide = false }: PanelProps) {
   const state = useSyncExternalStore(model.source.store.subscribe, model.source.store.get);
   const view = useSyncExternalStore(model.subscribe, model.get);
-  const retry = useCallback(() => model.source.retryNow(), [model]);
   if (!(visible ?? view.visible)) {
     return null; // nobody looks: nothing is rendered
   }
@@ -41,15 +40,7 @@ export function Panel({ model, visible, wide = false }: PanelProps) {
           )
         }
       />
-      <Notice
-        state={state}
-        focusTitle={view.focusTitle}
-        pinned={view.pinned}
-        onPin={model.pin}
-        onRetry={retry}
-        onStart={model.startHere}
-        onAddCell={model.addCell}
-      />
+      <Situation model={model} state={state} view={view} />
       {state.data && (
         <Body
           key={state.data.runtime.id}
