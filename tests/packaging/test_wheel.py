@@ -1,11 +1,14 @@
-"""The wheel, made from a clean copy of the tree on a machine without Node.js, works in JupyterLab.
+"""The wheel, made from a copy of the tree on a machine without Node.js, works in JupyterLab.
 
-No network is needed once `make test` has run: pip builds with the tools of this environment, yarn
-takes the packages from its cache, and the fresh environment borrows this one's libraries.
+The front end is this tree's, where that is up to date, as after `make install`; a long test builds
+it anew. No network is needed once `make test` has run: pip builds with the tools of this
+environment, yarn takes the packages from its cache, and the fresh environment borrows this one's
+libraries.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +21,7 @@ import urllib.request
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHARE = "share/jupyter/labextensions/fanlight-lab"
 STANDALONE = ("fanlight.js", "fanlight.css", "charts.js", "third-party-licenses.txt")
+BUNDLES = ("labextension/fanlight_lab/labextension", "labextension/fanlight_lab/standalone")
 NEEDED_COMMANDS = ("sh", "env", "git", "uname", "rm", "dirname", "sed", "cc", "gcc")
 SECONDS = 60.0  # for a server to answer
 
@@ -47,16 +52,31 @@ def no_node(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a fresh clone holds: no bundle, no node_modules."""
-    folder = tmp_path_factory.mktemp("clone")
+    """A clone with the bundles of this tree; without them where they are out of date."""
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    if hatch_build().is_current(ROOT):
+        for name in BUNDLES:
+            shutil.copytree(ROOT / name, folder / name)
+        assert hatch_build().is_current(folder)
+    return folder
+
+
+def clone(folder: Path) -> Path:
+    """Put into it what a fresh clone holds: no bundle, no node_modules."""
     for path in project_files():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, target)
-    assert not (folder / "node_modules").exists()
-    assert not (folder / "labextension/fanlight_lab/labextension").exists()
-    assert not (folder / "labextension/fanlight_lab/standalone").exists()
+    assert not any((folder / name).exists() for name in ("node_modules", *BUNDLES))
     return folder
+
+
+def hatch_build() -> Any:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +107,17 @@ def call(*command: str, env: dict[str, str], cwd: Path | None = None) -> str:
 
 
 def test_contents(wheel: Path, tree: Path) -> None:
+    check_contents(wheel, tree)
+
+
+@pytest.mark.long
+def test_a_fresh_clone_builds_its_front_end(no_node: dict[str, str], tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    check_contents(build(folder, no_node, tmp_path / "dist"), folder)
+    assert hatch_build().is_current(folder)
+
+
+def check_contents(wheel: Path, tree: Path) -> None:
     """The three packages as git has them, both bundles, two configuration files; nothing else."""
     assert re.fullmatch(r"fanlight-[\d.]+-py3-none-any\.whl", wheel.name)
     with zipfile.ZipFile(wheel) as archive:
