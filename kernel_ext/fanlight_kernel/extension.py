@@ -54,7 +54,7 @@ class Extension:
 
     # -- loading ------------------------------------------------------------------------------
     def open(self) -> None:
-        from fanlight import driver_log, session
+        from fanlight import driver_log, session, task_output
 
         shell = self.shell
         Home.here = self.home
@@ -71,7 +71,7 @@ class Extension:
         self._undo.append(reprs.register(shell, self))
         self._undo.append(progress_view.register(self))
         self._undo.append(tracebacks.teach_errors(shell))
-        self._undo.append(session.add_output_listener(self.router.on_output))
+        self._undo.append(task_output.add_listener(self.router.on_output))
         driver_log.places, before = self.router.place, driver_log.places
         self._undo.append(lambda: setattr(driver_log, "places", before))
         self._undo.append(self.router.close)

@@ -14,6 +14,7 @@ from fanlight import session as sessions
 from fanlight._version import __version__
 from fanlight.actor import ActorClass, ActorHandle, check_session
 from fanlight.client.waiting import Rest
+from fanlight.engines import make
 from fanlight.generators import ObjectRefGenerator
 from fanlight.labels import check_labels
 from fanlight.logging_config import LoggingConfig
@@ -153,7 +154,7 @@ def init(
             "the memory of this process."
         )
     if address is None and engine is None:
-        address = sessions.default_address()
+        address = make.default_address()
     if address not in (None, "local") and any(
         x is not None
         for x in (
@@ -174,7 +175,7 @@ def init(
     if address is not None and "://" in address:
         raise errors.UnsupportedError(
             f"address={address!r}: the Dask and Ray engines are not in this version of Fanlight."
-            + sessions.why_address(address)
+            + make.why_address(address)
         )
     if runtime_env is not None:
         from fanlight import runtime_env as environments

@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanlight.session import TaskOutput
+    from fanlight.task_output import TaskOutput
 
 WINDOW = 5.0  # seconds
 Write = Callable[[str, str], None]  # shows text on "stdout" or "stderr"

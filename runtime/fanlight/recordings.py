@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fanlight import session as sessions
 from fanlight import words
+from fanlight.engines import make
 from fanlight.observe.recorder import LIMIT, EngineFeed, Feed, Recorder, SocketFeed
 from fanlight.observe.recording import SUFFIX, Recording, RecordingError
 
@@ -138,7 +139,7 @@ def _feed(session: sessions.Session | None, address: str | None) -> Feed:
         if not hasattr(session.engine, "node"):
             raise RuntimeError("record() works in the driver, not in a task.")
         return EngineFeed(session.engine)
-    info = session.connection if session is not None else sessions.find(address or "auto")
+    info = session.connection if session is not None else make.find(address or "auto")
     assert info is not None
     return SocketFeed(info)
 

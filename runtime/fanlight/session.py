@@ -13,14 +13,15 @@ import logging
 import os
 import sys
 import threading
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from fanlight import calls, config, context, errors, interrupts, limits, refs
+from fanlight import calls, config, context, errors, interrupts, limits, refs, task_output
 from fanlight import messages as m
 from fanlight.driver_log import DriverLog
+from fanlight.engines import make
+from fanlight.task_output import TaskOutput
 
 if TYPE_CHECKING:
     from fanlight import events
@@ -29,32 +30,15 @@ if TYPE_CHECKING:
     from fanlight.logging_config import LoggingConfig
     from fanlight.node.boot import BootConfig
     from fanlight.observe.discover import ConnectionInfo
-    from fanlight.observe.gpu import Gpu
     from fanlight.refs import ObjectRef
 
 _current: Session | None = None
-_forked = False  # from a process with a session, and none was started here
 _lock = threading.RLock()
 _again: dict[str, Any] | None = None  # what the last runtime was started with
-_listeners: list[Callable[[TaskOutput], bool | None]] = []
 _cell_numbers: Callable[[], dict[str, int]] | None = None
 _PREFIXES = ("FANLIGHT", "RAY")  # of environment variables
 _ended_clients: dict[bytes, str] = {}  # this process's former clients: what became of the runtime
 _forked = False  # this process is a fork of one that had a runtime, and has had none of its own
-
-
-class TaskOutput(NamedTuple):
-    """Something that a task wrote."""
-
-    task_id: str  # hex
-    origin: str  # the notebook cell that its work belongs to, "" if none
-    stream: str  # "stdout" | "stderr" | "display"; "left_out": of a flood, counts are in `data`
-    text: str
-    data: dict[str, Any] | None  # mimebundle of stream "display"
-    metadata: dict[str, Any] | None
-    name: str
-    pid: int
-    transient: dict[str, Any] | None = None  # of stream "display": {"display_id", "update"} or so
 
 
 class Session:
@@ -124,29 +108,8 @@ class Session:
 
     def on_output(self, output: m.Output) -> None:
         """Output of a task arrived; called by whichever thread reads."""
-        data: dict[str, Any] | None = None
-        metadata: dict[str, Any] | None = None
-        transient: dict[str, Any] | None = None
-        text = ""
-        if output.stream == "display":
-            bundle = json.loads(output.data)
-            data, metadata = bundle["data"], bundle["metadata"]
-            transient = bundle.get("transient")
-        elif output.stream == "left_out":
-            data = json.loads(output.data)
-        else:
-            text = output.data.decode(errors="replace")
-        item = TaskOutput(
-            output.task.hex(), output.origin, output.stream, text, data, metadata,
-            output.name, output.pid, transient,
-        )  # fmt: skip
-        for listener in (*_listeners,):
-            try:
-                if listener(item):
-                    return
-            except Exception:  # its own fault, and nothing that get() should raise
-                traceback.print_exc()
-        if self.log_to_driver:
+        item = task_output.of(output)
+        if not task_output.show(item) and self.log_to_driver:
             self.log.output(item)
 
     def on_notice(self, text: str) -> None:
@@ -189,29 +152,7 @@ def ensure() -> Session:
     flag = os.environ.get("FANLIGHT_ENABLE_AUTO_CONNECT", "1")
     if flag == "0" or os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise errors.RuntimeNotStartedError("Call fanlight.init() first: auto-init is turned off.")
-    return start(address=default_address())
-
-
-_ADDRESS_VARIABLES = ("FANLIGHT_ADDRESS", "RAY_ADDRESS")
-
-
-def default_address() -> str | None:
-    """The address for who names none: of the environment, or None for a new runtime.
-
-    A runtime of another notebook is not joined unless somebody says so.
-    """
-    return next((os.environ[v] for v in _ADDRESS_VARIABLES if os.environ.get(v)), None)
-
-
-def why_address(address: str) -> str:
-    """A sentence for errors about an address that the user may not have typed."""
-    variable = next((v for v in _ADDRESS_VARIABLES if os.environ.get(v)), None)
-    if variable is None or os.environ[variable] != address:
-        return ""
-    return (
-        f" The environment variable {variable} says so; init(address='local') starts a runtime of "
-        "its own."
-    )
+    return start(address=make.default_address())
 
 
 def why_gone() -> str:
@@ -312,10 +253,10 @@ def start(
             store = config.store_capacity(config.segment_root())
             own = int(bounds.memory * config.STORE_FRACTION)
             object_store_memory = object_store_memory or min(store, own)
-        totals = _totals(bounds.cpus, num_gpus, resources, reservable)
-        made = _make_engine(
-            address, engine, totals, labels or {}, object_store_memory, name, logging_config,
-            bounds, temp_dir, object_spilling_directory,
+        totals = make.totals(bounds.cpus, num_gpus, resources, reservable)
+        made = make.make(
+            address, engine, totals, labels or {}, object_store_memory, name,
+            _facts(logging_config), bounds, temp_dir, object_spilling_directory,
         )  # fmt: skip
         session = Session(made, namespace or str(uuid.uuid4()), log=log)
         session.log_to_driver = log_to_driver
@@ -355,131 +296,17 @@ def again() -> Session:
 
     Called by ``%fanlight restart`` and by the panel.
     """
-    return start(**(_again or {"address": default_address()}))
+    return start(**(_again or {"address": make.default_address()}))
 
 
-def _totals(
-    num_cpus: float | None,
-    num_gpus: float | None,
-    resources: dict[str, float] | None,
-    memory: int | None,
-) -> dict[str, int]:
-    """Resources of a new node, in units of 1/10000."""
-    from fanlight.observe.gpu import accelerator_type
-
-    devices = _gpus() if num_gpus is None or num_gpus > 0 else []
-    names = _gpu_tokens(devices)
-    if num_gpus is None:
-        num_gpus = len(devices)
-    elif num_gpus > len(names) and _gpus_preset():
-        raise ValueError(
-            f"num_gpus={num_gpus:g}, but CUDA_VISIBLE_DEVICES names only {len(names)}: "
-            f"{os.environ['CUDA_VISIBLE_DEVICES']!r}."
-        )
-    amounts: dict[str, float] = {
-        "CPU": config.cpu_count() if num_cpus is None else num_cpus,
-        "memory": float(int(config.memory_bytes() * 0.7) if memory is None else memory),
-        "node:127.0.0.1": 1.0,
-        "node:__internal_head__": 1.0,
-    }
-    if num_gpus:
-        amounts["GPU"] = num_gpus
-        kinds = {accelerator_type(g.name) for g in devices} - {""}
-        amounts |= {f"accelerator_type:{kind}": 1.0 for kind in sorted(kinds)}
-    amounts.update(resources or {})
-    return {key: round(value * config.UNITS) for key, value in amounts.items() if value}
-
-
-def _gpus() -> list[Gpu]:
-    from fanlight.observe.gpu import detect_gpus
-
-    return detect_gpus()
-
-
-def _gpus_preset() -> bool:
-    """Whether the environment chose the GPUs that we may use."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() not in ("", "-1", "NoDevFiles")
-
-
-def _gpu_tokens(devices: list[Gpu]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use."""
-    if not devices and _gpus_preset():  # GPUs that NVML cannot see, or that are made up
-        return [part.strip() for part in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
-    return [g.uuid if g.uuid.startswith("MIG-") else str(g.index) for g in devices]
-
-
-def _make_engine(
-    address: str | None,
-    engine: str | None,
-    totals: dict[str, int],
-    labels: dict[str, str],
-    capacity: int | None,
-    name: str,
-    logging_config: LoggingConfig | None,
-    bounds: limits.Limits,
-    temp_dir: str,
-    spill_dir: str | None,
-) -> Any:
+def _facts(logging_config: LoggingConfig | None) -> dict[str, str]:
+    """What the node is told of this driver."""
     info = {"pid": str(os.getpid()), "kernel_id": kernel_id(), "entrypoint": _entrypoint()}
     if hasattr(builtins, "__IPYTHON__"):
         info["ipython"] = "1"
     if logging_config is not None:
         info["logging"] = json.dumps(vars(logging_config))  # for the workers
-    tokens = _gpu_tokens(_gpus()) if "GPU" in totals else []
-    if engine == "inproc":
-        from fanlight.engines.inproc import InprocEngine
-
-        return InprocEngine(
-            resources=totals,
-            labels=labels,
-            capacity=capacity,
-            info=info,
-            gpu_tokens=tokens,
-            gpus_preset=_gpus_preset(),
-        )
-    if address in (None, "local"):
-        from fanlight.engines.launch import launch
-
-        node = launch(
-            resources=totals,
-            labels=labels,
-            capacity=capacity,
-            name=name,
-            info=info,
-            gpu_tokens=tokens,
-            gpus_preset=_gpus_preset(),
-            bounds=bounds,
-            temp_dir=temp_dir,
-            spill_dir=spill_dir,
-        )
-        try:
-            from fanlight.engines.local import LocalEngine  # while the node comes up
-
-            return LocalEngine.start(node)
-        except errors.RuntimeLostError:
-            raise
-        except BaseException:  # Ctrl-C, too
-            node.abandon()
-            raise
-    from fanlight.engines.local import LocalEngine
-
-    return LocalEngine.attach(find(address), info)
-
-
-def find(address: str) -> ConnectionInfo:
-    """The runtime of this user with that name or id; the newest for "auto". Raises ConnectionError."""
-    from fanlight.observe import discover
-
-    found = discover.runtimes()
-    if address != "auto":
-        found = [r for r in found if address in (r.runtime_id, r.name, r.socket)]
-    if not found:
-        running = ", ".join(r.name for r in discover.runtimes()) or "none"
-        raise ConnectionError(
-            f"No runtime answers to address={address!r}. Runtimes of this user: {running}."
-            + why_address(address)
-        )
-    return found[0]
+    return info
 
 
 def _entrypoint() -> str:
@@ -624,22 +451,6 @@ def cell_numbers() -> dict[str, int]:
     return _cell_numbers() if _cell_numbers is not None else {}
 
 
-def add_output_listener(
-    callback: Callable[[TaskOutput], bool | None],
-) -> Callable[[], None]:
-    """Have ``callback`` called with what tasks write; it returns True for what it has shown.
-
-    Returns a function that removes it. All that a task wrote arrives before its result does.
-    """
-    _listeners.append(callback)
-
-    def remove() -> None:
-        with contextlib.suppress(ValueError):
-            _listeners.remove(callback)
-
-    return remove
-
-
 def subscribe(callback: Callable[[events.Event], None]) -> Subscription:
     """Have ``callback`` called with the runtime's events, about ten times a second."""
     subscription: Subscription = require().engine.subscribe(callback)
@@ -693,10 +504,8 @@ def publish_display(
             task.task_id.hex() if task is not None else "", context.origin(), "display", "", data,
             metadata or {}, "", 0, transient,
         )  # fmt: skip
-        for listener in (*_listeners,):
-            if listener(output):
-                return
-        session.log.output(output)
+        if not task_output.show(output):
+            session.log.output(output)
         return
     from fanlight.worker.output import send_display
 

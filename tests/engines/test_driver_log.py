@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from fanlight.driver_log import DriverLog
-from fanlight.session import TaskOutput
+from fanlight.task_output import TaskOutput
 from tests.engines.support import line, needs, poll
 
 

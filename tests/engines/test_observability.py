@@ -111,7 +111,7 @@ def test_a_listener_that_raises_harms_nobody(rt, capsys):
         raise ValueError("from a listener")
 
     seen = []
-    remove = rt.session.add_output_listener(bad)
+    remove = rt.task_output.add_listener(bad)
     try:
         assert rt.get(rt.remote(lambda: print("for all") or 1).remote()) == 1
     finally:
@@ -145,7 +145,7 @@ def test_finalizers_may_print_at_any_moment(rt):
             gc.set_threshold(*before)
         return "done"
 
-    remove = rt.session.add_output_listener(lambda output: True)
+    remove = rt.task_output.add_listener(lambda output: True)
     try:
         assert rt.get(many.remote(), timeout=DEADLINE / 2) == "done"
     finally:

@@ -13,7 +13,7 @@ from tests.engines.support import needs
 def outputs(rt):
     """Everything that came, as TaskOutputs."""
     found = []
-    remove = rt.session.add_output_listener(lambda output: found.append(output) or True)
+    remove = rt.task_output.add_listener(lambda output: found.append(output) or True)
     yield found
     remove()
 

@@ -179,7 +179,7 @@ ELSEWHERE = {
         blocked()
         """,
     "an output listener": """
-        fanlight.session.add_output_listener(lambda item: fanlight.shutdown())
+        fanlight.task_output.add_listener(lambda item: fanlight.shutdown())
         ref = talker.remote()
         blocked()
         """,
@@ -301,7 +301,7 @@ for line in sys.stdin:
     more = len(os.listdir("/proc/self/fd")) - fds
     globals()[f"place{line.strip()}"]()
     assert not fanlight.is_initialized()
-    fanlight.session._listeners.clear()
+    fanlight.task_output._listeners.clear()
     say("over", more)
 """
     )

@@ -33,7 +33,7 @@ class Runtime:
         self.notices: list[str] = []
         self.output: list[str] = []
         session.client.on_notice = self.notices.append
-        self._off = fanlight.session.add_output_listener(lambda x: self.output.append(x.text))
+        self._off = fanlight.task_output.add_listener(lambda x: self.output.append(x.text))
 
     def zygote(self) -> psutil.Process:
         (zygote,) = poll(lambda: len(found := self.node.children()) == 1 and found)

@@ -287,7 +287,7 @@ def test_plain_cells_show_one_traceback(notebook: Notebook) -> None:
 
 
 def test_unloading_restores_everything(shell: Any) -> None:
-    from fanlight import session
+    from fanlight import task_output
     from fanlight.errors import FanlightError
 
     def facts() -> Any:
@@ -296,7 +296,7 @@ def test_unloading_restores_everything(shell: Any) -> None:
             dict(shell.magics_manager.magics["cell"]),
             {event: list(found) for event, found in shell.events.callbacks.items()},
             {kind: dict(f.type_printers) for kind, f in shell.display_formatter.formatters.items()},
-            list(session._listeners),
+            list(task_output._listeners),
             list(shell.configurables),
             hasattr(FanlightError, "_render_traceback_"),
             [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fanlight.session import TaskOutput
+from fanlight.task_output import TaskOutput
 from fanlight_kernel.cells import Cell, Router
 from fanlight_kernel.output import outlet as outlets
 from fanlight_kernel.output.outlet import Outlet

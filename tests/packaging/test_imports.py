@@ -27,6 +27,7 @@ PUBLIC = {
     "fanlight.recordings",
     "fanlight.serialization",
     "fanlight.standalone",
+    "fanlight.task_output",
     "fanlight.traces",
 }
 # Package or module -> what of ours it may import, besides itself. The longest name that fits decides.

@@ -18,7 +18,7 @@ from fanlight_kernel.output import blocks, screen
 from fanlight_kernel.output.quota import Bucket, Limits, Quota, Skipped
 
 if TYPE_CHECKING:
-    from fanlight.session import TaskOutput
+    from fanlight.task_output import TaskOutput
     from fanlight_kernel.cells import Cell, Router
 
 PERIOD = 0.1  # seconds between two updates of one thing
