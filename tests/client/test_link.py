@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -20,7 +21,7 @@ from fanlight.wire.failures import ConnectionLost, HandshakeRefused
 from fanlight.wire.framing import FrameReader
 
 # Seconds; a safety net, never waited for when all is well.
-DEADLINE = 5.0
+DEADLINE = 60.0
 
 pytestmark = pytest.mark.timeout(4 * DEADLINE)
 
@@ -132,6 +133,47 @@ def test_a_send_within_a_send_that_follows_a_send(pair: Pair) -> None:
     pair.socket.within = inner
     pair.link.send([number(1)])
     assert pair.heard(3) == [1, 2, 3]
+
+
+# --- what the background thread is woken for -----------------------------------------------------
+
+
+def test_an_interrupted_wake_is_made_up_for(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it counted as done: refs that are dropped later, and calls that are held back, would wait
+    for whatever the node says next."""
+    write = os.write
+
+    def strike(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "write", strike)
+    with pytest.raises(KeyboardInterrupt):
+        pair.link.wake()
+    pair.link.wake()
+    assert os.read(pair.link._wake_r, 8) == b"x"
+    pair.link.wake()
+    with pytest.raises(BlockingIOError):  # it is told once
+        os.read(pair.link._wake_r, 8)
+
+
+def test_others_send_while_it_looks_who_is_stuck(pair: Pair) -> None:
+    """The background thread would end, and nothing that is held back would be sent any more."""
+    unsent: dict[Any, None] = pair.link._unsent  # type: ignore[assignment]
+
+    class Stream:
+        sock = pair.socket
+
+        @property
+        def stuck(self) -> bool:
+            unsent.clear()  # another thread has its turn here
+            unsent.update({object(): None, object(): None})
+            return False
+
+    unsent[Stream()] = None
+    pair.link._watch_stuck()
+    assert pair.link._stuck == []
+    unsent.clear()
 
 
 # --- callbacks that raise, or wait ---------------------------------------------------------------

@@ -333,8 +333,13 @@ class SocketLink:
         """Have ``on_idle`` called soon. Safe in finalizers."""
         if not self._woken:
             self._woken = True
-            with contextlib.suppress(OSError):
+            try:
                 os.write(self._wake_w, b"x")
+            except OSError:
+                pass
+            except BaseException:  # Ctrl-C, perhaps before it was written: the next call does it
+                self._woken = False
+                raise
 
     def prompt(self, on: bool) -> None:
         """Somebody needs messages handled at once though nobody waits (callbacks, asyncio)."""
@@ -388,7 +393,8 @@ class SocketLink:
     def _watch_stuck(self) -> None:
         """Have the background thread woken when a full stream can be written to again."""
         free = [stream for stream in self._stuck if not stream.stuck]
-        self._stuck = [stream for stream in self._unsent if stream.stuck]
+        # A copy, which takes no step of Python: other threads send meanwhile.
+        self._stuck = [stream for stream in list(self._unsent) if stream.stuck]
         for streams, events in ((free, select.POLLIN), (self._stuck, _BOTH)):
             for stream in streams:
                 with contextlib.suppress(OSError, ValueError):  # closed meanwhile
