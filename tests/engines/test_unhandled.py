@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import msgspec
 import pytest
 
 from fanlight.client.unhandled import Unhandled
@@ -179,3 +180,33 @@ def test_nothing_is_kept_of_what_is_seen():
     unhandled.arrived(m.Value(b"me2", m.FAILURE, b"", 0), True)
     unhandled.arrived(m.Value(b"you", m.FAILURE, b"", 0), False)
     assert not unhandled.waiting and not unhandled._dropped and not told
+
+
+def test_what_comes_while_it_is_told_is_told_too():
+    """Threads that drop refs do not wait for the one that reports."""
+    from fanlight import messages as m
+
+    class Data(bytes):
+        """Another thread has its turn when this is looked up."""
+
+        late = None
+
+        def __hash__(self):
+            late, self.late = self.late, None
+            if late is not None:
+                unhandled.arrived(late, False)
+            return super().__hash__()
+
+    def failure(oid, message):
+        data = Data(msgspec.msgpack.encode(m.Failure("x", message, task_name="f")))
+        return m.Value(oid, m.FAILURE, data, 0)
+
+    unhandled = Unhandled(b"me")
+    told = []
+    unhandled.report = lambda text, pattern, origin: told.append(text)
+    first = failure(b"me1", "one")
+    first.data.late = failure(b"me2", "two")
+    unhandled.arrived(first, False)
+    unhandled.arrived(failure(b"me3", "three"), False)
+    unhandled.tell()
+    assert told == ["f: one", "f: three", "f: two"]

@@ -6,6 +6,7 @@ report. Cancelled tasks are no failures, and calls of an actor that died are tol
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 from collections import deque
@@ -33,7 +34,7 @@ class Unhandled:
         self._client_id = client_id
         self._excused: dict[bytes, None] = {}  # asked for together with one that failed
         self._dropped: deque[m.Value] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may tell within
 
     def arrived(self, value: m.Value, wanted: bool) -> None:
         """A failure came; ``wanted``: there is a ref to it."""
@@ -67,9 +68,11 @@ class Unhandled:
     def tell(self) -> None:
         """Report what was dropped; called without locks."""
         while self._dropped and self.report is not None:
-            with self._lock:
-                batch = {v.data: v for v in self._dropped}  # one for all results of a task
-                self._dropped.clear()
+            batch: dict[bytes, m.Value] = {}  # one for all results of a task
+            with self._lock, contextlib.suppress(IndexError):
+                while True:  # others add to it meanwhile, without the lock
+                    value = self._dropped.popleft()
+                    batch[value.data] = value
             for value in batch.values():
                 text, pattern, origin = _describe(value)
                 if text:
