@@ -88,11 +88,10 @@ class Cells:
         with self._lock:
             return {origin: cell.number for origin, cell in self._cells.items()}
 
-    @contextlib.contextmanager
-    def submitting(self) -> Iterator[None]:
+    def submitting(self) -> contextlib.AbstractContextManager[Any]:
         """Hold back routing until the ids of the tasks just submitted are known."""
-        with self._lock:
-            yield
+        # The lock itself: Ctrl-C may strike as a generator is entered, which would keep it for ever.
+        return self._lock
 
     def newest(self) -> Cell | None:
         """The cell that runs, or that ran last."""

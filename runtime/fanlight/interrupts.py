@@ -163,20 +163,34 @@ def noted() -> int:
     return _hold.noted if _hold is not None else 0
 
 
-@contextlib.contextmanager
-def let_through() -> Iterator[None]:
+class _LetThrough:
+    """No generator: an interrupt that strikes as one is entered leaves it in the middle, and what it
+    does in the end would be done whenever it is collected."""
+
+    def __init__(self) -> None:
+        self._held: _Hold | None = None
+
+    def __enter__(self) -> None:
+        global _hold
+        hold = _hold
+        if hold is None or threading.current_thread() is not threading.main_thread():
+            return
+        _hold = None
+        try:
+            hold._give()
+        except BaseException:
+            hold._take()
+            raise
+        self._held = hold
+
+    def __exit__(self, *_: object) -> None:
+        if self._held is not None:
+            self._held._take()
+
+
+def let_through() -> _LetThrough:
     """Inside of :func:`held`: let Ctrl-C strike for a while."""
-    global _hold
-    hold = _hold
-    if hold is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _hold = None
-    try:
-        hold._give()
-        yield
-    finally:
-        hold._take()
+    return _LetThrough()
 
 
 def slices(seconds: float, each: float = 0.1) -> Iterator[float]:

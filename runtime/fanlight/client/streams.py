@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from fanlight.client.client import Client
 
 
+_popleft = deque.popleft
+
+
 class Stream:
     """One generator that runs somewhere: what came of it and was not taken."""
 
@@ -59,18 +62,17 @@ class Stream:
 
     def pop(self) -> ObjectRef[Any] | None:
         """The next item if there is one; several threads may ask."""
-        ref = None
+        taken: list[ObjectRef[Any]] = []
         try:
-            ref = self.ready.popleft()
+            taken.extend(map(_popleft, (self.ready,)))  # in one C call: Ctrl-C comes before or after
             if self.limited and self.count is None:
                 with contextlib.suppress(ConnectionLost):  # the item is here all the same
                     self.client.link.send([m.Consumed(self.task, self._taken())])
-            return ref
+            return taken[0]
         except IndexError:
             return None
         except KeyboardInterrupt:
-            if ref is not None:
-                self.ready.appendleft(ref)  # the next call has it
+            self.ready.extendleft(taken)  # the next call has it
             raise
 
     def take(self) -> ObjectRef[Any] | None:
