@@ -55,6 +55,7 @@ async def test_a_slow_answer_holds_nothing_up_and_there_is_a_limit(
     open_browser: OpenBrowser, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(desks, "AT_ONCE", 3)
+    monkeypatch.setattr(desks, "ANSWER_TIMEOUT", 600.0)
     async with FakeNode(Simulation()) as node:
         browser = await opened(open_browser)
         node.silent = {"why"}
@@ -101,6 +102,51 @@ async def test_a_desk_that_closes_leaves_no_task() -> None:
         assert desk.open == 0
         assert sent == []
         observer.close()
+
+
+class Answers:
+    """An observer with one question, which the test answers."""
+
+    def __init__(self) -> None:
+        self.welcome: dict[str, Any] = {}
+        self.asked = asyncio.Event()
+        self.reply: asyncio.Future[m.Reply] = asyncio.get_running_loop().create_future()
+
+    async def request(self, make: Any) -> m.Reply:
+        self.asked.set()
+        return await self.reply
+
+    def answer(self, data: Any) -> None:
+        self.reply.set_result(m.Reply(1, desks.msgspec.msgpack.encode(data)))
+
+
+async def test_a_browser_that_goes_as_its_answer_comes_is_sent_nothing() -> None:
+    observer: Any = Answers()
+    sent: list[bytes] = []
+
+    async def send(payload: bytes) -> None:
+        sent.append(payload)
+
+    desk = desks.Desk(send)
+    desk.attach(observer)
+    desk.take(desks.q.Ask(1, desks.msgspec.Raw(b'{"what":"errors"}')))
+    # Before the question's own task has its turn.
+    observer.reply.add_done_callback(lambda _: [task.cancel() for task in desk._tasks])
+    await observer.asked.wait()
+    observer.answer([])
+    while desk.open:
+        await asyncio.sleep(0)
+    assert sent == []
+
+
+async def test_a_runtime_that_goes_as_it_answers() -> None:
+    observer: Any = Answers()
+    desk = desks.Desk.of(observer)
+    asking = asyncio.ensure_future(desk.ask(desks.q.QueryObjects()))
+    await observer.asked.wait()
+    observer.answer({"rows": [], "count": 0})
+    desk.detach()
+    assert await asking == {"rows": [], "count": 0}
 
 
 async def test_a_fault_is_told_to_who_asked(open_browser: OpenBrowser, monkeypatch: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 
 from fanlight import serialization
+from fanlight.observe import objects
 from fanlight.observe.objects import ObjectFacts
 from fanlight.observe.questions import QueryObjects
 
@@ -45,3 +48,26 @@ def test_types_places_and_order(tmp_path: Path) -> None:
     assert [r["id"] for r in aged["rows"]] == ["2", "1"] and aged["count"] == 4
     (tmp_path / "seg1").unlink()  # spilled meanwhile: what it is does not change
     assert facts.answer(raw, QueryObjects())["rows"][0]["type"] == kinds["1"]
+
+
+def test_types_are_forgotten_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_KEPT", 2)
+
+    class Types(dict[str, str]):
+        """Another question is answered whenever the oldest is looked for, if it can be."""
+
+        def __iter__(self) -> Iterator[str]:
+            found = super().__iter__()
+            if not facts._lock.locked():
+                facts.answer(raw("other"), QueryObjects())
+            return found
+
+    def raw(key: str) -> dict[str, Any]:
+        return {"rows": [row(key, len(small), head=small)], "count": 1}
+
+    small = serialization.dumps({"a": 1}).to_bytes()
+    facts = ObjectFacts({})
+    facts._types = Types()
+    for key in "abcd":
+        assert facts.answer(raw(key), QueryObjects())["rows"][0]["type"] == "dict"
+    assert set(facts._types.keys()) == {"c", "d"}

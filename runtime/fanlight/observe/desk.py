@@ -111,12 +111,13 @@ class Desk:
         """The answer, as JSON can hold it. Raises Refused, OSError, WireError, TimeoutError."""
         match query:
             case q.QueryObjects():
-                if self._objects is None:
+                facts = self._objects
+                if facts is None:
                     from fanlight.observe.objects import ObjectFacts
 
-                    self._objects = ObjectFacts(self._require().welcome)
+                    facts = self._objects = ObjectFacts(self._require().welcome)
                 found = await self.query("panel_objects", {"limit": max(query.limit, 100)})
-                return await asyncio.to_thread(self._objects.answer, found, query)
+                return await asyncio.to_thread(facts.answer, found, query)
             case q.QueryLogs():
                 if self._logs is None:
                     from fanlight.observe.logs import Logs
@@ -161,7 +162,9 @@ class Desk:
         return await self._request(lambda request: m.Query(request, what, args))
 
     async def _request(self, make: Callable[[int], Any]) -> Any:
-        reply = await asyncio.wait_for(self._require().request(make), ANSWER_TIMEOUT)
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the answer.
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            reply = await self._require().request(make)
         if reply.error:
             raise Refused(reply.error)
         return msgspec.msgpack.decode(reply.data, strict=False)

@@ -7,6 +7,7 @@ beginning is read, in the process that asks.
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ Row = dict[str, Any]
 
 
 class ObjectFacts:
-    """Types of objects, remembered; one for each runtime that is looked at."""
+    """Types of objects, remembered; one for each runtime that is looked at. Any thread may ask."""
 
     def __init__(self, welcome: dict[str, Any]) -> None:
         self._segments = str(welcome.get("segment_dir", ""))
         self._spilled = str(welcome.get("spill_dir", ""))
         self._types: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def answer(self, found: Row, query: q.QueryObjects) -> Row:
         """An :class:`fanlight.answers.ObjectsAnswer` of what the node said. Reads files."""
@@ -50,10 +52,11 @@ class ObjectFacts:
             return known
         head = raw["head"]
         found = peek.kind_of_head(head, raw["size"]) if head else self._of_file(raw)
-        if len(self._types) >= _KEPT:
-            self._types.pop(next(iter(self._types)))
-        if found:
-            self._types[raw["id"]] = found
+        with self._lock:  # several questions are answered at a time
+            while len(self._types) >= _KEPT:
+                del self._types[next(iter(self._types))]
+            if found:
+                self._types[raw["id"]] = found
         return found
 
     def _of_file(self, raw: Row) -> str:
