@@ -143,6 +143,32 @@ async def test_a_page_asks_pauses_and_leaves(pages: Pages) -> None:
         await eventually(lambda: len(pages.closed("p1")) == 1)
 
 
+@pytest.mark.parametrize("end", [panel_link._Again, panel_link._Silent])
+@pytest.mark.parametrize("name", [panel_link.ALL, "p1"])
+async def test_who_is_replaced_as_it_ends_takes_nobody_along(
+    pages: Pages, name: str, end: type[Exception]
+) -> None:
+    """A page says hello in the moment in which what served it until then begins anew, or gives up."""
+    link, gate = pages.link, asyncio.Event()
+
+    async def run() -> None:
+        await gate.wait()
+        raise end
+
+    link.join(name)
+    old = link._pages[name]
+    old.follower.run = run  # type: ignore[method-assign]
+    await asyncio.sleep(0)
+    gate.set()  # its task goes on after this one, and before it hears that it was dropped
+    link.join("p1")
+    new = link._pages["p1"]
+    await asyncio.wait([old.task])
+    try:
+        assert list(link._pages.values()) == [new]
+    finally:
+        await link._end()
+
+
 async def test_who_is_silent_while_the_kernel_has_time_is_dropped(
     pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import json
 import threading
 import time
@@ -143,9 +144,11 @@ class _Page:
         try:
             await self.follower.run()
         except _Silent:
-            self._link.drop(self.name, "")
+            if self._link.serves(self):  # not one that has taken its place just now
+                self._link.drop(self.name, "")
         except _Again:
-            self._link.join(self.name)
+            if self._link.serves(self):
+                self._link.join(self.name)
 
     def take(self, said: dict[str, Any]) -> None:
         self.heard, self._unheard, self._asked = time.monotonic(), 0, 0.0
@@ -231,7 +234,8 @@ class Link:
             ended.result(2.0)
         except TimeoutError:
             pass
-        _LOOP.leave()
+        finally:  # Ctrl-C, too
+            _LOOP.leave()
 
     async def _end(self) -> None:
         pages, self._pages = list(self._pages.values()), {}
@@ -246,7 +250,8 @@ class Link:
         """What a page says, on either comm; on any thread."""
         loop = self._loop
         if loop is not None and isinstance(said, dict) and isinstance(said.get("page"), str):
-            loop.call_soon_threadsafe(self._take, said)
+            with contextlib.suppress(RuntimeError):  # closed in this moment, on another thread
+                loop.call_soon_threadsafe(self._take, said)
 
     def _take(self, said: dict[str, Any]) -> None:
         name, kind = said["page"][:64], said.get("type")
@@ -276,6 +281,10 @@ class Link:
             longest = min(self._pages.values(), key=lambda page: page.heard)
             self.drop(longest.name, "Too many pages show this panel.")
         self._pages[name] = _Page(name, self, self._watcher)
+
+    def serves(self, page: _Page) -> bool:
+        """Whether it has not been dropped; its task hears of that a moment later."""
+        return self._pages.get(page.name) is page
 
     def drop(self, name: str, reason: str) -> None:
         """Serve this page no more; with a reason, tell it."""
