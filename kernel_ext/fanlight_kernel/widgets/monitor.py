@@ -41,6 +41,9 @@ class Hub:
         self.tracker = Tracker()
         self._watches: dict[str, Watch] = {}
         self._changed = threading.Condition()
+        # Held while something is shown of a cell that is watched yet: what the thread found a moment
+        # ago does not replace the summary. Never taken with ``_changed`` held.
+        self._drawing = threading.RLock()
         self._dirty = False
         self._subscription: Any = None
         self._session: Any = None
@@ -229,8 +232,10 @@ class Hub:
             self._thread.start()
 
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             with self._changed:
+                if self._closed:  # asked here: it may have been said just before
+                    return
                 if self._watches:
                     self._changed.wait(self._patience())
                 elif self._subscription is None:
@@ -313,7 +318,11 @@ class Hub:
         if watch.cell.quiet or watch.hushed:
             return
         self._ask_why(watch)
-        state = watch.state(progress)
+        with self._drawing:
+            if self._watches.get(watch.cell.origin) is watch:
+                self._draw(watch, watch.state(progress))
+
+    def _draw(self, watch: Watch, state: dict[str, Any]) -> None:
         if state == watch.last:
             return
         watch.last = state
@@ -371,11 +380,20 @@ class Hub:
 
     def _finish(self, watch: Watch, progress: Progress) -> None:
         """Replace the live view by its summary, once."""
+        with self._drawing:
+            if self._forget(watch):
+                self._sum_up(watch, progress)
+
+    def _forget(self, watch: Watch) -> bool:
+        """Watch a cell no more; whether it was watched."""
         with self._changed:
             if self._watches.get(watch.cell.origin) is not watch:
-                return
+                return False
             del self._watches[watch.cell.origin]
             self._changed.notify()
+            return True
+
+    def _sum_up(self, watch: Watch, progress: Progress) -> None:
         if not self.extension.rich:
             self._finish_line(watch, progress)
         elif watch.cell.quiet or watch.hushed or not progress.total:
@@ -410,11 +428,11 @@ class Hub:
         )
 
     def _drop(self, watch: Watch) -> None:
-        with self._changed:
-            if self._watches.get(watch.cell.origin) is watch:
-                del self._watches[watch.cell.origin]
-            self._changed.notify()
-        if watch.placed and self.extension.rich:
-            self._show_final(watch, render.nothing())
-        if watch.view is not None:
-            watch.view.close()
+        """There was nothing to watch."""
+        with self._drawing:
+            if not self._forget(watch):
+                return
+            if watch.placed and self.extension.rich:
+                self._show_final(watch, render.nothing())
+            if watch.view is not None:
+                watch.view.close()
