@@ -1,14 +1,16 @@
-"""The cell monitor's thread and the end of the cell, which draw at the same time."""
+"""The threads of monitors and live displays, and the cell that ends: both draw at the same time."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from fanlight_kernel.cells import Cell
 from fanlight_kernel.widgets import render
+from fanlight_kernel.widgets.live import Live
 from fanlight_kernel.widgets.monitor import Hub
 from fanlight_kernel.widgets.progress import Progress
 from fanlight_kernel.widgets.watch import Watch
@@ -26,6 +28,9 @@ class Extension:
 
     def display(self, cell: Cell, data: dict[str, Any], *_: Any, **__: Any) -> None:
         self.shown.append(data)
+
+    def log(self, text: str) -> None:
+        raise AssertionError(text)
 
     def make_view(self, cell: Cell, state: dict[str, Any]) -> Any:
         raise AssertionError("a live view was shown of a cell that is over")
@@ -81,3 +86,54 @@ def test_the_thread_ends_though_it_was_not_waiting_yet(hub: Hub) -> None:
     assert hub._thread is not None
     hub._thread.join(60)
     assert not hub._thread.is_alive()
+
+
+def test_a_display_s_last_look_is_the_last_thing_shown() -> None:
+    """A look takes as long as the runtime needs to answer."""
+
+    class Item:
+        kind, steady = "card", 0.0
+
+        def __init__(self) -> None:
+            self.inside, self.go = threading.Event(), threading.Event()
+            self.value = "first"
+
+        def look(self) -> tuple[dict[str, Any], bool]:
+            found = self.value
+            if threading.current_thread() is not threading.main_thread():
+                self.inside.set()
+                self.go.wait()
+            return {"value": found}, False
+
+        def bundle(self) -> dict[str, Any]:
+            return {"text/plain": self.value}
+
+    class View:
+        def bundle(self, state: dict[str, Any]) -> dict[str, Any]:
+            return {"text/plain": state["value"]}
+
+        push = bundle
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    item, extension = Item(), Extension()
+    live = Live(extension, lambda *_: View())
+    live.show(item, Cell("c"), {"value": "nothing"})
+    try:
+        assert item.inside.wait(60)  # the thread looks
+        item.value = "last"
+        ending = threading.Thread(target=live.poke, args=(item,), kwargs={"final": True})
+        thread = live._thread
+        ending.start()
+        while live._shown:  # it was taken from the thread
+            time.sleep(0.001)
+        item.go.set()
+        ending.join(60)
+        assert not ending.is_alive()
+    finally:
+        item.go.set()
+        live.close()
+    assert thread is not None
+    thread.join(60)
+    assert extension.shown[-1] == {"text/plain": "last"}

@@ -47,6 +47,9 @@ class _Shown:
         self.view: Any = None
         self.pause = FIRST
         self.due = time.monotonic() + FIRST
+        # Held while it is looked at and shown, so that nothing is shown after the last.
+        self.lock = threading.RLock()
+        self.settled = False
 
 
 class Live:
@@ -150,6 +153,10 @@ class Live:
         self._settle(shown)
 
     def _look(self, shown: _Shown) -> bool:
+        with shown.lock:
+            return shown.settled or self._show(shown)
+
+    def _show(self, shown: _Shown) -> bool:
         state, final = shown.item.look()
         if state != shown.state:
             shown.state = state
@@ -164,7 +171,8 @@ class Live:
 
     def _settle(self, shown: _Shown) -> None:
         """Replace the widget by what can be saved."""
-        with contextlib.suppress(Exception):
+        with shown.lock, contextlib.suppress(Exception):
+            shown.settled = True
             self._update(shown, shown.item.bundle())
         self._over.append(shown.view)
         while len(self._over) > KEPT:

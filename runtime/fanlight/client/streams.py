@@ -64,7 +64,8 @@ class Stream:
         """The next item if there is one; several threads may ask."""
         taken: list[ObjectRef[Any]] = []
         try:
-            taken.extend(map(_popleft, (self.ready,)))  # in one C call: Ctrl-C comes before or after
+            # In one C call: Ctrl-C comes before it or after.
+            taken.extend(map(_popleft, (self.ready,)))
             if self.limited and self.count is None:
                 with contextlib.suppress(ConnectionLost):  # the item is here all the same
                     self.client.link.send([m.Consumed(self.task, self._taken())])
