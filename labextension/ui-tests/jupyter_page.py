@@ -9,6 +9,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 RUN_TIMEOUT = 240_000  # milliseconds that a whole notebook may take
+POLLING = 100  # milliseconds; else a page looks, and draws, in every frame while it waits
 
 
 def open_notebook(page: Page, lab: Any, name: str) -> None:
@@ -22,6 +23,7 @@ def wait_for_kernel(page: Page) -> None:
             const panel = window.jupyterapp?.shell.currentWidget;
             return panel?.sessionContext?.session?.kernel?.status === 'idle';
         }""",
+        polling=POLLING,
         timeout=90_000,
     )
 
@@ -29,7 +31,10 @@ def wait_for_kernel(page: Page) -> None:
 def execute(page: Page, command: str, **arguments: Any) -> None:
     """Run one of JupyterLab's commands as soon as it is there, without waiting for its end."""
     page.wait_for_function(
-        "command => window.jupyterapp?.commands.hasCommand(command)", arg=command, timeout=90_000
+        "command => window.jupyterapp?.commands.hasCommand(command)",
+        arg=command,
+        polling=POLLING,
+        timeout=90_000,
     )
     page.evaluate(
         "([command, args]) => void window.jupyterapp.commands.execute(command, args)",
@@ -88,6 +93,7 @@ def expect_more(page: Page, function: str, than: int) -> None:
             return row !== null && Number(row.dataset.ended) > than;
         }""",
         arg=[function, than],
+        polling=POLLING,
         timeout=60_000,
     )
 
@@ -123,6 +129,7 @@ def wait_until_ran(page: Page) -> None:
             const idle = panel.sessionContext.session.kernel.status === 'idle';
             return failed || (idle && cells.every(c => c.executionCount !== null));
         }""",
+        polling=POLLING,
         timeout=RUN_TIMEOUT,
     )
     errors = page.evaluate(

@@ -131,9 +131,9 @@ def assert_gone(before: leaks.Snapshot, *runtimes: Runtime) -> None:
     longest[test] = max(longest.get(test, 0.0), time.monotonic() - started)
 
 
-def poll_empty(read: Callable[[], list[str]], seconds: float) -> list[str]:
+def poll_empty(read: Callable[[], list[Any]], seconds: float) -> list[Any]:
     """What ``read`` still returns when the time is up, [] as soon as it returns nothing."""
-    found: list[str] = []
+    found: list[Any] = []
 
     def empty() -> bool:
         found[:] = read()

@@ -105,7 +105,7 @@ class Chaos:
 
 def test_chaos(start: Callable[..., Any], tmp_path: Path) -> None:
     seed = longrun.seed()
-    Chaos(start(), seed, tmp_path).run(2_000, 8, observers=True, zygotes=0.05, kill=0.3)
+    Chaos(start(), seed, tmp_path).run(1_000, 8, observers=True, zygotes=0.05, kill=0.3)
 
 
 @pytest.mark.long

@@ -34,7 +34,13 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("way", ENDS)
+# To the runtime these are like another one: code runs at the exit, or none does.
+ALIKE = ("sys.exit", "recursion", "SIGHUP", "abort")
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(x, marks=pytest.mark.long if x in ALIKE else ()) for x in ENDS]
+)
 def test_driver_ends(driver: Callable[..., Driver], before: leaks.Snapshot, way: str) -> None:
     statement, code = ENDS[way]
     one = driver(f"""

@@ -20,13 +20,33 @@ from fanlight.observe.client import Observer
 from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire import codec
 from fanlight.wire.framing import FrameReader, frame
-from tests.faults.support import DEADLINE, poll
+from tests import leaks
+from tests.faults.support import DEADLINE, assert_gone, poll, poll_empty
+
+
+@pytest.fixture(scope="module")
+def rt() -> Iterator[Any]:
+    """The one runtime of all these tests: none of them harms it."""
+    import fanlight
+
+    before = leaks.snapshot()
+    fanlight.shutdown()
+    fanlight.init(num_cpus=2, log_to_driver=False)
+    yield fanlight
+    fanlight.shutdown()
+    assert_gone(before)
 
 
 @pytest.fixture
-def info(rt: Any) -> ConnectionInfo:
+def info(rt: Any) -> Iterator[ConnectionInfo]:
+    """How to reach it; after a test it has no more connections than before."""
     connection: ConnectionInfo = rt.session.current().connection
-    return connection
+    node = psutil.Process(connection.pid)
+    still_works(rt)
+    before = len(node.net_connections("unix"))
+    yield connection
+    left = poll_empty(lambda: node.net_connections("unix")[before:], DEADLINE)
+    assert not left, left
 
 
 @pytest.fixture

@@ -94,5 +94,6 @@ def test_exercises(second: Lesson, exercise: str, wrong: str) -> None:
     second.check_exercise(exercise, wrong)
 
 
+@pytest.mark.long
 def test_run_all_again(second: Lesson) -> None:
     second.run_all()
