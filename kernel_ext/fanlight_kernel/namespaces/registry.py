@@ -129,8 +129,9 @@ class RemoteNamespace:
 
     def ahead_of(self, refs: list[Any]) -> str:
         """The title of the cell that the first of ``refs`` waits for; "" if it is its turn."""
-        first = next(iter(self.running), None)
-        return "" if first is None or first in refs else self.running[first]
+        for first, title in list(self.running.items()):  # a copy: they end on any thread
+            return "" if first in refs else title
+        return ""
 
     # -- looking at it ------------------------------------------------------------------------
     @property

@@ -340,6 +340,9 @@ class Channels:
             return
         self.used = True
         with line.lock:
+            if self.lines.get(x.actor) is not line:  # its last handle was dropped meanwhile
+                sock.close()
+                return
             line.incarnation, line.job = x.incarnation, x.job
             line.idle_at = x.accepted if x.idle else -1
             line.sent = line.answered = 0

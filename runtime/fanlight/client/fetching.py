@@ -62,10 +62,11 @@ def fetched(client: Client, values: list[m.Value]) -> Iterator[dict[bytes, m.Val
     closed = False
 
     def store(oid: bytes, came: m.Value | None) -> None:
-        if closed and came is not None:
-            client.release(came)
-        else:
-            found[oid] = came
+        with client._lock:  # who waits may be interrupted just now
+            if not closed:
+                found[oid] = came
+            elif came is not None:
+                client.release(came)
 
     try:
         try:

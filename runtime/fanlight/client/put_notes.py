@@ -3,6 +3,7 @@ the oldest ones."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import NamedTuple
@@ -35,4 +36,5 @@ def note(oid: bytes) -> None:
     place = ("", 0) if what else (frame.f_code.co_filename, frame.f_lineno)
     notes[oid] = Note(time.time(), context.origin(), *place, what)
     if len(notes) > _KEPT:
-        notes.pop(next(iter(notes)), None)
+        with contextlib.suppress(RuntimeError, StopIteration):  # another thread puts: it is its turn
+            notes.pop(next(iter(notes)), None)
