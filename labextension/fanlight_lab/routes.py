@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -45,15 +47,16 @@ class RuntimesHandler(FanlightHandler):
         self.finish(msgspec.json.encode([public(info) for info in discover.runtimes()]))
 
 
-class QueryHandler(FanlightHandler):
-    @web.authenticated
-    @authorized
-    async def post(self, runtime_id: str) -> None:
-        request = self.decode(messages.query_decoder)
+class AskingHandler(FanlightHandler):
+    """What the routes share that ask a runtime, or order something, and are answered by it."""
+
+    @contextlib.asynccontextmanager
+    async def desk(self, runtime_id: str) -> AsyncIterator[Desk]:
+        """Attached to the runtime inside; what it refuses, or its end, becomes an HTTP error."""
         observer = await self.attach(self.find(runtime_id))
         reader = asyncio.get_running_loop().create_task(_drain(observer))
         try:
-            answer = await Desk.of(observer).ask(request)
+            yield Desk.of(observer)
         except Refused as error:
             raise web.HTTPError(404, str(error)) from None
         except TimeoutError as error:
@@ -64,21 +67,25 @@ class QueryHandler(FanlightHandler):
             observer.close()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+
+class QueryHandler(AskingHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, runtime_id: str) -> None:
+        request = self.decode(messages.query_decoder)
+        async with self.desk(runtime_id) as desk:
+            answer = await desk.ask(request)
         self.finish(msgspec.json.encode(answer))
 
 
-class CommandHandler(FanlightHandler):
+class CommandHandler(AskingHandler):
     @web.authenticated
     @authorized
     async def post(self, runtime_id: str) -> None:
         request = self.decode(messages.command_decoder)
-        observer = await self.attach(self.find(runtime_id))
-        try:
-            await Desk.of(observer).do(request)
-        except OSError as error:
-            raise web.HTTPError(502, f"The runtime ended: {error}") from None
-        finally:
-            observer.close()
+        async with self.desk(runtime_id) as desk:
+            await desk.do(request)
         self.finish(b'{"ok":true}')
 
 

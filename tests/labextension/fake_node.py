@@ -499,6 +499,9 @@ class FakeNode:
             actor = simulation.actors.get(message.actor.hex())
             if actor is not None:
                 actor.state, actor.death_cause = "DEAD", "killed"
+        elif isinstance(message, m.Scale):
+            why = "" if message.cpus <= simulation.cpus else "there are not so many CPUs"
+            writer.write(codec.encode([m.Reply(message.request, b"\xc3", why)]))
         elif isinstance(message, m.Query) and message.what not in self.silent:
             writer.write(codec.encode([self._reply(message)]))
 

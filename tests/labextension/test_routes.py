@@ -85,6 +85,15 @@ async def test_commands_reach_the_runtime(jp_fetch: Any) -> None:
         assert node.simulation.jobs[task].view.state == "CANCELLED"
 
 
+async def test_commands_that_the_runtime_answers(jp_fetch: Any) -> None:
+    async with FakeNode(Simulation()) as node:
+        answer = await post(jp_fetch, "simulated/command", {"action": "scale", "cpus": 1})
+        assert answer == {"ok": True}
+        body = {"action": "scale", "cpus": 9999}
+        assert await code_of(jp_fetch, "simulated/command", body) == 404
+        await eventually(lambda: node.observers == 0)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -36,5 +36,7 @@ def note(oid: bytes) -> None:
     place = ("", 0) if what else (frame.f_code.co_filename, frame.f_lineno)
     notes[oid] = Note(time.time(), context.origin(), *place, what)
     if len(notes) > _KEPT:
-        with contextlib.suppress(RuntimeError, StopIteration):  # another thread puts: it is its turn
+        with contextlib.suppress(
+            RuntimeError, StopIteration
+        ):  # another thread puts: it is its turn
             notes.pop(next(iter(notes)), None)
