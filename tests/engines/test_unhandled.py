@@ -7,6 +7,7 @@ import gc
 import msgspec
 import pytest
 
+from fanlight import messages as m
 from fanlight.client.unhandled import Unhandled
 from tests.engines.support import line, needs
 
@@ -92,6 +93,21 @@ def test_a_failure_that_goes_on_is_reported_where_it_ends(rt, fails, shown):
 
 
 @line("ERR.21")
+def test_a_failure_that_was_sent_before_its_task_was_heard_of(rt, fails, never, shown):
+    """What it was passed to reports it, though the node could not know when it sent it."""
+    client = rt.session.current().client
+    failed = fails.remote()
+    rt.wait([failed])
+    failure = client.entries[failed._id]
+    ref = never()
+    used = rt.remote(lambda x: x).remote(ref)
+    client._objects(m.Objects([m.Value(ref._id, failure.kind, failure.data)]))
+    del ref
+    assert WORDS not in shown("")
+    rt.cancel(used)
+
+
+@line("ERR.21")
 def test_cancelled_and_killed_work_is_not_shown(rt, shown, never):
     ref = never()
     rt.cancel(ref)
@@ -165,8 +181,6 @@ def test_nothing_is_shown_of_refs_that_live_until_the_end(script):
 
 
 def test_nothing_is_kept_of_what_is_seen():
-    from fanlight import messages as m
-
     unhandled = Unhandled(b"me")
     told = []
     value = m.Value(b"me1", m.FAILURE, b"", 0)
@@ -184,7 +198,6 @@ def test_nothing_is_kept_of_what_is_seen():
 
 def test_what_comes_while_it_is_told_is_told_too():
     """Threads that drop refs do not wait for the one that reports."""
-    from fanlight import messages as m
 
     class Data(bytes):
         """Another thread has its turn when this is looked up."""

@@ -295,6 +295,8 @@ class Client:
         )
         if deps:
             self.sent()
+            if self.unhandled.report is not None:
+                self.unhandled.passed([oid for oid in deps if self.entries.get(oid) is None])
         if self.unhandled.waiting:
             self.unhandled.seen(deps + pins)
         if self._records_sites:

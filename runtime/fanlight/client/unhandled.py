@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -32,7 +32,8 @@ class Unhandled:
         # Takes a text, its pattern, and the origin of the task.
         self.report: Callable[[str, str, str], None] | None = None
         self._client_id = client_id
-        self._excused: dict[bytes, None] = {}  # asked for together with one that failed
+        # Asked for together with one that failed, or arguments of a task that fails with them.
+        self._excused: OrderedDict[bytes, None] = OrderedDict()
         self._dropped: deque[m.Value] = deque()
         self._lock = threading.RLock()  # a finalizer may tell within
 
@@ -56,9 +57,19 @@ class Unhandled:
         if self.report is not None:
             oids = list(oids)
             self.seen(oids)
-            self._excused.update(dict.fromkeys(oids))
-            for oid in list(self._excused)[: max(0, len(self._excused) - _EXCUSED)]:
-                del self._excused[oid]
+            self.passed(oids)
+
+    def passed(self, oids: list[bytes]) -> None:
+        """These are arguments of a task, and not here yet: it is the one to report their failures.
+
+        A failure that the node sent before it heard of the task does not say so itself.
+        """
+        excused = self._excused
+        for oid in oids:
+            excused[oid] = None
+        with contextlib.suppress(KeyError):  # threads submit at once
+            while len(excused) > _EXCUSED:
+                excused.popitem(last=False)
 
     def gone(self, value: m.Value) -> None:
         """The last ref to a failure is dropped; told by the next ``tell``, since locks are held."""
