@@ -37,7 +37,7 @@ ENGINES = {
 }
 
 # Seconds; a safety net, never waited for when all is well.
-DEADLINE = float(os.environ.get("FANLIGHT_TEST_DEADLINE", "25"))
+DEADLINE = float(os.environ.get("FANLIGHT_TEST_DEADLINE", "60"))
 
 line = pytest.mark.line  # the lines of the conformance list that a test proves
 needs = pytest.mark.needs  # capabilities without which a test says nothing

@@ -598,5 +598,5 @@ def test_calls_of_a_weak_handle_are_answered_though_the_actor_ends(rt, kind, tmp
     ref = caller.remote(f"weak {kind}", path)
     wait_for(path)
     del actor  # the last handle that counts
-    sent, values = rt.get(ref, timeout=25)
+    sent, values = rt.get(ref, timeout=60)
     assert sent >= 4 and values == list(range(4))

@@ -146,7 +146,7 @@ def test_a_stopped_actor_holds_up_no_other(rt, Peer, direct):
         thread.start()
         assert poll(lambda: _client().channels.lines[stuck._id].channel.stuck)
         for i in range(20):
-            assert rt.get(other.note.remote(i), timeout=10) == i
+            assert rt.get(other.note.remote(i), timeout=60) == i
     finally:
         os.kill(pid, signal.SIGCONT)
         thread.join()
@@ -163,7 +163,7 @@ def test_answers_do_not_wait_for_a_call_that_lasts(rt, Peer, direct, tmp_path):
         actor.size.remote(b"x" * SIZE)
         quick = [actor.wait_for.remote("") for _ in range(20)]
         last = actor.wait_for.remote(str(gate))
-        assert rt.get(quick, timeout=10) == [""] * 20
+        assert rt.get(quick, timeout=60) == [""] * 20
         gate.touch()
         assert rt.get(last) == str(gate)
         gate.unlink()
@@ -325,7 +325,7 @@ def test_interrupts_within_calls(rt, Peer, direct):
                 armed = False
             except KeyboardInterrupt:
                 armed = False
-            assert rt.get(actor.note.remote(3, held), timeout=15) == 3  # behind all of the others
+            assert rt.get(actor.note.remote(3, held), timeout=60) == 3  # behind all of the others
             direct(actor)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

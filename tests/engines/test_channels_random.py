@@ -73,22 +73,22 @@ def work(rt: Any, actors: list[Any], caller: str, chance: random.Random, count: 
 
     def check(kind: str, ref: Any, expected: Any) -> None:
         if kind == "call":
-            assert rt.get(ref, timeout=30) == expected
+            assert rt.get(ref, timeout=60) == expected
         elif kind == "fail":
             try:
-                rt.get(ref, timeout=30)
+                rt.get(ref, timeout=60)
             except ValueError as e:
                 assert expected in str(e)
             else:
                 raise AssertionError("it did not fail")
         elif kind == "large":
-            assert (rt.get(ref, timeout=30) == expected).all()
+            assert (rt.get(ref, timeout=60) == expected).all()
         elif kind == "inner":
-            assert rt.get(rt.get(ref, timeout=30)[0], timeout=30) == expected
+            assert rt.get(rt.get(ref, timeout=60)[0], timeout=60) == expected
         elif kind == "items":
-            assert [rt.get(item, timeout=30) for item in ref] == expected
+            assert [rt.get(item, timeout=60) for item in ref] == expected
         elif kind == "nested":
-            assert rt.get(rt.get(ref, timeout=30)[0], timeout=30) == expected
+            assert rt.get(rt.get(ref, timeout=60)[0], timeout=60) == expected
 
     for _ in range(count):
         i = chance.randrange(len(actors))
@@ -164,7 +164,7 @@ def _nothing_is_left(rt: Any) -> None:
             ]
         return found
 
-    poll(lambda: not left(), seconds=15)
+    poll(lambda: not left())
     assert not left()
 
 
@@ -253,9 +253,9 @@ def test_kills_in_the_midst(fresh, seed):
         answered = 0
         for i, ref in enumerate(refs):
             try:
-                value = rt.get(ref, timeout=30)
+                value = rt.get(ref, timeout=60)
                 if isinstance(value, list):
-                    value = rt.get(value[0], timeout=30)
+                    value = rt.get(value[0], timeout=60)
                 assert value == ("d", i, i) if isinstance(value, tuple) else (value == i).all()
                 answered += 1
             except (rt.exceptions.ActorDiedError, rt.exceptions.ActorUnavailableError):

@@ -170,7 +170,7 @@ def test_results_as_they_come():
 
     left, found = [work.remote(i) for i in range(12)], []
     while left:
-        ready, left = ray.wait(left, num_returns=min(2, len(left)), timeout=30)
+        ready, left = ray.wait(left, num_returns=min(2, len(left)), timeout=60)
         found += ray.get(ready)
     assert sorted(found) == [i * i for i in range(12)]
 

@@ -81,7 +81,7 @@ def test_a_list_raises_at_its_first_failure(rt, never):
         raise ValueError("early")
 
     with raises_task_error(rt, ValueError, match="early"):
-        rt.get([never(), fail.remote(), never()], timeout=20)
+        rt.get([never(), fail.remote(), never()], timeout=60)
 
 
 @line("GET.15")
@@ -177,7 +177,7 @@ def test_futures(rt, eventually):
     eventually(lambda: good.done() and bad.done())
     assert good.result() == 1
     assert isinstance(bad.exception(), KeyError)
-    assert rt.put(2).future().result(timeout=20) == 2
+    assert rt.put(2).future().result(timeout=60) == 2
 
 
 @line("GET.19")

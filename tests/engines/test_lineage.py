@@ -198,7 +198,7 @@ def test_what_is_waited_for_may_need_what_the_waiting_one_has(rt, make):
 def test_however_it_is_asked_for(rt, make):
     ref = ready(rt, make.remote())
     lose(ref)
-    assert ref.future().result(timeout=20)[0] == 2
+    assert ref.future().result(timeout=60)[0] == 2
     lose(ref)
 
     async def ask():
@@ -206,7 +206,7 @@ def test_however_it_is_asked_for(rt, make):
 
     assert asyncio.run(ask())[0] == 3
     lose(ref)
-    assert rt.wait([ref], timeout=20) == ([ref], [])
+    assert rt.wait([ref], timeout=60) == ([ref], [])
     assert rt.get([ref, ref])[0][0] == 4
 
 
@@ -404,7 +404,7 @@ def test_what_was_put(rt, make):
     for ask in (lambda: rt.get(ref), lambda: rt.get([ref]), lambda: rt.get(make.remote(ref))):
         with pytest.raises(failed, match=r"(?s)put.*PUT"):
             ask()
-    assert rt.wait([ref], timeout=20) == ([ref], [])
+    assert rt.wait([ref], timeout=60) == ([ref], [])
     assert rt.get(rt.put(1)) == 1, "nothing else is lost"
 
 

@@ -81,7 +81,7 @@ def test_all_or_nothing_and_the_oldest_first(rt, pgs):
 @line("PG.2", "PG.16")
 def test_ready_resolves_to_the_group(rt, pgs):
     group = pgs.placement_group([{"CPU": 1}])
-    again = rt.get(group.ready(), timeout=10)
+    again = rt.get(group.ready(), timeout=60)
     assert again == group and again.bundle_specs == [{"CPU": 1.0}]
     assert rt.get([group.ready(), group.ready()]) == [group, group]
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_placed_pends(rt, pgs, bundles, strategy):
     assert why in row["why"]
     pgs.remove_placement_group(group)
     with pytest.raises(rt.exceptions.TaskPlacementGroupRemoved):
-        rt.get(ready, timeout=10)
+        rt.get(ready, timeout=60)
     assert group.wait(10) is False
 
 
@@ -411,7 +411,7 @@ def test_a_task_that_removes_its_own_group(rt, pgs, inside):
         return 1
 
     try:
-        assert rt.get(remove.options(**inside(group)).remote(), timeout=20) == 1
+        assert rt.get(remove.options(**inside(group)).remote(), timeout=60) == 1
     except rt.exceptions.WorkerCrashedError:
         pass
     assert poll(lambda: cpus(rt) == 2.0)

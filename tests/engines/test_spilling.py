@@ -191,7 +191,7 @@ def test_neither_memory_nor_disk(fresh):
 @runtime(num_cpus=2, object_store_memory=32 * MB)
 def test_every_way_to_read(rt):
     refs = [rt.put(array(8, i)) for i in range(8)]
-    ready, rest = rt.wait(refs, num_returns=8, timeout=10)
+    ready, rest = rt.wait(refs, num_returns=8, timeout=60)
     assert len(ready) == 8 and not rest
     for i, value in enumerate(rt.get(refs)):  # all at once: twice the capacity
         check(value, i)

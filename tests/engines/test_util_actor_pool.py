@@ -152,7 +152,7 @@ def test_timeouts(rt, Worker, tmp_path, note):
     assert pool.get_next() == 2
     assert not pool.has_next()
     pool.submit(double, 2)
-    assert pool.get_next_unordered(timeout=20) == 4
+    assert pool.get_next_unordered(timeout=60) == 4
 
 
 @line("UTL.3")

@@ -170,7 +170,7 @@ def test_inside_a_task_and_nested(rt):
         with parallel_backend("ray"):
             return Parallel()(delayed(inner)(i) for i in range(4))
 
-    assert rt.get(outer.remote(), timeout=25) == [0, 0, 1, 5]
+    assert rt.get(outer.remote(), timeout=60) == [0, 0, 1, 5]
 
 
 @line("UTL.9")

@@ -46,7 +46,7 @@ def test_map_and_starmap(rt, pool):
     assert pool.map(lambda x: x + 1, {1: 2}) == [2]
     assert pool.starmap(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
     assert pool.map_async(square, [3]).get() == [9]
-    assert pool.starmap_async(pow, [(2, 3)]).get(timeout=20) == [8]
+    assert pool.starmap_async(pow, [(2, 3)]).get(timeout=60) == [8]
     assert pool.map(functools.partial(pow, 2), range(4)) == [1, 2, 4, 8]
 
 
@@ -82,7 +82,7 @@ def test_imap_of_an_iterable_that_waits_for_results(rt, pool):
 
     def feedback():
         for i in range(5):
-            assert got.acquire(timeout=20)
+            assert got.acquire(timeout=60)
             yield i
 
     found = []
@@ -154,9 +154,9 @@ def test_timeouts_and_states(rt, pool, tmp_path, wait_for, note):
     with pytest.raises(multiprocessing.TimeoutError):
         results.next(timeout=0.01)
     note(gate)
-    assert result.get(timeout=20) is None
+    assert result.get(timeout=60) is None
     assert result.ready() and result.successful()
-    assert results.next(timeout=20) is None
+    assert results.next(timeout=60) is None
 
 
 @line("UTL.6")

@@ -56,7 +56,7 @@ def test_waiting_for_room_and_for_items(rt):
 
     q = Queue(maxsize=2)
     ref = produce.remote(q, 20)
-    assert [q.get(timeout=20) for _ in range(20)] == list(range(20))
+    assert [q.get(timeout=60) for _ in range(20)] == list(range(20))
     rt.get(ref)
 
 
@@ -65,7 +65,7 @@ def test_waiting_for_room_and_for_items(rt):
 def test_many_waiters_are_served_in_turn(rt):
     q = Queue()
     found = []
-    threads = [threading.Thread(target=lambda: found.append(q.get(timeout=20))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(q.get(timeout=60))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for i in range(8):
@@ -190,7 +190,7 @@ def test_an_item_is_not_lost_to_a_getter_that_was_interrupted(rt):
         q.get()
     thread.join()
     q.put("kept")
-    assert q.get(timeout=20) == "kept"
+    assert q.get(timeout=60) == "kept"
 
 
 def running(rt):
@@ -212,7 +212,7 @@ def test_an_item_is_not_lost_to_a_getter_that_was_cancelled(rt):
     with pytest.raises(rt.exceptions.TaskCancelledError):
         rt.get(ref)
     q.put("kept")
-    assert q.get(timeout=20) == "kept"
+    assert q.get(timeout=60) == "kept"
 
 
 def test_an_inproc_program_that_is_stuck_says_so(rt, engine):

@@ -103,7 +103,7 @@ class Flapper(Trouble):
     def strike(self) -> None:
         way, rest = self.random.random(), self.random.random()
         try:
-            observer = Observer(self.info, timeout=30)
+            observer = Observer(self.info, timeout=60)
         except (OSError, WireError):
             self.count["refused"] += 1
             return

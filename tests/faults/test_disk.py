@@ -146,7 +146,7 @@ def test_what_a_task_made_is_made_again(rt: Any, tmp_path: Path) -> None:
     (lost,) = on_disk(rt, refs)[:1]
     number = refs.index(lost)
     overwrite(file_of(rt, number))
-    assert rt.get(rt.remote(lambda a: int(a[-1])).remote(lost), timeout=20) == number
+    assert rt.get(rt.remote(lambda a: int(a[-1])).remote(lost), timeout=60) == number
     assert rt.get(lost)[0] == number
     runs = (tmp_path / "runs").read_text().split()
     assert sorted(runs) == sorted([*map(str, range(8)), str(number)])
@@ -171,7 +171,7 @@ def test_shared_memory_is_deleted_and_what_is_on_disk_stays(rt: Any) -> None:
     away = on_disk(rt, refs)
     shutil.rmtree(session(rt).info["segment_dir"])
     for ref in away:
-        assert rt.get(ref, timeout=20)[0] == refs.index(ref)
+        assert rt.get(ref, timeout=60)[0] == refs.index(ref)
     assert rt.get(rt.remote(lambda: 5).remote()) == 5
 
 
@@ -215,7 +215,7 @@ def test_a_full_disk(
     assert left % (8 * MB) < MB, "no half of a file is left"
     del refs, ref
     gc.collect()
-    assert rt.get(make.remote(7, 8), timeout=20)[0] == 7
+    assert rt.get(make.remote(7, 8), timeout=60)[0] == 7
     assert rt.get(rt.put(array(8, 3)))[0] == 3
 
 
@@ -248,7 +248,7 @@ def test_a_worker_dies_while_it_writes_to_disk(rt: Any) -> None:
         return array(40, 1)
 
     with pytest.raises(rt.errors.WorkerCrashedError):
-        rt.get(big.remote(), timeout=20)
+        rt.get(big.remote(), timeout=60)
     assert poll(lambda: not list(folder(rt).iterdir()))
     assert store(rt)["reserved"] == 0
 
@@ -355,7 +355,7 @@ def test_a_worker_is_killed_while_it_waits_for_room(rt: Any, tmp_path: Path) -> 
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     node.resume()
     with contextlib.suppress(rt.errors.WorkerCrashedError):
-        rt.get(ref, timeout=20)
+        rt.get(ref, timeout=60)
     assert poll(lambda: store(rt)["reserved"] == 0)
     assert rt.get(rt.put(array(8, 5)))[0] == 5
 
@@ -381,4 +381,4 @@ def test_nobody_waits_for_a_process_that_stands_still(rt: Any) -> None:
         assert [int(rt.get(ref)[0]) for ref in refs] == list(range(6))
     finally:
         process.resume()
-    assert rt.get(holder.sum.remote(), timeout=20) == 3
+    assert rt.get(holder.sum.remote(), timeout=60) == 3

@@ -110,7 +110,7 @@ def test_a_submit_loop_interrupted_many_times(
                 if i % 50 == 49:
                     some = kept[-20:]
                     assert fanlight.get([r for _, r in some]) == [x + 1 for x, _ in some]
-                    fanlight.wait([r for _, r in some], num_returns=3, timeout=5)
+                    fanlight.wait([r for _, r in some], num_returns=3, timeout=60)
                     del kept[:-30]
 
         for round in range(150):
@@ -124,12 +124,12 @@ def test_a_submit_loop_interrupted_many_times(
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 caught += 1
             if round % 10 == 0:
-                new = fanlight.get(counter.inc.remote(), timeout=20)
+                new = fanlight.get(counter.inc.remote(), timeout=60)
                 assert new == last + 1, (new, last)
                 last = new
-        assert fanlight.get([r for _, r in kept], timeout=20) == [x + 1 for x, _ in kept]
+        assert fanlight.get([r for _, r in kept], timeout=60) == [x + 1 for x, _ in kept]
         refs = [add.remote(i, -i) for i in range(500)] + [add.remote(i, i) for i in range(500)]
-        assert fanlight.get(refs, timeout=20) == [0] * 500 + [2 * i for i in range(500)]
+        assert fanlight.get(refs, timeout=60) == [0] * 500 + [2 * i for i in range(500)]
         say("right", caught)
         """)
     runtime = one.up()
@@ -199,7 +199,7 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_workers(
         except KeyboardInterrupt:
             say("interrupted")
         note("go")
-        assert fanlight.get(ref, timeout=20) == "finished"
+        assert fanlight.get(ref, timeout=60) == "finished"
         say("works")
         """)
     runtime = one.up()
@@ -239,7 +239,7 @@ def test_an_interrupt_in_a_finalizer_is_not_lost(
             say("lost")
         except KeyboardInterrupt:
             say("interrupted")
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while oid in counts and time.monotonic() < end:
             time.sleep(0.01)
         say("held" if oid in counts else "dropped")
@@ -326,7 +326,7 @@ STORM = """
                 sys.setprofile(self)
                 call()
                 sys.setprofile(None)
-                time.sleep(0.15 if self.where else 0)  # in a finalizer: it comes again
+                time.sleep(60 if self.where else 0)  # in a finalizer: it comes again
             except KeyboardInterrupt:
                 return True
             finally:
@@ -368,7 +368,7 @@ def test_a_call_interrupted_at_any_moment(
         return len(client.entries), len(client._counts), objects, len(os.listdir("/proc/self/fd"))
 
     def settled():
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while kept()[:3] != (0, 0, 0) and time.monotonic() < end:
             time.sleep(0.01)
         return kept()
@@ -380,7 +380,7 @@ def test_a_call_interrupted_at_any_moment(
             heard = strike.within(call)
             if strike.where and not heard:
                 say(call.__name__, "at", strike.where, "did not hear it")
-            assert fanlight.get(add.remote(1, 2), timeout=25) == 3, (call, strike.where)
+            assert fanlight.get(add.remote(1, 2), timeout=60) == 3, (call, strike.where)
         check()
         if settled()[:3] != base[:3] or settled()[3] > base[3] + 1:
             say(call.__name__, "left", settled(), "instead of", base)

@@ -459,7 +459,7 @@ def test_a_driver_without_standard_streams(
             return subprocess.run(["echo", "hi"], capture_output=True).stdout
 
         started(log_to_driver=True)
-        assert fanlight.get(talk.remote(), timeout=25) == b"hi\\n"
+        assert fanlight.get(talk.remote(), timeout=60) == b"hi\\n"
         check()
         assert fanlight.get(fanlight.put(bytes(1_000_000))) == bytes(1_000_000)
         fanlight.shutdown()

@@ -34,7 +34,7 @@ assert fanlight.get([cell.get.remote() for cell in good]) == [7] * len(good)
 for cell in good[:5]:
     fanlight.kill(cell)
 check()
-assert fanlight.get(Cell.remote().get.remote(), timeout=30) == 7
+assert fanlight.get(Cell.remote().get.remote(), timeout=60) == 7
 say("again")
 fanlight.shutdown()
 """

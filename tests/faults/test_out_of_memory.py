@@ -60,7 +60,7 @@ def everything_works(fl: Any) -> None:
     def add(x: int) -> int:
         return x + 1
 
-    assert fl.get([add.remote(i) for i in range(20)], timeout=30) == list(range(1, 21))
+    assert fl.get([add.remote(i) for i in range(20)], timeout=60) == list(range(1, 21))
 
 
 @line("FLT.15", "OBJ.9")

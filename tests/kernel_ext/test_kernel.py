@@ -262,10 +262,10 @@ def test_dry_run_runs_nothing(kernel: KernelClient) -> None:
 def test_magics_complete_and_explain_themselves(kernel: KernelClient) -> None:
     code = "%%remote --num-"
     kernel.client.complete(code, len(code))
-    reply = kernel.client.get_shell_msg(timeout=30)
+    reply = kernel.client.get_shell_msg(timeout=60)
     assert {"--num-cpus", "--num-gpus"} <= set(reply["content"]["matches"])
     kernel.client.inspect("%%remote", 8)
-    reply = kernel.client.get_shell_msg(timeout=30)
+    reply = kernel.client.get_shell_msg(timeout=60)
     assert "--each VAR=EXPR" in str(reply["content"]["data"])
 
 

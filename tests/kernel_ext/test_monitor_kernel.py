@@ -116,7 +116,7 @@ def test_the_button_works_while_the_kernel_is_busy(kernel: KernelClient) -> None
     client = kernel.client
     message = client.session.msg("create_subshell_request", {})
     client.control_channel.send(message)
-    reply = client.get_control_msg(timeout=30)
+    reply = client.get_control_msg(timeout=60)
     subshell = reply["content"]["subshell_id"]
 
     running = kernel.start(

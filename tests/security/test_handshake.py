@@ -326,7 +326,7 @@ def test_neither_node_nor_zygote_ever_unpickle(
         assert fanlight.get(fanlight.get_actor("named").method.remote(1)) == 1
         assert [fanlight.get(ref) for ref in items.remote()] == [1]
         ref = fanlight.put([decimal.Decimal(5)] * 100_000)
-        assert fanlight.get(task.remote(1), timeout=25) == 1
+        assert fanlight.get(task.remote(1), timeout=60) == 1
         say("door", info.socket, info.token)
         sys.stdin.readline()
         check()

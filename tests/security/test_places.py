@@ -76,7 +76,7 @@ def test_a_name_that_is_taken_is_passed_over(tmp: Path, how: str) -> None:
 
 def start() -> str:
     fanlight.init(num_cpus=1, log_to_driver=False)
-    assert fanlight.get(fanlight.remote(abs_).remote(-1), timeout=30) == 1
+    assert fanlight.get(fanlight.remote(abs_).remote(-1), timeout=60) == 1
     info = fanlight.session.current().info
     started.extend(Path(info[name]) for name in ("session_dir", "segment_dir"))
     folder: str = info["session_dir"]
