@@ -1,11 +1,13 @@
 """Recordings that the panel's button makes: files beside the notebook, inside the server's root.
 
 ============================ ====== ===========================================================
-``recordings``               GET    those that this server makes or has made
 ``recordings``               POST   ``{"runtime_id"}``: begin one
 ``recordings/<id>``          DELETE end it
 ``recordings/export``        POST   ``{"path"}``: write the page that plays a recording beside it
 ============================ ====== ===========================================================
+
+Which there are is said on every browser's socket, whenever one begins or ends, in whatever way: so the
+buttons of all pages tell the truth. The answers of these routes only come earlier.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import atexit
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +57,20 @@ class Recordings:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Recorder, str, str]] = {}  # recorder, runtime, path for people
+        self._listeners: set[Callable[[], None]] = set()
         self.beginning = asyncio.Lock()  # one at a time: no runtime is recorded twice
+        self.exporting = asyncio.Lock()  # a page is made in memory
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call this after each change of the rows, from the event loop."""
+        self._listeners.add(listener)
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        self._listeners.discard(listener)
+
+    def changed(self) -> None:
+        for listener in list(self._listeners):
+            listener()
 
     def add(self, recorder: Recorder, runtime_id: str, path: str) -> str:
         if not self._made:
@@ -65,6 +80,7 @@ class Recordings:
         for old in ended[: max(0, len(ended) - KEPT)]:
             del self._made[old]
         self._made[key] = (recorder, runtime_id, path)
+        self.changed()
         return key
 
     @property
@@ -108,11 +124,6 @@ class RecordingsHandler(FanlightHandler):
 
     @web.authenticated
     @authorized
-    async def get(self) -> None:
-        self.finish(msgspec.json.encode(self.recordings.rows()))
-
-    @web.authenticated
-    @authorized
     async def post(self) -> None:
         request: Begin = self.decode(_begin)
         info = self.find(request.runtime_id)
@@ -128,7 +139,8 @@ class RecordingsHandler(FanlightHandler):
         notebook = await self._notebook(info)
         folder = self.inside(Path(notebook).parent.as_posix())
         stem = Path(notebook).stem if notebook else Path(info.name).name or "run"
-        recorder = await asyncio.to_thread(self._begin, info, folder, stem)
+        ended = _in_loop(self.recordings.changed)
+        recorder = await asyncio.to_thread(self._begin, info, folder, stem, ended)
         path = recorder.path.relative_to(self.root).as_posix()
         return self.recordings.add(recorder, info.runtime_id, path)
 
@@ -143,11 +155,16 @@ class RecordingsHandler(FanlightHandler):
         return ""
 
     @staticmethod
-    def _begin(info: ConnectionInfo, folder: Path, stem: str) -> Recorder:
+    def _begin(
+        info: ConnectionInfo, folder: Path, stem: str, ended: Callable[[Recorder], None]
+    ) -> Recorder:
         try:
             for name in _names(stem):
+                path = folder / name
                 with contextlib.suppress(FileExistsError):
-                    return Recorder(SocketFeed(info), folder / name, replace=False, title=stem)
+                    return Recorder(
+                        SocketFeed(info), path, replace=False, title=stem, on_end=ended
+                    )
         except wire.WireError as error:
             raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
         except OSError as error:
@@ -186,8 +203,11 @@ class RecordingHandler(RecordingsHandler):
         recorder = self.recordings.get(key)
         if recorder is None:
             raise web.HTTPError(404, "There is no such recording.")
-        with contextlib.suppress(OSError):  # the row says what went wrong
-            await asyncio.to_thread(recorder.stop)
+        try:
+            with contextlib.suppress(OSError):  # the row says what went wrong
+                await asyncio.to_thread(recorder.stop)
+        finally:
+            self.recordings.changed()
         self.finish(msgspec.json.encode(self.recordings.row(key)))
 
 
@@ -207,6 +227,17 @@ class ExportHandler(RecordingsHandler):
             raise web.HTTPError(500, error.strerror or str(error)) from None
         answer = {"path": page.relative_to(self.root).as_posix()}
         self.finish(msgspec.json.encode(answer))
+
+
+def _in_loop(changed: Callable[[], None]) -> Callable[[Recorder], None]:
+    """For a recorder's thread, to say that it ended by itself."""
+    loop = asyncio.get_running_loop()
+
+    def ended(recorder: Recorder) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(changed)
+
+    return ended
 
 
 def _names(stem: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -99,11 +99,12 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """The socket of one browser."""
 
     auth_resource = "fanlight"
-    _task: asyncio.Task[None] | None = None
+    _tasks: tuple[asyncio.Task[None], ...] = ()
     _follower: Follower
 
-    def initialize(self, watcher: RuntimeWatcher) -> None:
+    def initialize(self, watcher: RuntimeWatcher, recordings: Recordings) -> None:
         self._watcher = watcher
+        self._recordings = recordings
 
     def set_default_headers(self) -> None:
         """A socket has no use for the headers of pages."""
@@ -124,14 +125,30 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
         self._follower = Follower(self._watcher, self._send)
-        self._task = asyncio.get_running_loop().create_task(self._serve())
+        loop = asyncio.get_running_loop()
+        self._tasks = tuple(
+            loop.create_task(self._serve(work)) for work in (self._follower.run, self._tell)
+        )
+
+    async def _tell(self) -> None:
+        """Say which recordings there are, now and after each change, whatever is followed."""
+        changed = asyncio.Event()
+        self._recordings.listen(changed.set)
+        try:
+            while True:
+                changed.clear()
+                message = {"type": "recordings", "recordings": self._recordings.rows()}
+                await self._send(msgspec.json.encode(message))
+                await changed.wait()
+        finally:
+            self._recordings.forget(changed.set)
 
     async def _send(self, payload: bytes) -> None:
         await self.write_message(payload.decode())  # done when the kernel has taken all of it
 
-    async def _serve(self) -> None:
+    async def _serve(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._follower.run()
+            await work()
         except WebSocketClosedError:
             pass
         except Exception:
@@ -146,9 +163,9 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
             self.close(1008, "bad message")
 
     def on_close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = ()
         super().on_close()
 
 
@@ -156,7 +173,7 @@ def handlers(base_url: str) -> list[tuple[str, type[Any]] | tuple[str, type[Any]
     """Tornado's routes; the watcher is shared by all sockets of this server."""
     api = url_path_join(base_url, "fanlight", "api")
     runtime = url_path_join(api, "runtimes", r"([A-Za-z0-9_.-]+)")
-    made = {"recordings": Recordings()}
+    made: dict[str, Any] = {"recordings": Recordings()}
     return [
         (url_path_join(api, "runtimes"), RuntimesHandler),
         (url_path_join(runtime, "query"), QueryHandler),
@@ -164,5 +181,5 @@ def handlers(base_url: str) -> list[tuple[str, type[Any]] | tuple[str, type[Any]
         (url_path_join(api, "recordings"), RecordingsHandler, made),
         (url_path_join(api, "recordings", "export"), ExportHandler, made),
         (url_path_join(api, "recordings", r"([A-Za-z0-9_-]+)"), RecordingHandler, made),
-        (url_path_join(api, "events"), EventsHandler, {"watcher": RuntimeWatcher()}),
+        (url_path_join(api, "events"), EventsHandler, {"watcher": RuntimeWatcher(), **made}),
     ]

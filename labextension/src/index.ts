@@ -78,7 +78,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       goToCode: cells ? (code, line) => cells.showCode(code, line, kernels()) : undefined,
       cellTitle: origin => cells?.title(origin, kernels()) ?? null,
       addCell: notebooks ? code => addCell(notebooks, code) : undefined,
-      recorder: recorderOf(rest, app),
+      recorder: recorderOf(rest),
       startHere: () => startRuntime(focus?.kernel ?? null),
       // The controls are gone by then, with the runtime that was ended.
       restartHere: () =>

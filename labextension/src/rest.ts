@@ -1,8 +1,7 @@
 /** The server extension, as far as it is asked beside the socket. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-import type { Cause } from './model/state';
-import type { RecordingRow } from './replay/record';
+import type { Cause, RecordingRow } from './model/state';
 import type { SocketLike } from './transport';
 
 export class Rest {
@@ -35,10 +34,6 @@ export class Rest {
 
   endRecording(id: string): Promise<RecordingRow> {
     return this.json(`recordings/${id}`, 'DELETE');
-  }
-
-  recordings(): Promise<RecordingRow[]> {
-    return this.json('recordings', 'GET');
   }
 
   /** Write the page that plays a recording; both paths are the server's. */

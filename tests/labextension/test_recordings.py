@@ -14,7 +14,7 @@ from fanlight import standalone
 from fanlight.observe.recording import Recording, Writer
 from fanlight_lab import recordings
 
-from .conftest import eventually
+from .conftest import Browser, OpenBrowser, eventually
 from .fake_node import FakeNode, Simulation
 
 
@@ -39,15 +39,30 @@ async def refused(jp_fetch: Any, *path: str, **options: Any) -> tuple[int, str]:
     return failed.value.code, json.loads(failed.value.response.body)["message"]
 
 
+async def told(browser: Browser, *active: bool) -> list[dict[str, Any]]:
+    """What a page is told of the recordings, once as many go on as are named here."""
+    while True:
+        message = await browser.until("recordings")
+        rows: list[dict[str, Any]] = message["recordings"]
+        if [row["active"] for row in rows] == list(active):
+            return rows
+
+
 async def test_a_recording_lies_beside_the_notebook(
-    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]], open_browser: OpenBrowser
 ) -> None:
     (jp_root_dir / "course").mkdir()
     sessions.append({"type": "notebook", "path": "course/lesson 1.ipynb", "kernel": {"id": "k1"}})
     simulation = Simulation()
+    pages = [await open_browser(), await open_browser()]
+    for page in pages:
+        assert await told(page) == []
     async with FakeNode(simulation, kernel_ids=["k1"]) as node:
         made = await ask(jp_fetch, body={"runtime_id": "simulated"})
         assert made["path"].startswith("course/lesson 1-2") and made["active"]
+        for page in pages:
+            [row] = await told(page, True)
+            assert row["id"] == made["id"]
         code, text = await refused(jp_fetch, body={"runtime_id": "simulated"})
         assert (code, "already" in text) == (409, True)
         file = jp_root_dir / made["path"]
@@ -58,7 +73,9 @@ async def test_a_recording_lies_beside_the_notebook(
             await asyncio.sleep(0.01)
         ended = await ending
         assert not ended["active"] and not ended["failed"]
-        assert (await ask(jp_fetch, method="GET")) == [ended]
+        for page in pages:
+            assert await told(page, False) == [ended]
+        assert await told(await open_browser(), False) == [ended]  # a page that is loaded again
         assert ended["size"] == file.stat().st_size
     found = Recording(file)
     assert found.whole and found.head["title"] == "lesson 1"
@@ -67,26 +84,47 @@ async def test_a_recording_lies_beside_the_notebook(
 
 
 async def test_the_end_of_the_runtime_ends_it(
-    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]], open_browser: OpenBrowser
 ) -> None:
+    page = await open_browser()
     async with FakeNode(Simulation()):
         made = await ask(jp_fetch, body={"runtime_id": "simulated"})
         assert "/" not in made["path"]  # no notebook: the server's own folder
-    file = jp_root_dir / made["path"]
-    await eventually(lambda: Recording(file).whole)
-    [row] = await ask(jp_fetch, method="GET")
+    [row] = await told(page, False)
     assert row["reason"] and not row["failed"]
+    assert Recording(jp_root_dir / made["path"]).whole
+
+
+async def test_a_full_disk_is_told_to_all_pages(
+    jp_fetch: Any,
+    sessions: list[dict[str, Any]],
+    open_browser: OpenBrowser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(self: Writer, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    page = await open_browser()
+    async with FakeNode(Simulation()) as node:
+        made = await ask(jp_fetch, body={"runtime_id": "simulated"})
+        await told(page, True)
+        monkeypatch.setattr(Writer, "_append", full)
+        await node.end("over")  # what is to be written then cannot be
+        [row] = await told(page, False)
+        assert row["failed"] and "the disk is full" in row["reason"]
+        ended = await ask(jp_fetch, made["id"], method="DELETE")  # by a page that did not know
+        assert ended == row
 
 
 async def test_two_windows_begin_one_recording(
-    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]], open_browser: OpenBrowser
 ) -> None:
     async with FakeNode(Simulation()) as node:
         body = {"runtime_id": "simulated"}
         both = asyncio.gather(*(ask(jp_fetch, body=body) for _ in range(2)), return_exceptions=True)
         answers = await both
         assert sum(isinstance(a, HTTPClientError) and a.code == 409 for a in answers) == 1
-        assert len(await ask(jp_fetch, method="GET")) == 1
+        await told(await open_browser(), True)
         await node.end("over")
     assert len(list(jp_root_dir.glob("*.fanlight"))) == 1
 

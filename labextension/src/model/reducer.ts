@@ -19,6 +19,7 @@ import {
   RATE_WINDOW,
   type Data,
   type Link,
+  type RecordingRow,
   type RuntimeSummary,
   type Sample,
   type State
@@ -27,6 +28,7 @@ import {
 export type Message =
   | Event
   | { type: 'runtimes'; runtimes: RuntimeSummary[] }
+  | { type: 'recordings'; recordings: RecordingRow[] }
   | {
       type: 'status';
       state: 'none' | 'connecting' | 'live' | 'lost';
@@ -47,6 +49,8 @@ export function reduce(state: State, action: Action): State {
       return { ...state, fresh: true };
     case 'runtimes':
       return { ...state, runtimes: action.runtimes };
+    case 'recordings':
+      return { ...state, recordings: action.recordings };
     case 'status':
       return status(state, action);
     case 'snapshot':

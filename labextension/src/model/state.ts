@@ -23,6 +23,20 @@ export interface RuntimeSummary {
   created: number;
 }
 
+/** A recording as the server tells it. */
+export interface RecordingRow {
+  id: string;
+  runtime_id: string;
+  /** On the server. */
+  path: string;
+  started: number;
+  size: number;
+  active: boolean;
+  /** Why it ended. */
+  reason: string;
+  failed: boolean;
+}
+
 /** The socket to the Jupyter server. */
 export type Link =
   | { state: 'idle' }
@@ -69,6 +83,8 @@ export interface State {
   reason: string;
   runtimeId: string;
   runtimes: readonly RuntimeSummary[];
+  /** Those that the server makes, and has made: as it says, whoever began or ended them. */
+  recordings: readonly RecordingRow[];
   data: Data | null;
   /** True until the server has said anything about the target that is followed now. */
   fresh: boolean;
@@ -80,6 +96,7 @@ export const INITIAL: State = {
   reason: '',
   runtimeId: '',
   runtimes: [],
+  recordings: [],
   data: null,
   fresh: true
 };

@@ -18,10 +18,12 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 import { trans } from '../i18n';
 import { fanlightIcon } from '../icons';
+import type { RecordingRow } from '../model/state';
+import type { Store } from '../model/store';
 import type { Rest } from '../rest';
 import type { PanelModel } from '../views/model';
 import { showProblem, showReplay, type ReplayShown } from './page';
-import type { Recorder, RecordingRow } from './record';
+import { endedSince, endOf, STOPPED, type Recorder } from './record';
 
 const TYPE = 'fanlight-recording';
 const FACTORY = 'Fanlight Recording';
@@ -247,29 +249,44 @@ export function addRecordings(options: RecordingsOptions): void {
     }
   });
   palette?.addItem({ command: EXPORT, category: trans.__('Fanlight') });
+  tellEnds(model.source.store, app);
 }
 
 /** Recording for the panel's button, by the server. */
-export function recorderOf(rest: Rest, app: JupyterFrontEnd): Recorder {
-  return {
-    begin: runtimeId => rest.record(runtimeId),
-    end: id => rest.endRecording(id),
-    list: () => rest.recordings(),
-    made: (row: RecordingRow) => {
-      const open = {
-        label: trans.__('Play'),
-        callback: () => void app.commands.execute(OPEN, { path: row.path })
-      };
-      const page = {
-        label: trans.__('Export as a page'),
-        callback: () => void app.commands.execute(EXPORT, { path: row.path })
-      };
-      const message = trans.__('Recorded into %1', row.path);
-      if (row.failed) {
-        Notification.error(row.reason, { autoClose: false });
-      } else {
-        Notification.success(message, { autoClose: 15_000, actions: [open, page] });
-      }
+export function recorderOf(rest: Rest): Recorder {
+  return { begin: runtimeId => rest.record(runtimeId), end: id => rest.endRecording(id) };
+}
+
+/** Says of each recording that ends, in whatever way, where the file is; and offers to open it. */
+function tellEnds(store: Store, app: JupyterFrontEnd): void {
+  let known = store.get().recordings;
+  store.subscribe(() => {
+    const rows = store.get().recordings;
+    if (rows !== known) {
+      const ended = endedSince(known, rows);
+      known = rows;
+      ended.forEach(row => tellEnd(row, app));
     }
-  };
+  });
+}
+
+function tellEnd(row: RecordingRow, app: JupyterFrontEnd): void {
+  const { path } = row;
+  const actions = [
+    {
+      label: trans.__('Play'),
+      callback: () => void app.commands.execute(OPEN, { path })
+    },
+    {
+      label: trans.__('Export as a page'),
+      callback: () => void app.commands.execute(EXPORT, { path })
+    }
+  ];
+  if (row.failed) {
+    Notification.error(endOf(row), { autoClose: false, actions });
+  } else {
+    // Who has not ended it may be elsewhere just now.
+    const autoClose = row.reason === STOPPED ? 15_000 : false;
+    Notification.success(endOf(row), { autoClose, actions });
+  }
 }

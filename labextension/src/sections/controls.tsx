@@ -3,7 +3,7 @@ import { useEffect, useState, type KeyboardEvent } from 'react';
 import { bytes } from '../format';
 import { trans } from '../i18n';
 import { totals } from '../model/selectors';
-import type { Data } from '../model/state';
+import type { Data, RecordingRow } from '../model/state';
 import { RecordButton } from '../replay/record';
 import { ConfirmButton } from '../views/confirm';
 import type { PanelModel } from '../views/model';
@@ -13,11 +13,12 @@ const MOST_CPUS = 10_000;
 export interface ControlsProps {
   model: PanelModel;
   data: Data;
+  recordings: readonly RecordingRow[];
   /** The kernel of the notebook in front, "" without one. */
   focusKernel: string;
 }
 
-export function Controls({ model, data, focusKernel }: ControlsProps) {
+export function Controls({ model, data, recordings, focusKernel }: ControlsProps) {
   const [doing, setDoing] = useState('');
   const [problem, setProblem] = useState('');
   const { source, restartHere } = model;
@@ -42,7 +43,13 @@ export function Controls({ model, data, focusKernel }: ControlsProps) {
         onScale={cpus => act('', () => source.command({ action: 'scale', cpus }))}
       />
       {model.recorder && (
-        <RecordButton recorder={model.recorder} runtimeId={data.runtime.id} time={data.time} />
+        <RecordButton
+          key={data.runtime.id}
+          recorder={model.recorder}
+          runtimeId={data.runtime.id}
+          rows={recordings}
+          time={data.time}
+        />
       )}
       {own && restartHere && (
         <ConfirmButton

@@ -36,7 +36,12 @@ export function Panel({ model, visible, wide = false }: PanelProps) {
           state.data &&
           state.phase === 'live' &&
           model.source.controls && (
-            <Controls model={model} data={state.data} focusKernel={view.focusKernel} />
+            <Controls
+              model={model}
+              data={state.data}
+              recordings={state.recordings}
+              focusKernel={view.focusKernel}
+            />
           )
         }
       />

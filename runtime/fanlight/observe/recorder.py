@@ -159,6 +159,7 @@ class Recorder:
         self._details = Details(feed.welcome) if feed.welcome else None
         self._looked = time.monotonic()
         self._begun = threading.Event()
+        self._over = threading.Event()  # the file is closed
         self._thread = threading.Thread(target=self._run, name="fanlight-recorder", daemon=True)
         self._thread.start()
 
@@ -169,7 +170,7 @@ class Recorder:
 
     @property
     def active(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._over.is_set()
 
     def wait_begun(self, timeout: float = 5.0) -> bool:
         """Wait until the first state is in the file; whether it is."""
@@ -227,6 +228,7 @@ class Recorder:
             self._begun.set()
             self._feed.close()
             self._writer.close()
+            self._over.set()  # whoever `on_end` tells finds it ended
             if self._on_end is not None and not self._stop_at:
                 self._on_end(self)
 

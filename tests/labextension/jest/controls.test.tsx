@@ -42,7 +42,9 @@ test('a runtime is restarted by the notebook that started it only', () => {
   const drivers = [{ id: 'd', pid: 1, kernel_id: 'k1', job: 1 }];
   const live = data({ runtime: { ...runtime(), drivers } });
   const shown = (kernel: string): string =>
-    renderToStaticMarkup(<Controls model={model} data={live} focusKernel={kernel} />);
+    renderToStaticMarkup(
+      <Controls model={model} data={live} recordings={[]} focusKernel={kernel} />
+    );
   expect(shown('k1')).toContain('Restart the runtime');
   expect(shown('k2')).not.toContain('Restart the runtime');
   expect(shown('k2')).toContain('Stop the runtime');
