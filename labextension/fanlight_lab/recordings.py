@@ -3,7 +3,8 @@
 ============================ ====== ===========================================================
 ``recordings``               POST   ``{"runtime_id"}``: begin one
 ``recordings/<id>``          DELETE end it
-``recordings/export``        POST   ``{"path"}``: write the page that plays a recording beside it
+``recordings/export``        POST   ``{"path"}``: write the page that plays a recording beside it,
+                                    under a name that is free; the answer has it
 ============================ ====== ===========================================================
 
 Which there are is said on every browser's socket, whenever one begins or ends, in whatever way: so the
@@ -15,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import filecmp
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -150,9 +153,19 @@ class RecordingsHandler(FanlightHandler):
         for session in sessions:
             kernel = session.get("kernel") or {}
             if kernel.get("id") in info.kernel_ids and session.get("type") == "notebook":
-                path: str = session.get("path", "")
-                return path.partition(":")[2] if ":" in path else path  # without a drive
+                return self._on_disk(session.get("path", ""))
         return ""
+
+    def _on_disk(self, path: str) -> str:
+        """Without the name of a drive: with shared editing JupyterLab says "RTC:notebooks/a.ipynb".
+
+        A folder or a notebook may have a ":" in its own name.
+        """
+        first, _, below = path.partition("/")
+        drive, colon, rest = first.partition(":")
+        if not colon or (self.inside(first).is_dir() if below else self.inside(path).is_file()):
+            return path
+        return f"{rest}/{below}" if below else rest
 
     @staticmethod
     def _begin(
@@ -162,9 +175,7 @@ class RecordingsHandler(FanlightHandler):
             for name in _names(stem):
                 path = folder / name
                 with contextlib.suppress(FileExistsError):
-                    return Recorder(
-                        SocketFeed(info), path, replace=False, title=stem, on_end=ended
-                    )
+                    return Recorder(SocketFeed(info), path, replace=False, title=stem, on_end=ended)
         except wire.WireError as error:
             raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
         except OSError as error:
@@ -220,7 +231,8 @@ class ExportHandler(RecordingsHandler):
         if not is_recording(path):
             raise web.HTTPError(400, f"{path.name} is not a recording of Fanlight.")
         try:
-            page = await asyncio.to_thread(fanlight.export_html, path)
+            async with self.recordings.exporting:
+                page = await asyncio.to_thread(_write_page, path)
         except RecordingError as error:
             raise web.HTTPError(400, str(error)) from None
         except OSError as error:
@@ -240,10 +252,34 @@ def _in_loop(changed: Callable[[], None]) -> Callable[[Recorder], None]:
     return ended
 
 
+def _write_page(recording: Path) -> Path:
+    """Export it beside itself. Replaces nothing; an export that is there already is not made twice."""
+    taken = []
+    for name in _numbered(recording.stem, ".html"):
+        page = recording.with_name(name)
+        try:
+            page.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            taken.append(page)
+    try:
+        fanlight.export_html(recording, page)
+        for other in taken:
+            with contextlib.suppress(OSError):
+                if filecmp.cmp(other, page, shallow=False):
+                    page.unlink()
+                    return other
+    except BaseException:
+        page.unlink(missing_ok=True)
+        raise
+    return page
+
+
 def _names(stem: str) -> Iterator[str]:
-    base = f"{stem[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    yield f"{base}{SUFFIX}"
-    number = 1
-    while True:
-        number += 1
-        yield f"{base}-{number}{SUFFIX}"
+    return _numbered(f"{stem[:100]}-{time.strftime('%Y%m%d-%H%M%S')}", SUFFIX)
+
+
+def _numbered(base: str, suffix: str) -> Iterator[str]:
+    yield f"{base}{suffix}"
+    for number in itertools.count(2):
+        yield f"{base}-{number}{suffix}"

@@ -164,8 +164,51 @@ async def test_export(jp_fetch: Any, jp_root_dir: Path, monkeypatch: pytest.Monk
     assert code == 400 and "holds nothing" in text
     writer.part("key", b"{}", 0.0, 0.0)
     writer.close()
+    assert not list(jp_root_dir.glob("*.html"))
     assert await ask(jp_fetch, "export", body={"path": "a.fanlight"}) == {"path": "a.html"}
     assert b"fanlight-blob" in (jp_root_dir / "a.html").read_bytes()
+
+
+async def test_an_export_replaces_nothing(
+    jp_fetch: Any, jp_root_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standalone, "text", lambda name: "")
+    monkeypatch.setattr(standalone, "charts", lambda: b"")
+    writer = Writer(jp_root_dir / "a.fanlight")
+    writer.part("key", b"{}", 0.0, 0.0)
+    (jp_root_dir / "a.html").write_text("mine")
+    (jp_root_dir / "a-2.html").symlink_to(jp_root_dir / "nowhere")
+    asked = (ask(jp_fetch, "export", body={"path": "a.fanlight"}) for _ in range(3))
+    assert await asyncio.gather(*asked) == [{"path": "a-3.html"}] * 3  # the same page, once
+    writer.part("key", b"{}", 1.0, 1.0)
+    writer.close()
+    assert await ask(jp_fetch, "export", body={"path": "a.fanlight"}) == {"path": "a-4.html"}
+    assert (jp_root_dir / "a.html").read_text() == "mine"
+    assert not (jp_root_dir / "nowhere").exists()
+    assert len(list(jp_root_dir.iterdir())) == 5
+
+
+async def test_colons_in_names(
+    jp_fetch: Any, jp_root_dir: Path, sessions: list[dict[str, Any]]
+) -> None:
+    for folder in ("notes", "a:b"):
+        (jp_root_dir / folder).mkdir()
+    (jp_root_dir / "e:f.ipynb").touch()
+    for path, made in (
+        ("RTC:notes/run.ipynb", "notes/run-2"),  # JupyterLab's drive of shared editing
+        ("RTC:run.ipynb", "run-2"),
+        ("a:b/run.ipynb", "a:b/run-2"),  # a folder's own name
+        ("notes/c:d.ipynb", "notes/c:d-2"),
+        ("e:f.ipynb", "e:f-2"),
+        ("RTC:a:b/run.ipynb", "a:b/run-2"),
+    ):
+        sessions[:] = [{"type": "notebook", "path": path, "kernel": {"id": "k1"}}]
+        async with FakeNode(Simulation(), kernel_ids=["k1"]) as node:
+            row = await ask(jp_fetch, body={"runtime_id": "simulated"})
+            await node.end("over")
+        assert row["path"].startswith(made)
+        assert (jp_root_dir / row["path"]).is_file()
+        await ask(jp_fetch, row["id"], method="DELETE")
 
 
 def test_what_has_ended_is_forgotten_after_a_while() -> None:

@@ -224,15 +224,21 @@ export function addRecordings(options: RecordingsOptions): void {
       }
     }
   });
+  const exporting = new Set<string>();
   commands.addCommand(EXPORT, {
     label: trans.__('Export Recording as a Web Page'),
     caption: trans.__('Write one HTML file that plays it in any browser'),
     icon: fanlightIcon,
     isEnabled: args => path(args) !== '',
     execute: async args => {
+      const file = path(args);
+      if (exporting.has(file)) {
+        return; // pressed again while it is written
+      }
+      exporting.add(file);
       const id = Notification.info(trans.__('Writing the page…'), { autoClose: false });
       try {
-        const page = await rest.exportRecording(path(args));
+        const page = await rest.exportRecording(file);
         Notification.update({
           id,
           message: trans.__('%1 plays the recording in any browser.', page.path),
@@ -242,6 +248,8 @@ export function addRecordings(options: RecordingsOptions): void {
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         Notification.update({ id, message, type: 'error', autoClose: 10_000 });
+      } finally {
+        exporting.delete(file);
       }
     },
     describedBy: {
