@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from fanlight.observe import WireError, discover
-from fanlight.observe.client import AsyncObserver
+from fanlight.observe import discover
 from fanlight.observe.discover import ConnectionInfo
 from fanlight_lab import messages
-
-ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take to answer a query
 
 
 class FanlightHandler(APIHandler):
@@ -37,9 +33,3 @@ class FanlightHandler(APIHandler):
             return decoder.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise web.HTTPError(400, f"Bad request: {error}") from None
-
-    async def attach(self, info: ConnectionInfo) -> AsyncObserver:
-        try:
-            return await asyncio.wait_for(AsyncObserver.attach(info), ANSWER_TIMEOUT)
-        except (OSError, WireError, TimeoutError) as error:
-            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None

@@ -10,33 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from fanlight.observe.questions import (
-    MESSAGE_LIMIT,
-    Ask,
-    CancelTask,
-    Command,
-    Do,
-    KillActor,
-    Query,
-    ShutDown,
-    command_decoder,
-    query_decoder,
-)
+from fanlight.observe.questions import MESSAGE_LIMIT, Ask, Do
 
-__all__ = [
-    "MESSAGE_LIMIT",
-    "Ask",
-    "CancelTask",
-    "Do",
-    "Follow",
-    "KillActor",
-    "Pause",
-    "Resume",
-    "ShutDown",
-    "command_decoder",
-    "query_decoder",
-    "socket_decoder",
-]
+__all__ = ["MESSAGE_LIMIT", "Ask", "Do", "Follow", "Pause", "Resume", "socket_decoder"]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\Z", max_length=128)]
 
@@ -57,7 +33,5 @@ class Resume(Struct, tag="resume", forbid_unknown_fields=True):
 
 
 SocketMessage = Follow | Pause | Resume | Ask | Do
-QueryRequest = Query
-CommandRequest = Command
 
 socket_decoder = msgspec.json.Decoder(SocketMessage)

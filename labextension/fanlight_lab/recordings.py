@@ -121,10 +121,37 @@ class Recordings:
                 recorder.stop("the Jupyter server ended")
 
 
-class RecordingsHandler(FanlightHandler):
+class _Handler(FanlightHandler):
+    """What these routes share."""
+
     def initialize(self, recordings: Recordings) -> None:
         self.recordings = recordings
 
+    @property
+    def root(self) -> Path:
+        """The folder that this server serves, as it is on disk."""
+        if not isinstance(self.contents_manager, FileManagerMixin):
+            raise web.HTTPError(
+                400, "This server keeps its files elsewhere: use %fanlight record in the notebook."
+            )
+        return Path(self.contents_manager.root_dir).resolve()
+
+    def inside(self, path: str) -> Path:
+        """A path of the server as one on disk. Refuses what lies outside, and what is hidden."""
+        root = self.root
+        try:
+            found = (root / path.lstrip("/")).resolve()
+        except (OSError, ValueError, RuntimeError):  # a NUL in it, or links in a circle
+            raise web.HTTPError(404, "There is no such file.") from None
+        if not found.is_relative_to(root):
+            raise web.HTTPError(403, "This is outside of what the server serves.")
+        hidden = any(part.startswith(".") for part in found.relative_to(root).parts)
+        if hidden and not self.contents_manager.allow_hidden:
+            raise web.HTTPError(404, "There is no such file.")
+        return found
+
+
+class RecordingsHandler(_Handler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
@@ -162,7 +189,7 @@ class RecordingsHandler(FanlightHandler):
         A folder or a notebook may have a ":" in its own name.
         """
         first, _, below = path.partition("/")
-        drive, colon, rest = first.partition(":")
+        _, colon, rest = first.partition(":")
         if not colon or (self.inside(first).is_dir() if below else self.inside(path).is_file()):
             return path
         return f"{rest}/{below}" if below else rest
@@ -171,43 +198,22 @@ class RecordingsHandler(FanlightHandler):
     def _begin(
         info: ConnectionInfo, folder: Path, stem: str, ended: Callable[[Recorder], None]
     ) -> Recorder:
-        try:
-            for name in _names(stem):
-                path = folder / name
-                with contextlib.suppress(FileExistsError):
-                    return Recorder(SocketFeed(info), path, replace=False, title=stem, on_end=ended)
-        except wire.WireError as error:
-            raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise web.HTTPError(500, f"The recording could not be made: {why}.") from None
+        for name in _names(stem):
+            try:
+                feed = SocketFeed(info)
+            except (wire.WireError, OSError) as error:
+                raise web.HTTPError(502, f"The runtime does not answer: {error}") from None
+            try:
+                return Recorder(feed, folder / name, replace=False, title=stem, on_end=ended)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise web.HTTPError(500, f"The recording could not be made: {why}.") from None
         raise AssertionError  # names never end
 
-    @property
-    def root(self) -> Path:
-        """The folder that this server serves, as it is on disk."""
-        if not isinstance(self.contents_manager, FileManagerMixin):
-            raise web.HTTPError(
-                400, "This server keeps its files elsewhere: use %fanlight record in the notebook."
-            )
-        return Path(self.contents_manager.root_dir).resolve()
 
-    def inside(self, path: str) -> Path:
-        """A path of the server as one on disk. Refuses what lies outside, and what is hidden."""
-        root = self.root
-        try:
-            found = (root / path.lstrip("/")).resolve()
-        except (OSError, ValueError, RuntimeError):  # a NUL in it, or links in a circle
-            raise web.HTTPError(404, "There is no such file.") from None
-        if not found.is_relative_to(root):
-            raise web.HTTPError(403, "This is outside of what the server serves.")
-        hidden = any(part.startswith(".") for part in found.relative_to(root).parts)
-        if hidden and not self.contents_manager.allow_hidden:
-            raise web.HTTPError(404, "There is no such file.")
-        return found
-
-
-class RecordingHandler(RecordingsHandler):
+class RecordingHandler(_Handler):
     @web.authenticated
     @authorized
     async def delete(self, key: str) -> None:
@@ -222,7 +228,7 @@ class RecordingHandler(RecordingsHandler):
         self.finish(msgspec.json.encode(self.recordings.row(key)))
 
 
-class ExportHandler(RecordingsHandler):
+class ExportHandler(_Handler):
     @web.authenticated
     @authorized
     async def post(self) -> None:

@@ -2,18 +2,17 @@
 
 =========================== ====== ============================================================
 ``runtimes``                GET    the runtimes of this user that are alive
-``runtimes/<id>/query``     POST   a :data:`fanlight_lab.messages.QueryRequest`
-``runtimes/<id>/command``   POST   a :data:`fanlight_lab.messages.CommandRequest`
 ``recordings…``                    see :mod:`fanlight_lab.recordings`
 ``events``                  socket one for each browser; see :mod:`fanlight_lab.follow`
 =========================== ====== ============================================================
+
+What is asked of a runtime, and ordered, goes over the socket only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,10 +24,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from fanlight.observe import WireError, discover
-from fanlight.observe.client import AsyncObserver
-from fanlight.observe.desk import Desk, Refused, reason
-from fanlight_lab import messages
+from fanlight.observe import discover
 from fanlight_lab.follow import Follower
 from fanlight_lab.handler import FanlightHandler
 from fanlight_lab.recordings import (
@@ -47,59 +43,12 @@ class RuntimesHandler(FanlightHandler):
         self.finish(msgspec.json.encode([public(info) for info in discover.runtimes()]))
 
 
-class AskingHandler(FanlightHandler):
-    """What the routes share that ask a runtime, or order something, and are answered by it."""
-
-    @contextlib.asynccontextmanager
-    async def desk(self, runtime_id: str) -> AsyncIterator[Desk]:
-        """Attached to the runtime inside; what it refuses, or its end, becomes an HTTP error."""
-        observer = await self.attach(self.find(runtime_id))
-        reader = asyncio.get_running_loop().create_task(_drain(observer))
-        try:
-            yield Desk.of(observer)
-        except Refused as error:
-            raise web.HTTPError(404, str(error)) from None
-        except TimeoutError as error:
-            raise web.HTTPError(504, reason(error)) from None
-        except (OSError, WireError) as error:
-            raise web.HTTPError(502, reason(error)) from None
-        finally:
-            observer.close()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-
-
-class QueryHandler(AskingHandler):
-    @web.authenticated
-    @authorized
-    async def post(self, runtime_id: str) -> None:
-        request = self.decode(messages.query_decoder)
-        async with self.desk(runtime_id) as desk:
-            answer = await desk.ask(request)
-        self.finish(msgspec.json.encode(answer))
-
-
-class CommandHandler(AskingHandler):
-    @web.authenticated
-    @authorized
-    async def post(self, runtime_id: str) -> None:
-        request = self.decode(messages.command_decoder)
-        async with self.desk(runtime_id) as desk:
-            await desk.do(request)
-        self.finish(b'{"ok":true}')
-
-
-async def _drain(observer: AsyncObserver) -> None:
-    """Read, so that the reply arrives; the events are not wanted here."""
-    async for _ in observer.payloads():
-        pass
-
-
 class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """The socket of one browser."""
 
     auth_resource = "fanlight"
     _tasks: tuple[asyncio.Task[None], ...] = ()
+    _refused = False
     _follower: Follower
 
     def initialize(self, watcher: RuntimeWatcher, recordings: Recordings) -> None:
@@ -156,9 +105,12 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
             self.close(1011, "internal error")
 
     def on_message(self, message: str | bytes) -> None:
+        if self._refused:
+            return  # it may still send, until it has heard that this is closed
         try:
             self._follower.receive(message)
         except ValueError as error:
+            self._refused = True
             self.log.warning("Fanlight: refused a message of a browser: %s", error)
             self.close(1008, "bad message")
 
@@ -172,12 +124,9 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
 def handlers(base_url: str) -> list[tuple[str, type[Any]] | tuple[str, type[Any], dict[str, Any]]]:
     """Tornado's routes; the watcher is shared by all sockets of this server."""
     api = url_path_join(base_url, "fanlight", "api")
-    runtime = url_path_join(api, "runtimes", r"([A-Za-z0-9_.-]+)")
     made: dict[str, Any] = {"recordings": Recordings()}
     return [
         (url_path_join(api, "runtimes"), RuntimesHandler),
-        (url_path_join(runtime, "query"), QueryHandler),
-        (url_path_join(runtime, "command"), CommandHandler),
         (url_path_join(api, "recordings"), RecordingsHandler, made),
         (url_path_join(api, "recordings", "export"), ExportHandler, made),
         (url_path_join(api, "recordings", r"([A-Za-z0-9_-]+)"), RecordingHandler, made),

@@ -114,17 +114,17 @@ async def use(proxy: Proxy) -> None:
                 pass  # it notices
             await proxy.start()  # on the same port: the cookies still count
 
-        command = f"{proxy.url}/fanlight/api/runtimes/{node.info.runtime_id}/command"
+        address = f"{proxy.url}/fanlight/api/recordings"
         for headers, allowed in (
             ({"Cookie": cookie}, False),
             ({"Cookie": cookie, "X-XSRFToken": "made-up"}, False),
             ({"Cookie": cookie, "X-XSRFToken": found["_xsrf"]}, True),
         ):
             answer = await fetch(
-                command,
+                address,
                 method="POST",
                 headers=headers,
-                body=json.dumps({"action": "kill_actor", "actor": "0" * 32}),
+                body=json.dumps({"runtime_id": node.info.runtime_id}),
             )
             assert (answer.code == 200) is allowed, (headers, answer.code)
         assert proxy.sockets >= 2

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
@@ -123,15 +124,17 @@ async def test_other_origins(jp_serverapp: Any, jp_auth_header: dict[str, str]) 
         settings["allow_origin"] = ""
 
 
-async def test_posts_of_other_sites(jp_serverapp: Any, jp_auth_header: dict[str, str]) -> None:
+async def test_posts_of_other_sites(
+    jp_serverapp: Any, jp_auth_header: dict[str, str], jp_root_dir: Path
+) -> None:
     """With the cookies of a browser that is signed in, but without what only our pages know."""
     cookie = await signed_in(jp_serverapp, jp_auth_header)
     async with FakeNode(Simulation()) as node:
         for what, body in (
-            ("command", {"action": "shutdown"}),
-            ("query", {"what": "group_tasks", "group": 1}),
+            ("recordings", {"runtime_id": node.info.runtime_id}),
+            ("recordings/export", {"path": "a.fanlight"}),
         ):
-            path = f"{jp_serverapp.base_url}fanlight/api/runtimes/{node.info.runtime_id}/{what}"
+            path = f"{jp_serverapp.base_url}fanlight/api/{what}"
             for headers in (
                 {"Cookie": cookie},
                 {"Cookie": cookie, "Origin": "http://evil.example"},
@@ -142,7 +145,8 @@ async def test_posts_of_other_sites(jp_serverapp: Any, jp_auth_header: dict[str,
                     jp_serverapp, path, method="POST", body=json.dumps(body), headers=headers
                 )
                 assert answer.code in (403, 404), (what, headers, answer.code)
-        assert node.received == []
+        assert node.observers == 0 and node.received == []
+    assert not list(jp_root_dir.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -156,21 +160,24 @@ async def test_runtimes_have_names_not_paths(
     jp_serverapp: Any, jp_auth_header: dict[str, str], name: str
 ) -> None:
     async with FakeNode(Simulation()) as node:
-        for what in ("query", "command"):
-            path = f"{jp_serverapp.base_url}fanlight/api/runtimes/{name}/{what}"
+        api = f"{jp_serverapp.base_url}fanlight/api/recordings"
+        body = json.dumps({"runtime_id": unquote(name)})
+        for path, method in (
+            (f"{api}/{name}", "DELETE"), (f"{api}/{name}", "POST"), (api, "POST"),
+        ):  # fmt: skip
             answer = await fetch(
                 jp_serverapp,
                 path,
-                method="POST",
-                body='{"action":"shutdown"}',
+                method=method,
+                body=body if method == "POST" else None,
                 headers=jp_auth_header,
             )
-            assert answer.code in (400, 403, 404, 405, 414), answer.code
+            assert answer.code in (400, 403, 404, 405, 413, 414), answer.code
             assert b"root:" not in (answer.body or b"")
             assert "x" not in dict(
                 c.split("=", 1) for c in answer.headers.get_list("Set-Cookie") if "=" in c
             )
-        assert node.received == []
+        assert node.observers == 0 and node.received == []
 
 
 async def test_runtimes_of_others_are_not_shown(jp_fetch: Any, tmp_path: Path) -> None:
@@ -190,11 +197,12 @@ async def test_runtimes_of_others_are_not_shown(jp_fetch: Any, tmp_path: Path) -
             os.chown(path, 65534, 65534)
             assert json.loads((await jp_fetch("fanlight", "api", "runtimes")).body) == []
             os.chown(path, 0, 0)
+        path.unlink()
+        path.symlink_to(tmp_path / "elsewhere")
         with pytest.raises(HTTPClientError) as refused:
-            await jp_fetch(
-                "fanlight", "api", "runtimes", "other", "query", method="POST", body="{}"
-            )
-        assert refused.value.code in (400, 404)
+            body = json.dumps({"runtime_id": node.info.runtime_id})
+            await jp_fetch("fanlight", "api", "recordings", method="POST", body=body)
+        assert refused.value.code == 404
 
 
 async def test_messages_of_browsers_are_bounded(open_browser: Any, jp_fetch: Any) -> None:
@@ -209,9 +217,7 @@ async def test_messages_of_browsers_are_bounded(open_browser: Any, jp_fetch: Any
             pass  # it is closed
         assert browser.socket.close_code == 1008, text[:40]
     with pytest.raises(HTTPClientError) as refused:
-        await jp_fetch(
-            "fanlight", "api", "runtimes", "r", "command", method="POST", body="x" * 1_000_000
-        )
+        await jp_fetch("fanlight", "api", "recordings", method="POST", body="x" * 1_000_000)
     assert refused.value.code == 413
 
 
@@ -223,30 +229,20 @@ async def test_no_secret_of_a_runtime_reaches_a_browser(open_browser: Any, jp_fe
         await browser.until("snapshot")
         await node.step(2.0)
         await browser.until("delta")
-        said = [json.dumps(x) for x in browser.seen]
-        for path, body in (
-            (("runtimes",), None),
-            (("runtimes", node.info.runtime_id, "query"), {"what": "group_tasks", "group": 1}),
-            (("runtimes", node.info.runtime_id, "command"), {"action": "nothing"}),
-        ):
-            try:
-                answer = await jp_fetch(
-                    "fanlight", "api", *path, method="POST" if body else "GET",
-                    **({"body": json.dumps(body)} if body else {}),
-                )  # fmt: skip
-                said.append(answer.body.decode())
-            except HTTPClientError as refused:
-                said.append(refused.response.body.decode() if refused.response else "")
+        await browser.say(type="ask", id=1, query={"what": "group_tasks", "group": 1})
+        await browser.until("answer", id=1)
+        await browser.say(type="do", id=2, command={"action": "nothing"})
+        await browser.until("answer", id=2)
+        said = [(await jp_fetch("fanlight", "api", "runtimes")).body.decode()]
         await node.vanish()
-        try:
-            await jp_fetch(
-                "fanlight", "api", "runtimes", node.info.runtime_id, "command", method="POST",
-                body='{"action":"shutdown"}',
-            )  # fmt: skip
-        except HTTPClientError as refused:
-            assert refused.code == 502
-            said.append(refused.response.body.decode() if refused.response else "")
-        assert len(said) > 5
+        await browser.until("status", state="lost")
+        with pytest.raises(HTTPClientError) as refused:
+            body = json.dumps({"runtime_id": node.info.runtime_id})
+            await jp_fetch("fanlight", "api", "recordings", method="POST", body=body)
+        assert refused.value.code == 502 and refused.value.response is not None
+        said.append(refused.value.response.body.decode())
+        said += [json.dumps(x) for x in browser.seen]
+        assert len(said) > 8
         for text in said:
             assert node.token not in text
             assert not re.search(r"node\.sock|session_dir", text)
