@@ -25,7 +25,12 @@ async def do(*commands: dict[str, Any]) -> list[Any]:
             pass
 
     reader = asyncio.create_task(read())
-    desk = desks.Desk.of(observer)
+
+    async def nowhere(payload: bytes) -> None:
+        raise AssertionError("nobody hears this")
+
+    desk = desks.Desk(nowhere)
+    desk.attach(observer)
     try:
         decoder = desks.q.command_decoder
         return [await desk.do(decoder.decode(msgspec.json.encode(c))) for c in commands]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +22,9 @@ from fanlight.wire.failures import WireError
 
 ANSWER_TIMEOUT = 5.0  # seconds that a runtime may take
 AT_ONCE = 16  # questions of one browser
+REFUSALS = 240  # beyond them, that one which does not read may leave waiting
 _NO_RUNTIME = "No runtime is attached."
+_TOO_MANY = "Too many questions at a time."
 _log = logging.getLogger("fanlight")
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -31,7 +34,7 @@ class Desk:
     """Takes :class:`questions.Ask` and :class:`questions.Do`, and sends the answers.
 
     Each question has a task of its own, so that a slow one holds nothing up; who asks more than
-    :data:`AT_ONCE` at a time is refused the rest.
+    :data:`AT_ONCE` at a time is refused the rest, by one task for all refusals.
     """
 
     def __init__(self, send: Send) -> None:
@@ -40,17 +43,8 @@ class Desk:
         self._logs: Any = None
         self._objects: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @classmethod
-    def of(cls, observer: AsyncObserver) -> Desk:
-        """For one who asks by ``ask`` and ``do``, without frames."""
-
-        async def nowhere(payload: bytes) -> None:
-            raise AssertionError("nobody hears this")
-
-        self = cls(nowhere)
-        self.attach(observer)
-        return self
+        self._refused: deque[int] = deque()
+        self._refusing: asyncio.Task[None] | None = None
 
     @property
     def open(self) -> int:
@@ -68,31 +62,48 @@ class Desk:
         self._logs = self._objects = None
 
     def take(self, message: q.Ask | q.Do) -> None:
-        """Begin to answer. Called from the event loop."""
-        full = len(self._tasks) >= AT_ONCE
-        task = asyncio.get_running_loop().create_task(self._answer(message, full))
-        if not full:
+        """Begin to answer. Called from the event loop.
+
+        Raises ValueError for a browser that floods: it is to be served no more.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._tasks) < AT_ONCE:
+            task = loop.create_task(self._answer(message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            return
+        if len(self._refused) >= REFUSALS:
+            raise ValueError("questions without end")
+        self._refused.append(message.id)
+        if self._refusing is None:
+            self._refusing = loop.create_task(self._refuse())
 
     async def close(self) -> None:
         """The browser is gone: end what is open."""
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *filter(None, (self._refusing,))]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _answer(self, message: q.Ask | q.Do, full: bool) -> None:
+    async def _refuse(self) -> None:
+        while self._refused:
+            answer = {"type": "answer", "id": self._refused[0], "error": _TOO_MANY}
+            await self._say(answer)
+            self._refused.popleft()
+        self._refusing = None
+
+    async def _answer(self, message: q.Ask | q.Do) -> None:
         answer: dict[str, Any] = {"type": "answer", "id": message.id}
         try:
-            if full:
-                raise Refused("Too many questions at a time.")
             answer["data"] = await self._found(message)
         except (OSError, WireError, TimeoutError, Refused) as error:
             answer["error"] = reason(error)
         except Exception as error:  # a fault of ours: told, since who asked waits for an answer
             _log.exception("A question of the panel could not be answered.")
             answer["error"] = f"It could not be answered: {type(error).__name__}: {error}"
+        await self._say(answer)
+
+    async def _say(self, answer: dict[str, Any]) -> None:
         payload = msgspec.json.encode(answer)
         with contextlib.suppress(Exception):  # the browser is gone, which its reader notices
             await self._send(payload)
@@ -104,8 +115,6 @@ class Desk:
             return await self.ask(q.query_decoder.decode(message.query))
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise Refused(f"Bad question: {error}") from None
-
-    # --- for those who have no browser -------------------------------------------------------
 
     async def ask(self, query: q.Query) -> Any:
         """The answer, as JSON can hold it. Raises Refused, OSError, WireError, TimeoutError."""
