@@ -4,6 +4,8 @@
  */
 import type { ActorView, ErrorView, TaskView, WorkerView } from '../events';
 import { trans } from '../i18n';
+import { base64 } from '../model/bytes';
+import { workerNumber } from '../model/graph/columns';
 import type { Data } from '../model/state';
 import type { RecordingFile } from './file';
 import {
@@ -15,8 +17,8 @@ import {
   running,
   sentence
 } from './moment';
-import { Depths, Roll, workerNumber } from './rolls';
-import { base64, readSpans, type Spans } from './spans';
+import { Depths, Roll } from './rolls';
+import { readSpans, type Spans } from './spans';
 
 const PAGE = 20_000; // records of the timeline in one answer
 const ROLLS = 6;

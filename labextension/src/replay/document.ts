@@ -18,6 +18,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 import { trans } from '../i18n';
 import { fanlightIcon } from '../icons';
+import { base64, unbase64 } from '../model/bytes';
 import type { RecordingRow } from '../model/state';
 import type { Store } from '../model/store';
 import type { Rest } from '../rest';
@@ -37,17 +38,13 @@ class RecordingModel extends DocumentModel {
   bytes = new Uint8Array(0);
 
   override fromString(value: string): void {
-    this.bytes = Uint8Array.from(atob(value), character => character.charCodeAt(0));
+    this.bytes = unbase64(value);
     this.triggerContentChange();
   }
 
   /** Whatever asks to save it writes what was read. */
   override toString(): string {
-    const pieces: string[] = [];
-    for (let at = 0; at < this.bytes.length; at += 0x8000) {
-      pieces.push(String.fromCharCode(...this.bytes.subarray(at, at + 0x8000)));
-    }
-    return btoa(pieces.join(''));
+    return base64(this.bytes);
   }
 }
 

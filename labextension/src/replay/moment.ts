@@ -2,7 +2,7 @@
 import type { TaskState, TaskView } from '../events';
 import { trans } from '../i18n';
 import type { Data } from '../model/state';
-import { workerNumber } from './rolls';
+import { workerNumber } from '../model/graph/columns';
 import type { Spans } from './spans';
 
 const RUNNING_SHOWN = 1_000;

@@ -3,37 +3,15 @@
  * task has the same slot at every moment, so nothing moves when the moment changes.
  */
 import type { TaskState, TaskView } from '../events';
-import { packed, unhex, type Spans } from './spans';
+import type { TaskColumns } from '../answers';
+import { unhex } from '../model/bytes';
+import { STATES, workerNumber } from '../model/graph/columns';
+import { packed, type Spans } from './spans';
 
 const SLOTS = 20_000;
 const ANSWERS = 8; // moments that are remembered, to tell only what changed since one of them
-const STATES: readonly TaskState[] = [
-  'PENDING_ARGS',
-  'PENDING_RESOURCES',
-  'SUBMITTED',
-  'RUNNING',
-  'FINISHED',
-  'FAILED',
-  'CANCELLED'
-];
 const code = (state: TaskState): number => STATES.indexOf(state);
 const UNKNOWN = 255;
-
-export interface ColumnsAnswer {
-  group: number;
-  cursor: number;
-  reset: boolean;
-  slots: number;
-  total: number;
-  slot: string;
-  ids: string;
-  state: string;
-  depth: string;
-  worker: string;
-  submitted: string;
-  started: string;
-  finished: string;
-}
 
 interface Member {
   id: string;
@@ -99,7 +77,7 @@ export class Roll {
     time: number,
     now: ReadonlyMap<string, TaskView>,
     total: number
-  ): ColumnsAnswer {
+  ): TaskColumns {
     const members = this.members;
     const states = new Uint8Array(members.length).fill(UNKNOWN);
     let slots = 0;
@@ -150,11 +128,6 @@ function stateAt(member: Member, time: number, now: ReadonlyMap<string, TaskView
   }
   const state = now.get(member.id)?.state;
   return state && code(state) < code('RUNNING') ? code(state) : code('PENDING_RESOURCES');
-}
-
-/** A worker's id ends with its number; 0 for none. */
-export function workerNumber(id: string): number {
-  return parseInt(id.slice(-8), 16) || 0;
 }
 
 /** On how many tasks in a row each depends, as far as the recording says. */

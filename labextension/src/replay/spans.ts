@@ -2,6 +2,7 @@
  * All attempts of a recording that ended, as columns in the order of their ends: what had ended at a
  * moment is then the beginning of them. Records are those of `runtime/fanlight/core/timeline.py`.
  */
+import { base64, hex } from '../model/bytes';
 import type { Part, RecordingFile } from './file';
 
 const ID = 24; // bytes
@@ -199,30 +200,6 @@ function sorted(pages: readonly Uint8Array[], record: number): Uint8Array {
     result.set(all.subarray(from * record, (from + 1) * record), to * record);
   });
   return result;
-}
-
-export function hex(bytes: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < bytes.length; i++) {
-    text += bytes[i].toString(16).padStart(2, '0');
-  }
-  return text;
-}
-
-export function unhex(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length >> 1);
-  for (let i = 0; i < bytes.length; i++) {
-    bytes[i] = parseInt(text.slice(2 * i, 2 * i + 2), 16);
-  }
-  return bytes;
-}
-
-export function base64(bytes: Uint8Array): string {
-  const pieces: string[] = [];
-  for (let i = 0; i < bytes.length; i += 0x8000) {
-    pieces.push(String.fromCharCode(...bytes.subarray(i, i + 0x8000)));
-  }
-  return btoa(pieces.join(''));
 }
 
 /** The little-endian bytes of a column. */

@@ -113,7 +113,7 @@ function Tiles({ data }: { data: Data }) {
           <strong>{count(t.cpusUsed)}</strong>
           <small>/{count(t.cpus)}</small>
         </dd>
-        <dd className="fl-Tile-bar">
+        <dd>
           <Meter
             share={t.cpus ? t.cpusUsed / t.cpus : 0}
             label={trans.__('CPUs in use')}
@@ -132,7 +132,7 @@ function Tiles({ data }: { data: Data }) {
             <small> {trans.__('%1 waiting', count(t.counts.pending))}</small>
           )}
         </dd>
-        <dd className="fl-Tile-bar">
+        <dd>
           <Meter
             share={all ? over / all : 0}
             label={trans.__('Tasks that are over')}
@@ -146,7 +146,7 @@ function Tiles({ data }: { data: Data }) {
         <dd>
           <strong>{t.storeShare === null ? '–' : percent(t.storeShare)}</strong>
         </dd>
-        <dd className="fl-Tile-bar">
+        <dd>
           <Meter
             share={t.storeShare ?? 0}
             label={trans.__('Object store in use')}

@@ -213,7 +213,7 @@ function Toggle({ on, title, onClick, children }: ToggleProps) {
   return (
     <button
       type="button"
-      className={`fl-Button fl-Time-toggle ${on ? 'fl-Time-on' : ''}`}
+      className={`fl-Button ${on ? 'fl-Time-on' : ''}`}
       aria-pressed={on}
       title={title}
       onClick={onClick}

@@ -2,6 +2,8 @@
  * The part of the bundle that is loaded on demand (charts.js: BokehJS above all). A page, a blob and
  * a saved file have no address to load it from, so each host says where its text is.
  */
+import { trans } from '../i18n';
+import { unbase64 } from '../model/bytes';
 
 /** Gives the text of charts.js. */
 export type ChartScript = () => Promise<string>;
@@ -25,9 +27,9 @@ export function takeChartsFrom(where: ChartScript): void {
 async function embedded(): Promise<string> {
   const text = document.getElementById(EMBEDDED)?.textContent?.trim();
   if (!text) {
-    throw new Error('this page was made without charts');
+    throw new Error(trans.__('this page was made without charts'));
   }
-  return unzip(Uint8Array.from(atob(text), c => c.charCodeAt(0)));
+  return unzip(unbase64(text));
 }
 
 /** What gzip compressed, as text. */

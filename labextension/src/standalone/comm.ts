@@ -5,6 +5,7 @@
  * which JupyterLab puts on a subshell, so that it arrives while a cell runs; programs that let
  * widgets make no comms get it on the widget's. The other end is panel_link.py.
  */
+import { trans } from '../i18n';
 import type { SocketLike } from '../transport';
 
 /** The part of a widget's model (anywidget's) that is used. */
@@ -55,8 +56,6 @@ export interface Heard {
 }
 
 const GONE = ['dead', 'terminating', 'restarting', 'autorestarting'];
-export const KERNEL_GONE =
-  'The kernel of this panel has ended. Run the cell again to see its next runtime.';
 
 type Say = { type: 'hello' | 'bye' | 'alive' | 'charts' | 'say'; text?: string };
 
@@ -136,7 +135,7 @@ export class KernelLink {
           this.model.send(message);
         }
       })
-      .catch(() => this.fail('A message to the kernel could not be sent.'));
+      .catch(() => this.fail(trans.__('A message to the kernel could not be sent.')));
   }
 
   /** Whether the kernel is known to be gone; not every program tells. */
@@ -162,7 +161,10 @@ export class KernelLink {
 
   private readonly look = (): void => {
     if (this.gone()) {
-      this.socket?.hear(JSON.stringify({ type: 'ended', reason: KERNEL_GONE }));
+      const reason = trans.__(
+        'The kernel of this panel has ended. Run the cell again to see its next runtime.'
+      );
+      this.socket?.hear(JSON.stringify({ type: 'ended', reason }));
     }
   };
 
@@ -172,7 +174,7 @@ export class KernelLink {
     );
     this.incoming = this.incoming
       .then(() => this.sort(content, bytes))
-      .catch(() => this.fail('A message of the kernel could not be read.'));
+      .catch(() => this.fail(trans.__('A message of the kernel could not be read.')));
   };
 
   private async sort(content: Heard, bytes: Uint8Array<ArrayBuffer>[]): Promise<void> {
@@ -204,7 +206,7 @@ export class KernelLink {
     if (content.n === this.next) {
       await this.add(content, bytes, socket);
     } else if (mine && socket.own) {
-      this.fail('A message of the kernel was lost.');
+      this.fail(trans.__('A message of the kernel was lost.'));
     }
   }
 

@@ -1,4 +1,6 @@
 /** A page that was made by `fanlight.standalone.page`: what it holds, and who draws it. */
+import { trans } from '../i18n';
+import { unbase64 } from '../model/bytes';
 
 /** What a page holds for who draws it. */
 export interface Held {
@@ -22,12 +24,12 @@ export function open(name: string): void {
   const host = document.getElementById('fanlight-host') as HTMLElement;
   const draw = draws.get(name);
   if (draw === undefined) {
-    host.textContent = `This page cannot be drawn: it has no "${name}".`;
+    host.textContent = trans.__('This page cannot be drawn: it has no “%1”.', name);
     return;
   }
   const text = (id: string): string => document.getElementById(id)?.textContent ?? '';
   draw(host, {
     data: JSON.parse(text('fanlight-data') || 'null'),
-    blob: Uint8Array.from(atob(text('fanlight-blob')), c => c.charCodeAt(0))
+    blob: unbase64(text('fanlight-blob'))
   });
 }

@@ -1,5 +1,5 @@
 /** One section with much room: a tab of the main area. What was clicked is shown beside it. */
-import { useState, useSyncExternalStore } from 'react';
+import { useSyncExternalStore } from 'react';
 import { trans } from '../i18n';
 import type { Data, State } from '../model/state';
 import { SECTIONS } from '../sections';
@@ -7,7 +7,8 @@ import { connection } from '../sections/header';
 import { Drawer } from './drawer';
 import { Guard } from './guard';
 import type { PanelModel } from './model';
-import type { SectionSpec, Selection } from './section';
+import type { SectionSpec } from './section';
+import { useSelection } from './selection';
 import { Situation } from './situation';
 
 export interface PageProps {
@@ -70,7 +71,7 @@ interface ContentProps {
 }
 
 function Content({ model, spec, state, data }: ContentProps) {
-  const [selection, onSelect] = useState<Selection | null>(null);
+  const { selection, onClick, onShow } = useSelection();
   const live = state.phase === 'live';
   const { Body } = spec;
   return (
@@ -84,18 +85,12 @@ function Content({ model, spec, state, data }: ContentProps) {
             live={live}
             wide
             selection={selection}
-            onSelect={onSelect}
+            onSelect={onClick}
           />
         </Guard>
       </div>
       {selection && (
-        <Drawer
-          model={model}
-          selection={selection}
-          data={data}
-          live={live}
-          onSelect={onSelect}
-        />
+        <Drawer model={model} selection={selection} data={data} live={live} onSelect={onShow} />
       )}
     </div>
   );

@@ -1,5 +1,5 @@
 /** Puts the sections together. Each gets just the part of the state that it shows. */
-import { useCallback, useState, useSyncExternalStore } from 'react';
+import { useSyncExternalStore } from 'react';
 import { SECTIONS } from '../sections';
 import { Controls } from '../sections/controls';
 import { Header } from '../sections/header';
@@ -8,7 +8,8 @@ import { Drawer } from './drawer';
 import { Guard } from './guard';
 import type { PanelModel, PanelView } from './model';
 import { Section } from './parts';
-import type { SectionProps, Selection } from './section';
+import type { SectionProps } from './section';
+import { useSelection } from './selection';
 import { Situation } from './situation';
 
 export interface PanelProps {
@@ -69,17 +70,17 @@ interface BodyProps {
 }
 
 function Body({ model, view, state, data, wide }: BodyProps) {
-  const [selection, setSelection] = useState<Selection | null>(null);
-  // A second click on what is selected puts it away.
-  const onSelect = useCallback(
-    (next: Selection | null) =>
-      setSelection(old =>
-        next?.kind === 'group' && old?.kind === 'group' && old.id === next.id ? null : next
-      ),
-    []
-  );
+  const { selection, onClick, onShow } = useSelection();
   const live = state.phase === 'live';
-  const props: SectionProps = { model, state, data, live, wide, selection, onSelect };
+  const props: SectionProps = {
+    model,
+    state,
+    data,
+    live,
+    wide,
+    selection,
+    onSelect: onClick
+  };
   return (
     <div className={wide ? 'fl-Page' : 'fl-Stack'}>
       <div
@@ -106,13 +107,7 @@ function Body({ model, view, state, data, wide }: BodyProps) {
         )}
       </div>
       {selection && (
-        <Drawer
-          model={model}
-          selection={selection}
-          data={data}
-          live={live}
-          onSelect={setSelection}
-        />
+        <Drawer model={model} selection={selection} data={data} live={live} onSelect={onShow} />
       )}
     </div>
   );

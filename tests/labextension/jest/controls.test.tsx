@@ -6,6 +6,7 @@ import { INITIAL, type Data } from '@fanlight/model/state';
 import { Controls, losses } from '@fanlight/sections/controls';
 import { CancelGroups } from '@fanlight/views/cancel';
 import { PanelModel } from '@fanlight/views/model';
+import { afterClick } from '@fanlight/views/selection';
 import { SILENT, group, runtime, snapshot, store } from './samples';
 
 const nothing = (): void => undefined;
@@ -61,4 +62,15 @@ test('cancelling is offered while there is something to cancel, and somebody to 
   expect(shown({ live: false })).toBe('');
   expect(shown({ source: { ...SILENT, controls: false } })).toBe('');
   expect(shown({ counts: { ...counts, pending: 0, running: 0 } })).toBe('');
+});
+
+test('a second click on a function puts it away, in the panel and in tabs', () => {
+  const one = { kind: 'group', id: 1 } as const;
+  const task = { kind: 'task', id: 'a' } as const;
+  expect(afterClick(null, one)).toBe(one);
+  expect(afterClick(one, { ...one })).toBeNull();
+  expect(afterClick(one, { kind: 'group', id: 2 })).toEqual({ kind: 'group', id: 2 });
+  expect(afterClick(one, task)).toBe(task);
+  expect(afterClick(task, { ...task })).toEqual(task);
+  expect(afterClick(task, null)).toBeNull();
 });

@@ -1,7 +1,7 @@
 import { activity, area, clock } from '@fanlight/replay/activity';
 import { crc32, RecordingFile } from '@fanlight/replay/file';
 import { Player } from '@fanlight/replay/player';
-import { hex } from '@fanlight/replay/spans';
+import { hex } from '@fanlight/model/bytes';
 import { ReplaySource } from '@fanlight/replay/source';
 import type {
   LogLine,

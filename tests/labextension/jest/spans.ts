@@ -1,7 +1,7 @@
 /** Spans for tests: packed as the runtime packs them, and fed to the panel's timeline. */
 import type { SpansAnswer } from '@fanlight/answers';
 import { Feed } from '@fanlight/sections/timeline/feed';
-import { unhex } from '@fanlight/sections/timeline/spans';
+import { unhex } from '@fanlight/model/bytes';
 
 export interface Made {
   start: number;

@@ -6,7 +6,8 @@ import { busyBins, figures, ofLane, waitingBins } from '@fanlight/sections/timel
 import { HIDDEN, ROWS, laneName } from '@fanlight/sections/timeline/lanes';
 import { layoutOf, placedAt } from '@fanlight/sections/timeline/layout';
 import { matcher } from '@fanlight/sections/timeline/match';
-import { Spans, unbase64 } from '@fanlight/sections/timeline/spans';
+import { unbase64 } from '@fanlight/model/bytes';
+import { Spans } from '@fanlight/sections/timeline/spans';
 import { neighbour } from '@fanlight/sections/timeline/steps';
 import { SharedFeed } from '@fanlight/sections/timeline/useFeed';
 import {

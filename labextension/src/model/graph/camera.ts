@@ -27,10 +27,6 @@ export interface ZoomRange {
 
 const KEPT_IN_VIEW = 40; // pixels of the contents that cannot be pushed out of the view
 
-export function toScreen(camera: Camera, x: number, y: number): { x: number; y: number } {
-  return { x: (x - camera.x) * camera.zoom, y: (y - camera.y) * camera.zoom };
-}
-
 export function toWorld(camera: Camera, x: number, y: number): { x: number; y: number } {
   return { x: x / camera.zoom + camera.x, y: y / camera.zoom + camera.y };
 }

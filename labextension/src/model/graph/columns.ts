@@ -5,6 +5,7 @@
  */
 import type { TaskColumns } from '../../answers';
 import type { TaskState, TaskView } from '../../events';
+import { hex, unbase64, unhex } from '../bytes';
 import type { Stage } from '../selectors';
 
 /** An answer to `group_tasks`, but whose it is. */
@@ -65,19 +66,19 @@ export class Columns {
 
   /** Takes an answer over. True if it changed anything. */
   take(answer: ColumnsAnswer): boolean {
-    const slot = new Uint32Array(unpacked(answer.slot));
+    const slot = new Uint32Array(unbase64(answer.slot).buffer);
     this.cursor = answer.cursor;
     this.total = answer.total;
     if (slot.length === 0 && answer.slots === this.count && !answer.reset) {
       return false;
     }
-    const ids = new Uint8Array(unpacked(answer.ids));
-    const state = new Uint8Array(unpacked(answer.state));
-    const depth = new Uint16Array(unpacked(answer.depth));
-    const worker = new Uint32Array(unpacked(answer.worker));
-    const submitted = new Float64Array(unpacked(answer.submitted));
-    const started = new Float64Array(unpacked(answer.started));
-    const finished = new Float64Array(unpacked(answer.finished));
+    const ids = unbase64(answer.ids);
+    const state = unbase64(answer.state);
+    const depth = new Uint16Array(unbase64(answer.depth).buffer);
+    const worker = new Uint32Array(unbase64(answer.worker).buffer);
+    const submitted = new Float64Array(unbase64(answer.submitted).buffer);
+    const started = new Float64Array(unbase64(answer.started).buffer);
+    const finished = new Float64Array(unbase64(answer.finished).buffer);
     this.reserve(answer.slots);
     let moved = answer.slots !== this.count || answer.reset;
     for (let k = 0; k < slot.length; k++) {
@@ -106,7 +107,7 @@ export class Columns {
     const places = new Map<string, number>();
     tasks.forEach((task, i) => {
       places.set(task.id, i);
-      this.ids.set(bytesOf(task.id), i * ID);
+      this.ids.set(unhex(task.id), i * ID);
       this.state[i] = Math.max(0, STATES.indexOf(task.state));
       this.depth[i] = task.deps.reduce((deep, dep) => {
         const at = places.get(dep);
@@ -142,16 +143,12 @@ export class Columns {
   }
 
   idOf(i: number): string {
-    let text = '';
-    for (let k = i * ID; k < (i + 1) * ID; k++) {
-      text += this.ids[k].toString(16).padStart(2, '0');
-    }
-    return text;
+    return hex(this.ids.subarray(i * ID, (i + 1) * ID));
   }
 
   /** The place of a task; -1 if it is not here. */
   indexOf(id: string): number {
-    const wanted = bytesOf(id);
+    const wanted = unhex(id);
     if (wanted.length !== ID) {
       return -1;
     }
@@ -192,21 +189,4 @@ type Column = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 function grown<A extends Column>(old: A, next: A): A {
   next.set(old as never);
   return next;
-}
-
-function unpacked(text: string): ArrayBuffer {
-  const characters = atob(text);
-  const bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) {
-    bytes[i] = characters.charCodeAt(i);
-  }
-  return bytes.buffer;
-}
-
-function bytesOf(id: string): Uint8Array {
-  const bytes = new Uint8Array(id.length >> 1);
-  for (let i = 0; i < bytes.length; i++) {
-    bytes[i] = parseInt(id.slice(2 * i, 2 * i + 2), 16);
-  }
-  return bytes;
 }

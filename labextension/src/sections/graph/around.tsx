@@ -115,11 +115,7 @@ export function Around(props: AroundProps) {
   }
   const seen = (at: Box): boolean => region === null || overlaps(region.box, at);
   return (
-    <div
-      className="fl-Graph fl-Graph-around"
-      data-tasks={found.tasks.length}
-      data-edges={drawn.links.length}
-    >
+    <div className="fl-Graph" data-tasks={found.tasks.length} data-edges={drawn.links.length}>
       <Board
         label={trans.__('What stands around the task %1', known.get(id)?.name ?? shortId(id))}
         help={trans.__('Tab goes from task to task, plus and minus zoom, 0 shows all.')}

@@ -314,7 +314,7 @@ const Node = memo(function Node(props: NodeProps) {
         }}
       >
         <span className="fl-Node-name">
-          <i className={`fl-Node-glyph fl-Node-glyph-${group.kind}`}>{GLYPH[group.kind]}</i>
+          <i className="fl-Node-glyph">{GLYPH[group.kind]}</i>
           {group.name}
         </span>
         <span className="fl-Node-count">

@@ -4,7 +4,8 @@
  * submitted, its last argument had come, and a worker was free; that one leads to the step before.
  * Pure.
  */
-import { GATE, ID, RUNNING, unhex, type Spans } from './spans';
+import { unhex } from '../../model/bytes';
+import { GATE, ID, RUNNING, type Spans } from './spans';
 
 /**
  * What a step had waited for: an argument, a worker that was busy, the program (or the task) that

@@ -1,8 +1,9 @@
 /** Keeps the spans of a source up to date, asking for what is new; no timers, no DOM. */
 import type { SpansAnswer } from '../../answers';
+import { unbase64 } from '../../model/bytes';
 import { Lanes, type Living, type Names } from './lanes';
 import { Slots } from './palette';
-import { RUNNING, Spans, unbase64 } from './spans';
+import { RUNNING, Spans } from './spans';
 
 const NAMES = 4_000;
 const PAGES = 400; // of one round; a runtime never has as many

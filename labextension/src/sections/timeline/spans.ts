@@ -3,6 +3,7 @@
  * No object per task, so that a hundred thousand of them cost ten megabytes. No DOM in here.
  */
 import type { SpansAnswer } from '../../answers';
+import { hex, unhex } from '../../model/bytes';
 
 export type RunningRow = SpansAnswer['running'][number];
 
@@ -167,30 +168,4 @@ interface Column<T> {
 function grown<T extends Column<T>>(old: T, next: T): T {
   next.set(old);
   return next;
-}
-
-export function hex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) {
-    text += (byte < 16 ? '0' : '') + byte.toString(16);
-  }
-  return text;
-}
-
-/** Bytes of a hexadecimal text, `length` of them; what is not there is zero. */
-export function unhex(text: string, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let k = 0; k < length && 2 * k + 2 <= text.length; k += 1) {
-    bytes[k] = parseInt(text.slice(2 * k, 2 * k + 2), 16) || 0;
-  }
-  return bytes;
-}
-
-export function unbase64(text: string): Uint8Array {
-  const raw = atob(text);
-  const bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i += 1) {
-    bytes[i] = raw.charCodeAt(i);
-  }
-  return bytes;
 }
