@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -47,10 +48,16 @@ async def test_asks_and_orders(open_browser: OpenBrowser) -> None:
         await browser.say(type="ask", id=12, query=newest)
         answer = await browser.until("answer", id=12)
         assert [t["id"] for t in answer["data"]["tasks"]] == [f"{i:048x}" for i in range(4, 9)]
+        await browser.say(type="do", id=20, command={"action": "scale", "cpus": 1})
+        assert (await browser.until("answer", id=20))["data"] is True
+        await browser.say(type="do", id=21, command={"action": "scale", "cpus": 9999})
+        refused = await browser.until("answer", id=21)  # by the runtime
+        assert refused["error"] == "there are not so many CPUs"
         await browser.say(type="do", id=13, command={"action": "kill_actor", "actor": "c0" * 16})
         await browser.say(type="do", id=14, command={"action": "shutdown"})
-        await eventually(lambda: len(node.received) == 8)
-        cancel, kill, shutdown = (x for x in node.received if not isinstance(x, m.Query))
+        await eventually(lambda: len(node.received) == 10)
+        orders = [x for x in node.received if not isinstance(x, m.Query | m.Scale)]
+        cancel, kill, shutdown = orders
         assert isinstance(cancel, m.Cancel)
         assert (cancel.task.hex(), cancel.force) == (TASK, False)
         assert isinstance(kill, m.KillActor) and kill.actor == b"\xc0" * 16
@@ -227,7 +234,8 @@ async def test_a_browser_that_goes_as_its_answer_comes_is_sent_nothing() -> None
 
 async def test_a_runtime_that_goes_as_it_answers() -> None:
     observer: Any = Answers()
-    desk = desks.Desk.of(observer)
+    desk = desks.Desk(AsyncMock())
+    desk.attach(observer)
     asking = asyncio.ensure_future(desk.ask(desks.q.QueryObjects()))
     await observer.asked.wait()
     observer.answer({"rows": [], "count": 0})
