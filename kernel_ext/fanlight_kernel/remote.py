@@ -178,7 +178,7 @@ class RemoteCell:
     def submit(self) -> None:
         """Send one run, or one for each element. Their ids are known before any output is routed."""
         import fanlight
-        from fanlight import session
+        from fanlight import interrupts, session
 
         current = session.ensure()
         options = self.options.given
@@ -205,12 +205,13 @@ class RemoteCell:
         with self.extension.cells.submitting(), session.origin(self.cell.origin):
             for position, value in enumerate(elements):
                 element = {} if self.elements is None else self.packed[position]
-                refs = run.remote(job, small, element, names, *large)
-                refs = [refs] if not isinstance(refs, (list, tuple)) else list(refs)
-                self.results.append(refs[0])
-                self.outputs.append(refs[1:])
                 prefix = "" if self.elements is None else f"[{variable}={short(value)}] "
-                self.cell.own_tasks[hex_of(refs[0].task_id())] = prefix
+                with interrupts.held():  # else what was sent might run on, and nobody know of it
+                    refs = run.remote(job, small, element, names, *large)
+                    refs = [refs] if not isinstance(refs, (list, tuple)) else list(refs)
+                    self.results.append(refs[0])
+                    self.outputs.append(refs[1:])
+                    self.cell.own_tasks[hex_of(refs[0].task_id())] = prefix
 
     def runner(self, settings: dict[str, Any]) -> Any:
         """What takes the runs, as ``runner.remote(job, small, element, names, *large)``."""

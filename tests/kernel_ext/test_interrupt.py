@@ -148,6 +148,30 @@ def test_a_remote_cell_that_waits_in_the_queue(defined: KernelClient) -> None:
     check_idle(defined)
 
 
+def test_a_remote_cell_as_it_is_sent(defined: KernelClient) -> None:
+    """It runs already, and the kernel has had no time to note so."""
+    defined.run(
+        "import signal\nfrom fanlight_kernel.remote import RemoteCell\n"
+        "class Striking:\n"
+        "    def __init__(self, runner):\n"
+        "        self.runner = runner\n"
+        "    def remote(self, *args):\n"
+        "        ref = self.runner.remote(*args)\n"
+        "        while not marked('running'):\n"
+        "            fanlight.wait([ref], timeout=0.01)\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        return ref\n"
+        "usual_runner = RemoteCell.runner\n"
+        "RemoteCell.runner = lambda self, given: Striking(usual_runner(self, given))"
+    )
+    (defined.folder / "running").unlink(missing_ok=True)
+    ended = defined.start("%%remote\nspin()").wait()
+    defined.run("RemoteCell.runner = usual_runner")
+    assert "KeyboardInterrupt" in ended.traceback()
+    assert "1 task stopped" in ended.text("stderr")
+    check_idle(defined)
+
+
 def test_a_second_interrupt_kills_at_once(defined: KernelClient) -> None:
     ended = interrupt(defined, "%%remote\nis_stubborn()", "running", times=2)
     assert "Cancelled" in ended.text("stderr")

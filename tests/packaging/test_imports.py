@@ -24,6 +24,7 @@ PUBLIC = {
     ),
     "fanlight.calls",
     "fanlight.driver_log",
+    "fanlight.interrupts",
     "fanlight.recordings",
     "fanlight.serialization",
     "fanlight.standalone",
