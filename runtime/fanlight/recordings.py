@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _active: list[Recorder] = []
+_own: list[Recorder] = []  # of those: the ones of this process's runtime, which end with it
 
 
 def record(
@@ -85,7 +86,9 @@ def record(
     recorder.wait_begun()
     _active[:] = [r for r in _active if r.active] + [recorder]
     if session is not None:
-        session.at_end.append(lambda: _quietly(recorder))
+        _own[:] = [r for r in _own if r.active] + [recorder]
+        if _end_own not in session.at_end:
+            session.at_end.append(_end_own)
     return recorder
 
 
@@ -154,6 +157,11 @@ def _ended(session: sessions.Session | None) -> Callable[[Recorder], None]:
             session.log.notice(text if recorder.error else f"{text} It is in {recorder.path}.")
 
     return tell
+
+
+def _end_own() -> None:
+    while _own:
+        _quietly(_own.pop())
 
 
 @atexit.register

@@ -124,6 +124,23 @@ def test_names_that_cannot_be_written(tmp_path: Path) -> None:
     assert not (tmp_path / "d.fanlight").exists()
 
 
+def test_they_end_with_their_runtime_which_keeps_none_that_are_over(tmp_path: Path) -> None:
+    fanlight.init(num_cpus=1, engine="inproc")
+    try:
+        at_end = fanlight.session.require().at_end
+        one = fanlight.record(tmp_path / "one")
+        endings = len(at_end)
+        one.stop()
+        for i in range(3):
+            fanlight.record(tmp_path / str(i)).stop()
+        last = [fanlight.record(tmp_path / name) for name in ("a", "b")]
+        assert len(at_end) == endings
+    finally:
+        fanlight.shutdown()
+    assert [r.reason for r in last] == ["the runtime ended"] * 2
+    assert recordings._own == []
+
+
 def test_a_real_runtime(tmp_path: Path, no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans, errors and counts are there; its end ends the recording, too."""
 
