@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,66 @@ def test_floods_are_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -
     session.write("z\n", T1)
     session.ask()
     assert len(session.logs._lines) < 12
+
+
+def test_whose_lines_follow_what_was_skipped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_END", 1000)
+    monkeypatch.setattr(logs, "_AT_ONCE", 1000)
+    monkeypatch.setattr(logs, "_CHUNK", 70)
+
+    def flood(task: str) -> None:
+        session.write("".join(f"line {i}\n" for i in range(500)), task)
+
+    def whose(after: int) -> tuple[int, set[str]]:
+        found = session.ask(after=after)
+        return found["cursor"], {line["task"] for line in found["lines"]}
+
+    flood(T1)
+    cursor, tasks = whose(0)
+    assert tasks == {T1}
+    flood(T1)
+    flood(T2)
+    cursor, tasks = whose(cursor)
+    assert tasks == {T2}
+    flood(T2)  # its mark was read before
+    cursor, tasks = whose(cursor)
+    assert tasks == {T2}
+    session.write("begun, ", T2)
+    cursor, _ = whose(cursor)
+    flood("")
+    _, tasks = whose(cursor)
+    assert tasks == {""}
+
+
+def test_a_line_that_its_task_never_ended(session: Session) -> None:
+    cursor = session.ask()["cursor"]
+    session.write("loading ... ", T1)
+    session.write("other\n", T2)
+    session.write("50 %\r", T1)
+    session.files[f"worker-{A}-77.out"].actor = b"\x33" * 16
+    session.write("call\n", T2)
+    found = session.ask(after=cursor)["lines"]
+    assert [(x["text"], x["task"]) for x in found] == [
+        ("loading ... ", T1), ("other", T2), ("50 %", T1), ("call", T2),
+    ]  # fmt: skip
+    assert session.texts(task=T1) == ["loading ... ", "50 %"]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 49, 50, 51, 1000])
+def test_the_last_mark_wherever_it_stands(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_CHUNK", chunk)
+    first, last = (b"\x1e" + task.encode() + b"\n" for task in (T1, T2))
+    data = first + b"a line\nno \x1e mark\n" + last + b"its line\nanother\n"
+    at = data.index(last)
+
+    def task(begin: int, end: int) -> str:
+        return logs._last_task(io.BytesIO(data), begin, end, "before")
+
+    assert task(0, len(data)) == task(at, len(data)) == T2
+    assert task(0, at) == T1
+    assert task(len(first), at) == task(at, at) == "before"
 
 
 def test_without_files(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from fanlight.observe import questions as q
 
@@ -23,6 +23,7 @@ KEPT_BYTES = 16 << 20
 LINE = 2_000  # characters of one line
 _END = 128 << 10  # bytes of a file that was there before anybody looked
 _AT_ONCE = 4 << 20  # bytes of one file in one look; more than that is skipped
+_CHUNK = 1 << 20  # bytes that are read at a time of what is skipped
 _TASK_BYTES = 64 << 20  # of the files of one worker that are searched for a task's lines
 _MARK = b"\x1e"  # as fanlight.worker.logfile marks whose the lines are that follow
 _NAME = re.compile(r"^worker-([0-9a-f]{56})-(\d+)\.(out|err)$")
@@ -136,9 +137,10 @@ class Logs:
                 file.inode = status.st_ino
                 most = _END if first else _AT_ONCE
                 if status.st_size - file.offset > most:
-                    file.offset, file.rest = status.st_size - most, b""
-                    f.seek(file.offset)
-                    file.offset += len(f.readline())
+                    skipped = file.offset - len(file.rest)
+                    f.seek(status.st_size - most)
+                    file.offset, file.rest = f.tell() + len(f.readline()), b""
+                    file.task = _last_task(f, skipped, file.offset, file.task)
                 f.seek(file.offset)
                 data = f.read(most)
         except OSError:
@@ -243,6 +245,20 @@ def _task(raw: bytes) -> str:
     """The task that a mark names; marks of actors, which are shorter, name none."""
     text = raw[1:].strip().decode(errors="replace")
     return text if len(text) == 48 else ""
+
+
+def _last_task(f: BinaryIO, begin: int, end: int, task: str) -> str:
+    """What the last mark between two beginnings of lines names; ``task`` if there is none."""
+    behind = b""
+    while end > begin:
+        start = max(begin, end - _CHUNK)
+        f.seek(start)
+        data = (b"\n" if start == begin else b"") + f.read(end - start) + behind
+        at = data.rfind(b"\n" + _MARK)
+        if at >= 0:
+            return _task(data[at + 1 : at + 100].partition(b"\n")[0])
+        behind, end = data[:100], start
+    return task
 
 
 def _text(raw: bytes) -> str:
