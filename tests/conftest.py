@@ -20,6 +20,8 @@ ROOT = TESTS.parent
 # Tests in these folders start runtimes: nothing of theirs may be there when a module ends.
 CHECKED = frozenset({"engines", "faults", "store", "notebooks", "kernel_ext", "security"})
 
+LONG_SECONDS = 1800  # that a test marked `long` may take, unless it says otherwise
+
 
 def pytest_configure(config: pytest.Config) -> None:
     _need_this_tree()
@@ -33,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[f"JUPYTER_{name}_DIR"] = str(folder)
     os.environ["IPYTHONDIR"] = str(home / "ipython")
     os.environ[leaks.MARK] = uuid.uuid4().hex
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
 def _need_this_tree() -> None:

@@ -194,7 +194,14 @@ def _pytest(tally: Tally, title: str, folders: list[str], extra: list[str]) -> N
 
 def long(tally: Tally, extra: list[str]) -> None:
     """What `make test` leaves out; ``-s`` shows how far each test is."""
-    _pytest(tally, "long tests", ["tests"], ["-m", "long", "-v", "-s", *extra])
+    folders = ["tests"]
+    browser = find_browser()
+    if browser is not None:
+        os.environ["CHROMIUM"] = browser
+        folders.append("labextension/ui-tests")
+    else:
+        tally.notes.append("The long tests of the browser did not run: no Chromium.")
+    _pytest(tally, "long tests", folders, ["-m", "long", "-v", "-s", *extra])
 
 
 def find_browser() -> str | None:

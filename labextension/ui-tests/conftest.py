@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.ui)
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.timeout(420))
+            long = item.get_closest_marker("long") is not None
+            item.add_marker(pytest.mark.timeout(1800 if long else 420))
 
 
 class Lab:
