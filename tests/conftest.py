@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[leaks.MARK] = uuid.uuid4().hex
 
 
+@pytest.hookimpl(tryfirst=True)  # the folders give less to what has no time of its own yet
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
