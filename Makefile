@@ -19,7 +19,7 @@ FRONT_END = $(wildcard package.json yarn.lock .yarnrc.yml tsconfig*.json webpack
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env install lab test test-py test-js test-ui test-long lint format bench bench-quick
+.PHONY: help env install lab test test-py test-js test-ui snapshots test-long lint format bench bench-quick
 .PHONY: build clean distclean
 
 help:  ## List the jobs
@@ -46,6 +46,9 @@ test-js: install  ## Run the front end's unit tests
 
 test-ui: install  ## Run the tests in a real JupyterLab and browser (PYTEST_ARGS)
 	$(PY) tests/run.py ui $(PYTEST_ARGS)
+
+snapshots: install  ## Make the pictures of the panel anew that have changed; look at them then
+	FANLIGHT_SNAPSHOTS=renew $(PY) tests/run.py ui -k test_snapshots
 
 test-long: install $(STAMPS)/fuzz  ## Chaos, soak, fuzzing: what takes long (PYTEST_ARGS, FANLIGHT_SEED=n)
 	$(PY) tests/run.py long $(PYTEST_ARGS)

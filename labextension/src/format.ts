@@ -16,8 +16,11 @@ export function bytes(value: number): string {
   return `${trim(scaled.toFixed(digits))} ${UNITS[unit]}`;
 }
 
-/** Seconds → "12 ms", "3.4 s", "2 min 5 s", "1 h 3 min". */
+/** Seconds → "12 ms", "3.4 s", "2 min 5 s", "1 h 3 min"; 0 → "0 s". */
 export function duration(seconds: number): string {
+  if (seconds === 0) {
+    return '0 s';
+  }
   if (seconds > 0 && seconds < 0.00005) {
     return '<0.1 ms';
   }

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Page,
+    Playwright,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "labextension"
@@ -31,7 +38,10 @@ LESSON = ROOT / "notebooks" / "01_tasks_objects_actors.ipynb"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START = 90.0  # seconds that the server may take to answer
 BASE = "/user/ada"  # as behind JupyterHub: who asks for something outside it, gets nothing
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--font-render-hinting=none", "--disable-lcd-text",  # the same letters on each machine
+)  # fmt: skip
 
 expect.set_options(timeout=30_000)  # as for what a page does itself; by itself it would be 5 s
 
@@ -216,14 +226,15 @@ _FAILED = pytest.StashKey[bool]()
 
 @contextlib.contextmanager
 def bare_page(
-    browser: Browser, width: int, height: int, *, seconds: float = 30
+    browser: Browser, width: int, height: int, *, seconds: float = 30, **context_options: Any
 ) -> Iterator[tuple[Page, list[str]]]:
     """A page without a server, and its problems: an error in its scripts is one, a test may add others.
 
     ``seconds`` is how long it waits for what should come. Fails at the end if there are problems.
     """
     SHOTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": width, "height": height})
+    size: ViewportSize = {"width": width, "height": height}
+    context = browser.new_context(viewport=size, **context_options)
     context.set_default_timeout(seconds * 1000)
     page = context.new_page()
     problems: list[str] = []

@@ -1,5 +1,6 @@
 /** The player's bar: play, step, speed, and a track to drag along, over what happened when. */
 import { useEffect, useState, useSyncExternalStore, type KeyboardEvent } from 'react';
+import { clock as timeOfDay } from '../format';
 import { trans } from '../i18n';
 import { activity, area, clock, type Activity } from './activity';
 import { SPEEDS, type Player } from './player';
@@ -71,7 +72,7 @@ export function PlayerBar({ source, title, onExport }: PlayerBarProps) {
           title={trans.__('%1, recorded %2', title, date.toLocaleString())}
         >
           {title}
-          <small>{date.toLocaleTimeString()}</small>
+          <small>{timeOfDay(state.at)}</small>
         </span>
         {shown !== null && shown.failures.length > 0 && (
           <button

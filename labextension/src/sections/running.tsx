@@ -47,7 +47,7 @@ function columns(
       id: 'state',
       title: trans.__('State'),
       width: 84,
-      grow: 1,
+      grow: 2,
       from: 420,
       value: task => STATE_TEXT[task.state]
     },

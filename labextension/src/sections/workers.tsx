@@ -60,7 +60,7 @@ function columns(): readonly Column<WorkerView>[] {
       id: 'pid',
       title: trans.__('Process'),
       hint: trans.__('Process id'),
-      width: 62,
+      width: 72,
       from: 330,
       align: 'end',
       value: w => w.pid

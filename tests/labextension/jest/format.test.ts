@@ -11,7 +11,7 @@ test.each([
 ])('bytes(%p) is %p', (value, text) => expect(bytes(value)).toBe(text));
 
 test.each([
-  [0, '0.0 ms'],
+  [0, '0 s'],
   [0.00001, '<0.1 ms'],
   [0.0004, '0.4 ms'],
   [0.012, '12 ms'],

@@ -350,7 +350,7 @@ test('keys go from span to span and from lane to lane', () => {
   expect(placedAt(layout, layout.placed[1].top + 1)).toBe(layout.placed[1]);
   expect(placedAt(layout, 9999)).toBeNull();
   expect(spoken(feed, 2, 'worker 2')).toBe(
-    'f on worker 2, done: started at 2.200 s, took 0.5 s, waited 0.0 ms before.'
+    'f on worker 2, done: started at 2.200 s, took 0.5 s, waited 0 s before.'
   );
 });
 

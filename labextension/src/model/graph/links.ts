@@ -171,6 +171,12 @@ export function piecesOf(ways: readonly Way[]): Pieces {
   return { numbers, owner };
 }
 
+/** Where the label of an arc stands: on it, it would hide it; beside it, the next node is. */
+export function aboveLoop(points: Float32Array): Point {
+  const { x, y } = middleOf(points);
+  return { x: x - 3, y: y - 18 };
+}
+
 /** The middle of a line, where its label stands. */
 export function middleOf(points: Float32Array): Point {
   const at = 2 * Math.floor(points.length / 4);

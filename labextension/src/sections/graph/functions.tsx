@@ -19,6 +19,7 @@ import {
   linkLabel,
   linkText,
   loopOf,
+  aboveLoop,
   middleOf,
   piecesOf,
   thickness,
@@ -205,7 +206,7 @@ export const Functions = memo(function Functions(props: FunctionsProps) {
           drawn.ways.map(({ points }, i) => {
             const link = latest.get(drawn.keys[i]) ?? drawn.shown[i];
             const text = linkLabel(link);
-            const middle = middleOf(points);
+            const middle = link.source === link.target ? aboveLoop(points) : middleOf(points);
             const at = { x: middle.x - 40, y: middle.y - 8, width: 80, height: 16 };
             return text && seen(at) ? (
               <span

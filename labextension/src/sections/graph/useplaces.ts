@@ -17,7 +17,8 @@ export interface Places {
   how: LayoutWorker['how'];
 }
 
-const LOOPS = 20; // room at the right for the arcs of functions that call themselves
+const CLOSER = 0.85; // nodes are drawn a little smaller rather than in fewer columns
+const LOOPS = 24; // room at the right for the arcs of functions that call themselves
 
 export function usePlaces(
   groups: ReadonlyMap<number, GroupView>,
@@ -84,6 +85,6 @@ function isLoop(link: Link): boolean {
 }
 
 function columnsIn(width: number): number {
-  const { nodeWidth, gapX } = NODE_SIZE;
-  return Math.max(1, Math.floor((Math.max(width, 300) - 32 + gapX) / (nodeWidth + gapX)));
+  const column = (NODE_SIZE.nodeWidth + NODE_SIZE.gapX) * CLOSER;
+  return Math.max(1, Math.floor((Math.max(width, 300) - 32 + NODE_SIZE.gapX) / column));
 }
