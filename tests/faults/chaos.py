@@ -62,14 +62,35 @@ class Trouble(threading.Thread):
 
 
 class Killer(Trouble):
-    """Kills workers: at once, or after they stood still for a while; now and then the zygote."""
+    """Kills workers: at once, or after they stood still for a while; now and then the zygote.
 
-    def __init__(self, seed: int, node: int, pause: float = 0.5, zygotes: float = 0.0) -> None:
+    ``done`` says how much has been done: what is killed again and again gets nothing done on a slow
+    machine, so the killer waits for something after so many strikes.
+    """
+
+    MOST = 5
+
+    def __init__(
+        self,
+        seed: int,
+        node: int,
+        pause: float = 0.5,
+        zygotes: float = 0.0,
+        done: Callable[[], int] | None = None,
+    ) -> None:
         super().__init__(f"killer {seed}", pause)
         self.node = psutil.Process(node)
         self.zygotes = zygotes
+        self.done = done
+        self._last, self._fruitless = 0, 0
 
     def strike(self) -> None:
+        if self.done is not None:
+            last, self._last = self._last, self.done()
+            self._fruitless = self._fruitless + 1 if self._last == last else 0
+            if self._fruitless > self.MOST:
+                self.count["waited"] += 1
+                return
         chance, place, way, rest = (self.random.random() for _ in range(4))
         with contextlib.suppress(psutil.Error):
             zygotes = self.node.children()

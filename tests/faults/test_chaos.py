@@ -76,7 +76,8 @@ class Chaos:
         troubles: list[chaos.Trouble]
         with ExitStack() as stack:
             load = chaos.Load(rt, self.seed, self.folder, actors=actors, pause=pause, more=more)
-            troubles = [chaos.Killer(self.seed, self.node.pid, kill, zygotes), *others]
+            done = load.done.total
+            troubles = [chaos.Killer(self.seed, self.node.pid, kill, zygotes, done), *others]
             if observers:
                 troubles.append(chaos.Flapper(self.seed, self.info))
             for trouble in troubles:
