@@ -122,11 +122,9 @@ def js(tally: Tally, extra: list[str]) -> None:
         tally.broken.append("Jest")
 
 
-# The Python tests of the second lane, so many that both lanes take about equally long. Those that
-# count what all runtimes of a user have together, sessions or descriptors, stay in the first.
-BESIDE = (
-    "bench", "client", "core", "faults", "notebooks", "packaging", "security", "store", "wire",
-)  # fmt: skip
+# The Python tests of the second lane: with the browser's, they take about as long as all others. Those
+# that count what all runtimes of a user have together, sessions or descriptors, stay in the first.
+BESIDE = ("client", "faults", "packaging", "security", "store", "wire")
 NOT_BESIDE = ("faults/test_sessions.py", "faults/test_limits.py")
 
 
