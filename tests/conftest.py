@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -42,6 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
+
+def pytest_collection_finish() -> None:
+    """What collecting the tests has made stays to the end: the many counts of what is left need not
+    look through it, which takes a quarter of a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _need_this_tree() -> None:

@@ -219,6 +219,7 @@ def shrink(failure: Failure, tries: int = 2000) -> Failure:
 def run(seeds: Iterator[int], steps: int, length: int = LENGTH) -> tuple[int, int, Failure | None]:
     """Histories until so many steps were made, or one failed: steps, histories, the failure."""
     done = count = 0
+    frozen = gc.get_freeze_count()  # by the tests' own process: it stays so
     gc.collect()
     gc.freeze()  # what was there before need not be looked through again and again
     gc.disable()
@@ -235,5 +236,6 @@ def run(seeds: Iterator[int], steps: int, length: int = LENGTH) -> tuple[int, in
                 return done, count, failure
     finally:
         gc.enable()
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
     return done, count, None
