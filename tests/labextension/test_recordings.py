@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from fanlight import standalone
+from fanlight.observe import client as observers
 from fanlight.observe.recording import Recording, Writer
 from fanlight_lab import recordings
 
@@ -127,6 +129,23 @@ async def test_two_windows_begin_one_recording(
         await told(await open_browser(), True)
         await node.end("over")
     assert len(list(jp_root_dir.glob("*.fanlight"))) == 1
+
+
+async def test_a_runtime_that_is_stopped_holds_no_other_up(
+    jp_fetch: Any, sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One recording begins after the other, so that none may wait for ever."""
+    monkeypatch.setattr(observers, "WELCOME_SECONDS", 0.05)
+    node = FakeNode(Simulation())
+    async with node:
+        await node.vanish()
+        Path(node.info.socket).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+            silent.bind(node.info.socket)
+            silent.listen()  # the system accepts for it, and nobody answers
+            for _ in range(2):
+                code, text = await refused(jp_fetch, body={"runtime_id": "simulated"})
+                assert (code, "does not answer" in text) == (502, True)
 
 
 @pytest.mark.parametrize("path", ["../elsewhere/a.ipynb", "link/a.ipynb", ".hidden/a.ipynb"])

@@ -16,6 +16,8 @@ from fanlight.observe.discover import ConnectionInfo
 from fanlight.wire import codec, failures, peers
 from fanlight.wire.framing import FrameReader
 
+WELCOME_SECONDS = 30.0  # for a node to greet who observes without a time-out
+
 
 def _hello(info: ConnectionInfo) -> bytes:
     return codec.encode(
@@ -124,15 +126,20 @@ class Observer:
     """A blocking observer, for scripts, tests and threads."""
 
     def __init__(self, info: ConnectionInfo, timeout: float | None = None) -> None:
+        """``timeout``: seconds that anything may take; None: events, as long as they like.
+
+        Raises OSError (TimeoutError for a node that is stopped) or HandshakeRefused.
+        """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._frames = FrameReader()
         self._queue: list[bytes] = []
         try:
-            self._socket.settimeout(timeout)
+            self._socket.settimeout(WELCOME_SECONDS if timeout is None else timeout)
             self._socket.connect(info.socket)
             peers.check(self._socket)
             self._socket.sendall(_hello(info))
             self.welcome = _check_welcome(self._next_frame()).info
+            self._socket.settimeout(timeout)
         except BaseException:
             self._socket.close()
             raise
