@@ -9,13 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fanlight import interrupts
 from fanlight.client.streams import Stream
-from fanlight_kernel.cells import Cells
+from fanlight_kernel.cells import Cell, Cells
+from fanlight_kernel.coach import Coach
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +102,20 @@ def test_an_interrupted_cell_holds_nobody_s_output_back() -> None:
         other.start()
         other.join(60)
         assert not other.is_alive()
+
+
+def test_an_interrupt_as_a_cell_begins_does_not_end_the_coach() -> None:
+    coach = Coach(SimpleNamespace(magics=SimpleNamespace(coach=True)))
+    coach._thread = threading.main_thread()  # it needs none of its own
+    found: list[bool] = []
+
+    def look() -> None:
+        found.append(coach._lock.acquire(timeout=60))
+
+    for _ in strikes(lambda: coach.before(Cell("a"))):
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+        assert found.pop()
+        coach._lock = threading.RLock()  # the other thread has kept that one
+    coach.close()

@@ -100,10 +100,9 @@ class Coach:
     def before(self, cell: Cell) -> None:
         """A cell begins, in the thread whose calls are its own."""
         on = bool(self.extension.magics.coach)
-        # The thread may be looking yet, and wait for a node that stands still: no hints then.
-        free = self._lock.acquire(timeout=BRIEF)
-        on = free and on
         try:
+            # The thread may be looking yet, and wait for a node that stands still: no hints then.
+            on = self._lock.acquire(timeout=BRIEF) and on
             self.log.on = on
             self.log.thread = threading.get_ident()
             self.log.offset = time.time() - time.perf_counter()
@@ -111,8 +110,10 @@ class Coach:
             if on:
                 self._forget()
         finally:
-            if free:
+            try:  # nothing is asked first: Ctrl-C could strike then, and right after `acquire`
                 self._lock.release()
+            except RuntimeError:
+                pass  # it was not to be had
         if on:
             with self._changed:
                 self._due = time.monotonic() + self.period
