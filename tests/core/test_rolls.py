@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanlight.core import rolls
-from fanlight.core.model import FINISHED, PENDING_RESOURCES, RUNNING
+from fanlight.core.model import FAILED, FINISHED, PENDING_RESOURCES, RUNNING
 from fanlight.core.timeline import Timeline
 from fanlight.testing.builders import task_spec
 from fanlight.testing.simulation import SimulatedNode
@@ -96,6 +96,28 @@ def test_bounded_and_who_runs_takes_the_slot_of_who_ended(monkeypatch):
     roll = node.core.rolls.table[0]
     assert len(roll.slots) == len(roll.changed) == 4
     assert len(roll._over) <= 4
+
+
+def test_who_runs_again_keeps_the_slot_until_the_next_end(monkeypatch):
+    monkeypatch.setattr(rolls, "SLOTS", 2)
+    roll = rolls.Roll(0, 1)
+
+    def put(task: bytes, state: int) -> set[bytes]:
+        roll.put(task, state, 0, 0, 1.0, 2.0, 0.0, 1)
+        return set(roll.slots)
+
+    for state in (RUNNING, FAILED, PENDING_RESOURCES):
+        put(b"again", state)
+    put(b"over", FINISHED)
+    assert put(b"third", RUNNING) == {b"again", b"third"}
+    put(b"again", RUNNING)
+    assert put(b"fourth", RUNNING) == {b"again", b"third"}, "nobody has ended"
+    put(b"again", FINISHED)
+    assert put(b"fourth", RUNNING) == {b"fourth", b"third"}
+    put(b"third", FINISHED)
+    put(b"fourth", FINISHED)
+    assert put(b"fifth", RUNNING) == {b"fourth", b"fifth"}
+    assert put(b"sixth", RUNNING) == {b"sixth", b"fifth"}
 
 
 def test_what_the_node_forgot_comes_from_its_timeline():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from array import array
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,8 @@ class Roll:
         self.started = array("d")
         self.finished = array("d")
         self.changed: dict[int, int] = {}  # slot -> version, the newest last
-        self._over: deque[int] = deque()  # slots whose tasks have ended, the oldest first
+        # Slots whose tasks have ended, the oldest first.
+        self._over: OrderedDict[int, None] = OrderedDict()
 
     def put(
         self, task: bytes, state: int, depth: int, worker: int, submitted: float, started: float,
@@ -63,8 +64,10 @@ class Roll:
             slot = self._slot_for(task, state)
             if slot is None:
                 return
-        if state >= FINISHED and self.state[slot] < FINISHED:
-            self._over.append(slot)
+        if state < FINISHED:
+            self._over.pop(slot, None)  # it may run again
+        elif self.state[slot] < FINISHED:
+            self._over[slot] = None
         self.state[slot] = state
         self.depth[slot] = depth
         self.worker[slot] = worker & 0xFFFFFFFF
@@ -83,7 +86,7 @@ class Roll:
             getattr(self, name).extend(values)
         self.changed.update(dict.fromkeys(slots, version))
         ended = zip(slots, columns["state"], strict=True)
-        self._over.extend(slot for slot, state in ended if state >= FINISHED)
+        self._over.update((slot, None) for slot, state in ended if state >= FINISHED)
 
     def _slot_for(self, task: bytes, state: int) -> int | None:
         slot = len(self.tasks)
@@ -94,7 +97,7 @@ class Roll:
         else:
             if state < RUNNING or not self._over:
                 return None
-            slot = self._over.popleft()
+            slot, _ = self._over.popitem(last=False)
             del self.slots[self.tasks[slot]]
             self.tasks[slot] = task
             self.state[slot] = 0
