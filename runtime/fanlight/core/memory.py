@@ -217,6 +217,8 @@ class Memory:
     def exited(self, worker: Worker, x: WorkerExited) -> WorkerExited:
         """A process is gone; called first of all. Returns its end as it is to be told."""
         kill = self.kills.get(worker.number)
+        if kill is None and not x.memory:
+            return x  # as nearly always
         other = kill is not None and kill.task and x.begun not in (None, kill.task)
         if other or (kill is not None and x.how != "killed by SIGKILL"):
             del self.kills[worker.number]  # it died of something else

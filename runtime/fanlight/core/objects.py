@@ -6,7 +6,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fanlight import ids
 from fanlight import messages as m
 from fanlight.core import checks
 from fanlight.core.effects import DeleteSegment
@@ -131,7 +130,7 @@ class Objects:
                     self.check_segment(value, peer)
                     self.discard([value], peer)  # else it would lose its own segment
                 return
-            if oid[: ids.CLIENT_LEN] != self.core.clients[peer].id:
+            if not oid.startswith(self.core.clients[peer].id):
                 raise ProtocolViolation("an object under another client's id")
             if value.kind:
                 self.check_segment(value, peer)

@@ -145,9 +145,11 @@ class Room:
 
     def client_gone(self, peer: int) -> None:
         self.deaf.discard(peer)
-        self._remove([wait for wait in self.waiting if wait.peer == peer])
-        for number in [n for n, ask in self.asks.items() if ask.peer == peer]:
-            self._answered(self.asks.pop(number))
+        if self.waiting:
+            self._remove([wait for wait in self.waiting if wait.peer == peer])
+        if self.asks:
+            for number in [n for n, ask in self.asks.items() if ask.peer == peer]:
+                self._answered(self.asks.pop(number))
 
     def _wait(self, wait: Wait) -> None:
         self.waiting.append(wait)

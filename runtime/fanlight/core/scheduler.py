@@ -485,7 +485,8 @@ class Scheduler:
         lacking: Counter[str] = Counter()
         passed = 0
         refused = False
-        may_place = self.core.processes.may_place
+        processes = self.core.processes
+        bounded = processes.most
         while waiting and passed < _ACTORS_AHEAD:  # of thousands, the first ones are enough
             task = waiting.popleft()
             spec = task.spec.spec
@@ -495,7 +496,9 @@ class Scheduler:
                 if not refused:  # the oldest stands for all
                     refused = self.refused(task, where, spec.resources)
                 self.creations.append(task)
-            elif may_place() and (worker := self.idle_of(spec.env)) is not None:
+            elif (not bounded or processes.may_place()) and (
+                worker := self.idle_of(spec.env)
+            ) is not None:
                 self.core.actors.place(task, worker, pool)
                 self.patience.granted(task, pool, spec.resources)
             else:
@@ -505,7 +508,7 @@ class Scheduler:
                 passed += 1
         waiting.extendleft(reversed(self.creations))
         self.creations = waiting
-        if self.core.now >= self.retry_at and lacking and may_place():
+        if self.core.now >= self.retry_at and lacking and processes.may_place():
             for env, count in lacking.items():
                 for _ in range(self._allowed(env, min(count, 8) - self.starting[env])):
                     self.spawn(env)

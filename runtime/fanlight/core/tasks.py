@@ -37,7 +37,6 @@ _CAUSES_KEPT = 8  # errors that an error carries as its cause, each within the n
 _object_id = ids.object_id
 _size_of = operator.attrgetter("size")
 _FIRST = ids.FIRST
-_CLIENT = ids.CLIENT_LEN
 
 
 class Tasks:
@@ -83,7 +82,7 @@ class Tasks:
         objects = core.objects
         if spec is None or task_id in self.table or task_id + _FIRST in objects.table:
             raise model.ProtocolViolation("a task of an unknown spec, or submitted twice")
-        if task_id[:_CLIENT] != client.id or spec.called is not (message.actor != b""):
+        if not task_id.startswith(client.id) or spec.called is not (message.actor != b""):
             raise model.ProtocolViolation("a task under another client's id, or not of its kind")
         worker = client.worker
         task = Task.of(message, spec, peer, client.job if worker is None else worker.job, core.now)
