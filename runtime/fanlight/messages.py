@@ -255,7 +255,10 @@ class Shutdown(Struct, array_like=True, tag=23):
 
 
 class CancelGroups(Struct, array_like=True, tag=43):
-    """Cancel all unfinished tasks of these groups; a Reply says how many."""
+    """Cancel all unfinished tasks of these groups; a Reply says how many.
+
+    Calls on channels that the node has not heard of are cancelled by their callers, and not counted.
+    """
 
     request: int
     groups: list[int]
@@ -547,6 +550,12 @@ class CancelRunning(Struct, array_like=True, tag=52):
     recursive: bool = False  # calls that it sent on channels, too
 
 
+class CancelCalls(Struct, array_like=True, tag=65):
+    """Cancel what you sent over channels with these specs of yours, and is not answered."""
+
+    specs: list[int]
+
+
 class Reclaim(Struct, array_like=True, tag=53):
     """Give back what you have not started."""
 
@@ -700,6 +709,7 @@ FromNode = (
     | Objects
     | Execute
     | CancelRunning
+    | CancelCalls
     | Reclaim
     | Exit
     | Reply

@@ -13,6 +13,7 @@ import fanlight
 from fanlight.observe import desk as desks
 from fanlight.observe import discover
 from fanlight.observe.client import AsyncObserver
+from tests.engines.support import poll
 
 
 async def do(*commands: dict[str, Any]) -> list[Any]:
@@ -69,6 +70,51 @@ def test_cancel_a_function(runtime: Any, tmp_path: Path) -> None:
     known = fanlight.session.require().engine.query("graph")["groups"]
     groups = [number for number, name, *_ in known if name == "waits"]
     assert asyncio.run(do({"action": "cancel_groups", "groups": groups})) == [40]
+    for ref in refs:
+        with pytest.raises(fanlight.errors.TaskCancelledError):
+            fanlight.get(ref, timeout=60)
+    assert fanlight.get(last, timeout=60) == "done"
+
+
+def test_cancel_calls_that_only_their_caller_knows(runtime: Any) -> None:
+    """They went straight to the actor, which names no more than fifty at a time to the node."""
+
+    @fanlight.remote
+    class Actor:
+        def until_cancelled(self, count: int) -> int:
+            import time
+
+            from fanlight import messages, session
+
+            cancel: Any = session.require_client().handlers[messages.CancelRunning]
+            cancelled = cancel.__self__.cancelled
+            deadline = time.monotonic() + 60
+            while len(cancelled) < count and time.monotonic() < deadline:
+                time.sleep(0.005)
+            return len(cancelled)
+
+        def work(self) -> str:
+            return "done"
+
+        def other(self) -> str:
+            return "done"
+
+    actor = Actor.remote()
+    line = fanlight.session.require_client().channels.lines
+
+    def straight() -> bool:
+        fanlight.get([actor.work.remote(), actor.other.remote()], timeout=60)
+        return bool(line[actor._id].direct)
+
+    assert poll(straight)
+    first = actor.until_cancelled.remote(300)
+    refs = [actor.work.remote() for _ in range(300)]
+    last = actor.other.remote()
+    known = fanlight.session.require().engine.query("graph")["groups"]
+    groups = [number for number, name, *_ in known if name == "Actor.work"]
+    assert len(groups) == 1
+    asyncio.run(do({"action": "cancel_groups", "groups": groups}))
+    assert fanlight.get(first, timeout=90) == 300
     for ref in refs:
         with pytest.raises(fanlight.errors.TaskCancelledError):
             fanlight.get(ref, timeout=60)

@@ -99,7 +99,12 @@ class Channels:
         self._most = _limit()
         client.definitions.on_forget = self._forget_specs
         client.handlers.update(
-            {m.Reach: self._reach, m.Idle: self._idle, m.CancelRunning: self.cancel_running}
+            {
+                m.Reach: self._reach,
+                m.Idle: self._idle,
+                m.CancelRunning: self.cancel_running,
+                m.CancelCalls: self._cancel_calls,
+            }
         )
 
     # --- calling -----------------------------------------------------------------------------
@@ -472,6 +477,17 @@ class Channels:
     def cancel_running(self, x: m.CancelRunning) -> None:
         """The node passes on that somebody else cancels a call of ours."""
         self.cancel(x.task, False)
+
+    def _cancel_calls(self, x: m.CancelCalls) -> None:
+        """Somebody cancels all calls of some methods. Of one channel they go out together."""
+        specs = set(x.specs)
+        calls: dict[SocketStream, list[m.CancelRunning]] = {}
+        for task, call in self.inflight.copy().items():
+            if call.use.number in specs and call.line.channel is not None:
+                calls.setdefault(call.line.channel, []).append(m.CancelRunning(task, True))
+        for channel, messages in calls.items():
+            with contextlib.suppress(WireError):
+                channel.send(messages)
 
     def cancel_children(self, parent: bytes) -> None:
         """Cancel the calls that a task sent."""

@@ -28,6 +28,10 @@ def cancel_groups(core: Core, peer: int, x: m.CancelGroups) -> None:
     ]
     for task in tasks:
         core.tasks.cancel(task, x.force, True)
+    for caller in core.channels.called:  # knows of calls that the node has not heard of
+        specs = core.clients[caller].specs.items()
+        if numbers := [number for number, spec in specs if spec.group.number in wanted]:
+            core.effects.out[caller].append(m.CancelCalls(numbers))
     core.reply(peer, x.request, len(tasks))
 
 

@@ -88,6 +88,10 @@ class Channels:
             call[0].process.callers.hear(("cancel", task))
         return call is not None
 
+    def cancel_calls(self, specs: Sequence[int]) -> None:
+        for task in [t for t, (_, number, _) in self.inflight.items() if number in specs]:
+            self.cancel(task)
+
     # --- opening and closing -----------------------------------------------------------------
 
     def handle(self, message: m.Reach | m.Idle) -> None:

@@ -143,6 +143,8 @@ class SimulatedClient:
                 )
             case m.CancelRunning():
                 self.channels.cancel(message.task)
+            case m.CancelCalls():
+                self.channels.cancel_calls(message.specs)
             case m.Reach() | m.Idle():
                 self.channels.handle(message)
             case _:
