@@ -83,7 +83,8 @@ class Desk:
         tasks = [*self._tasks, *filter(None, (self._refusing,))]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:  # else there may be no loop any more to wait on
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _refuse(self) -> None:
         while self._refused:
