@@ -1,6 +1,7 @@
 /** The server extension, as far as it is asked beside the socket. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
+import { trans } from './i18n';
 import type { Cause, RecordingRow } from './model/state';
 import type { SocketLike } from './transport';
 
@@ -46,6 +47,10 @@ export class Rest {
     const response = await this.request(path, {
       method,
       body: body && JSON.stringify(body)
+    }).catch((error: unknown) => {
+      throw error instanceof ServerConnection.NetworkError
+        ? new Error(trans.__('The Jupyter server could not be reached.')) // not "Failed to fetch"
+        : error;
     });
     if (!response.ok) {
       throw await ServerConnection.ResponseError.create(response);
