@@ -69,11 +69,18 @@ def test_a_full_file_ends_the_recording_and_keeps_what_it_has(
 ) -> None:
     monkeypatch.setattr(recorders, "FLUSH_SECONDS", 0.0)
     feed, simulation, ended = ScriptedFeed(), Simulation(), threading.Event()
-    recorder = Recorder(feed, tmp_path / "a.fanlight", limit=1_000, on_end=lambda _: ended.set())
+    active: list[bool] = []
+
+    def told(recorder: Recorder) -> None:
+        active.append(recorder.active)
+        ended.set()
+
+    recorder = Recorder(feed, tmp_path / "a.fanlight", limit=1_000, on_end=told)
     feed.say(simulation.snapshot())
     for _ in range(30):
         feed.say(simulation.step())
     assert ended.wait(30) and feed.closed
+    assert active == [False]  # who is told finds it ended
     recorder.stop()  # nothing is left to do, and nothing went wrong
     assert recorder.reason == "The recording reached its limit of 1.0 kB."
     found = Recording(recorder.path)
