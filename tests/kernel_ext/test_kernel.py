@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -188,24 +189,31 @@ def workers_busy(kernel: KernelClient) -> list[float]:
     """CPU of the kernel's descendants."""
     assert kernel.manager.provisioner is not None
     children = psutil.Process(kernel.manager.provisioner.pid).children(recursive=True)
-    for child in children:
-        child.cpu_percent()
+
+    def used() -> list[float]:
+        found = []
+        for child in children:
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                found.append(child.cpu_percent())
+        return found
+
+    used()
     time.sleep(0.3)
-    return [child.cpu_percent() for child in children if child.is_running()]
+    return used()
 
 
 def test_an_interrupt_cancels_and_the_runtime_goes_on(kernel: KernelClient) -> None:
     running = kernel.start("%%remote\nprint('spinning')\nwhile True:\n    pass")
     kernel.until(lambda: "spinning" in running.text())
     kernel.interrupt()
-    running.wait(20)
+    running.wait()
     assert "KeyboardInterrupt" in running.traceback()
     assert "Cancelled" in running.text("stderr")
     assert (
         kernel.run("fanlight.session.cancel_origin(" + repr(running.cell_id) + ")").result() == "0"
     )
     assert kernel.run("%%remote\nafter = 1\nafter").result() == "1"
-    assert max(workers_busy(kernel), default=0.0) < 60
+    kernel.until(lambda: max(workers_busy(kernel), default=0.0) < 60)
 
 
 def test_an_interrupt_stops_what_ignores_it(kernel: KernelClient) -> None:
@@ -215,7 +223,7 @@ def test_an_interrupt_stops_what_ignores_it(kernel: KernelClient) -> None:
     )
     kernel.until(lambda: "stubborn" in running.text())
     kernel.interrupt()
-    running.wait(30)
+    running.wait()
     assert "KeyboardInterrupt" in running.traceback()
     assert kernel.run("%%remote\nafter = 2\nafter").result() == "2"
 
@@ -225,7 +233,7 @@ def test_interrupting_a_plain_cell_cancels_its_work(kernel: KernelClient) -> Non
     running = kernel.start("fanlight.get([spin.remote() for _ in range(4)])")
     kernel.until(lambda: "spin" in running.text())
     kernel.interrupt()
-    running.wait(20)
+    running.wait()
     assert "KeyboardInterrupt" in running.traceback()
     kernel.until(lambda: "Cancelled 4 tasks" in running.text("stderr"))
     assert kernel.run("%%remote\nafter = 3\nafter").result() == "3"
@@ -238,7 +246,7 @@ def test_an_interrupt_ends_the_cell_though_the_node_is_stopped(kernel: KernelCli
         running = kernel.start("fanlight.get(fanlight.remote(lambda: 1).remote())")
         kernel.until(lambda: "is stopped" in running.text("stderr"))
         kernel.interrupt()
-        running.wait(20)
+        running.wait()
         assert "KeyboardInterrupt" in running.traceback()
         kernel.until(lambda: "not cancelled" in running.text("stderr"))
     finally:

@@ -134,18 +134,23 @@ def test_the_button_works_while_the_kernel_is_busy(kernel: KernelClient) -> None
         message = client.session.msg(kind, content)
         message["header"]["subshell_id"] = subshell
         client.shell_channel.send(message)
-    running.wait(30)
+    running.wait()
     assert "TaskCancelledError" in running.traceback()
     kernel.until(lambda: VIEW not in str(running.shown()))
     assert "3 cancelled" in final(running)
 
 
-def test_at_most_ten_updates_a_second(kernel: KernelClient) -> None:
-    done = kernel.run(
-        "@fanlight.remote\ndef tiny(i):\n    time.sleep(0.001)\n    return i\n"
-        "t = time.time()\nwhile time.time() - t < 2:\n"
+def test_at_most_ten_updates_a_second(kernel: KernelClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    done = kernel.start(
+        "import os, time\n@fanlight.remote\ndef tiny(i):\n    time.sleep(0.001)\n    return i\n"
+        f"while not os.path.exists({str(gate)!r}):\n"
         "    fanlight.get([tiny.remote(i) for i in range(100)])"
     )
+    kernel.until(lambda: any(VIEW in d["data"] for d in done.displays()))
+    kernel.until(lambda: len(pushes(kernel, done)) > 9)
+    gate.touch()
+    done.wait()
     kernel.until(lambda: VIEW not in str(done.shown()))
     dates = [message["header"]["date"] for message in pushes(kernel, done)]
     took = (dates[-1] - dates[0]).total_seconds()
