@@ -227,6 +227,8 @@ class Follower:
                     return
                 if target is not None:
                     return
+            if self._status.get("state") == "live":
+                await self._tell_status("live", info.runtime_id)  # if it is another target's, too
             while feed.waiting:
                 payload = feed.next()
                 if self._status.get("state") != "live":
@@ -261,6 +263,8 @@ class Follower:
 
     async def _tell_status(self, state: str, runtime_id: str = "", reason: str = "") -> None:
         status = {"type": "status", "state": state, "reason": reason, "runtime_id": runtime_id}
+        # A browser that follows something else by now must not take it for that one's.
+        status["target"] = self._target.runtime_id or self._target.kernel_id or ""
         if status != self._status:
             self._status = status
             await self._send(msgspec.json.encode(status))

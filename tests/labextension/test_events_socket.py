@@ -50,6 +50,18 @@ async def test_a_kernel_without_runtime_says_so(open_browser: OpenBrowser) -> No
     assert status["state"] == "none"
 
 
+async def test_each_status_says_what_it_is_of(open_browser: OpenBrowser) -> None:
+    """Two kernels have one runtime: who follows the other one is told so, too."""
+    browser = await open_browser()
+    async with FakeNode(simulation("one"), kernel_ids=["k1", "k2"]):
+        await browser.say(type="follow", kernel_id="k1")
+        await browser.until("status", state="live", target="k1")
+        await browser.say(type="follow", kernel_id="k2")
+        await browser.until("status", state="live", target="k2")
+        await browser.say(type="follow", kernel_id="k3")
+        await browser.until("status", state="none", target="k3")
+
+
 async def test_reattaches_after_a_restart(open_browser: OpenBrowser) -> None:
     browser = await open_browser()
     await browser.say(type="follow", kernel_id="k1")

@@ -34,9 +34,10 @@ export type Message =
       state: 'none' | 'connecting' | 'live' | 'lost';
       reason: string;
       runtime_id: string;
+      target?: string;
     };
 
-export type Action = Message | { type: 'link'; link: Link } | { type: 'target' };
+export type Action = Message | { type: 'link'; link: Link } | { type: 'target'; name?: string };
 
 export const ENDED: ReadonlySet<TaskState> = new Set(['FINISHED', 'FAILED', 'CANCELLED']);
 
@@ -46,7 +47,7 @@ export function reduce(state: State, action: Action): State {
       return { ...state, link: action.link };
     case 'target':
       // Something else is followed: what is shown stays until the server answers, as stale.
-      return { ...state, fresh: true };
+      return { ...state, fresh: true, target: action.name ?? '' };
     case 'runtimes':
       return { ...state, runtimes: action.runtimes };
     case 'recordings':
@@ -59,7 +60,7 @@ export function reduce(state: State, action: Action): State {
         phase: 'live',
         reason: '',
         runtimeId: action.runtime.id,
-        fresh: false,
+        fresh: state.fresh && state.target !== '', // of a known target the status says more
         data: fromSnapshot(action, state.data)
       };
     case 'delta':
@@ -72,6 +73,9 @@ export function reduce(state: State, action: Action): State {
 }
 
 function status(state: State, message: Message & { type: 'status' }): State {
+  if (state.target && message.target !== undefined && message.target !== state.target) {
+    return state; // said before the server heard of what is followed now
+  }
   const next: State = { ...state, reason: message.reason, runtimeId: message.runtime_id };
   if (message.state !== 'none') {
     const other = state.data !== null && state.data.runtime.id !== message.runtime_id;

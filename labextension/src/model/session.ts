@@ -88,7 +88,7 @@ export class Session implements Source {
       : this.focus
         ? { kernel_id: this.focus }
         : {};
-    this.store.dispatch({ type: 'target' });
+    this.store.dispatch({ type: 'target', name: this.pinned || this.focus || '' });
     this.transport.follow(target);
   }
 }

@@ -88,6 +88,8 @@ export interface State {
   data: Data | null;
   /** True until the server has said anything about the target that is followed now. */
   fresh: boolean;
+  /** The kernel or the runtime that is followed; "" where only the server knows. */
+  target: string;
 }
 
 export const INITIAL: State = {
@@ -98,7 +100,8 @@ export const INITIAL: State = {
   runtimes: [],
   recordings: [],
   data: null,
-  fresh: true
+  fresh: true,
+  target: ''
 };
 
 export const GROUP_LIMIT = 500;

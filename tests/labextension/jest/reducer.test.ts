@@ -199,6 +199,34 @@ describe('phases', () => {
     ).toBeNull();
   });
 
+  test('what was said of the notebook before is not said of this one', () => {
+    const late = (target: string, message: Action) => ({ ...message, target }) as Action;
+    const state = run(
+      { type: 'target', name: 'k1' },
+      late('k1', status('live', 'r1')),
+      snapshot(),
+      { type: 'target', name: 'k2' },
+      late('k1', status('live', 'r1')), // it was on its way
+      snapshot(),
+      late('k2', status('none', '', 'not started'))
+    );
+    expect(state).toMatchObject({ phase: 'none', reason: 'not started', data: null });
+  });
+
+  test('a runtime that two notebooks have ends for both', () => {
+    const late = (target: string, message: Action) => ({ ...message, target }) as Action;
+    const state = run(
+      { type: 'target', name: 'k1' },
+      late('k1', status('live', 'r1')),
+      snapshot(),
+      { type: 'target', name: 'k2' },
+      late('k2', status('live', 'r1')),
+      late('k2', status('none', '', 'gone'))
+    );
+    expect(state.phase).toBe('ended');
+    expect(state.data).not.toBeNull();
+  });
+
   test('lost keeps the data', () => {
     const state = run(snapshot(), status('lost', 'r1', 'gone'));
     expect(state).toMatchObject({ phase: 'lost', reason: 'gone' });
