@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import fanlight
 from fanlight import messages as m
 from fanlight.client import fetching, put_notes
 from fanlight.client.channels import Channels
@@ -98,3 +99,37 @@ def test_what_a_cell_of_a_namespace_waits_for_ends_meanwhile() -> None:
     space.running = {Run(): "In[3]"}
     assert space.ahead_of([Run()]) == "In[3]"
     assert space.ahead_of([Run()]) == ""
+
+
+def test_a_thread_that_submits_while_another_tells_of_drops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To a node in this process: neither waits for what the other one holds."""
+    fanlight.init(engine="inproc", num_cpus=1)
+    try:
+        client = fanlight.session.current().client
+        refs = [fanlight.put(1), fanlight.put(2)]
+        other = threading.Thread(target=lambda: fanlight.put(3), daemon=True)
+        telling, stepping = threading.current_thread(), threading.Event()
+        flush, send = client.flush_drops, client.link.send
+
+        def flush_drops() -> None:
+            if threading.current_thread() is other:
+                stepping.set()  # in a step of the node, which asks for drops first
+            flush()
+
+        def sends(messages: Any) -> None:
+            if threading.current_thread() is telling and not other.ident:
+                refs.clear()
+                other.start()
+                stepping.wait(0.5)  # it cannot come there while this one tells
+            send(messages)
+
+        monkeypatch.setattr(client, "flush_drops", flush_drops)
+        monkeypatch.setattr(client.link, "send", sends)
+        refs.pop()
+        client.flush_drops()
+        other.join(60)
+        assert not other.is_alive()
+    finally:
+        fanlight.shutdown()

@@ -54,7 +54,15 @@ class Link(Protocol):
 
 
 class Client:
-    def __init__(self, client_id: bytes, folder: Path | None, disk: Path | None = None) -> None:
+    """``lock``: the node's, where that is in this process and takes messages as they are sent."""
+
+    def __init__(
+        self,
+        client_id: bytes,
+        folder: Path | None,
+        disk: Path | None = None,
+        lock: threading.RLock | None = None,
+    ) -> None:
         self.id = client_id
         self.link: Link
         self.next_task_id = ids.task_id_factory(client_id)
@@ -62,14 +70,14 @@ class Client:
         # What this process knows of objects it holds refs to: None while pending.
         self.entries: dict[bytes, m.Value | None] = {}
         self._counts = Counts()  # refs in this process
-        self._lock = threading.RLock()  # guards _counts and what follows from it
+        self._lock = lock or threading.RLock()  # guards _counts and what follows from it
         self._callbacks: dict[bytes, list[Callable[[], None]]] = {}
         self._replies: dict[int, m.Reply | None] = {}
         # Requests whose answers nobody waits for; called with None when none can come any more.
         self.answers: dict[int, Callable[[m.Reply | None], None]] = {}
         self.next_request = itertools.count(1).__next__
         self.environments: set[str] = set()  # keys of runtime environments that the node knows
-        self.definitions = Definitions(lambda messages: self.link.send(messages))
+        self.definitions = Definitions(lambda messages: self.link.send(messages), lock)
         self.channels: Channels | None = None  # straight to actors, where processes can have them
         self._failed = 0  # failed objects that arrived so far
         self._records_sites = call_sites.enabled()

@@ -51,14 +51,16 @@ class _Entry:
 class Definitions:
     """Of one client; ``send`` sends messages in order. Any thread may call it.
 
-    ``on_forget`` is called with the numbers of specs that were forgotten.
+    ``on_forget`` is called with the numbers of specs that were forgotten. ``lock``: see ``Client``.
     """
 
-    def __init__(self, send: Callable[[list[Any]], None]) -> None:
+    def __init__(
+        self, send: Callable[[list[Any]], None], lock: threading.RLock | None = None
+    ) -> None:
         self.dropped: deque[int] = deque()  # uses that ended
         self.on_forget: Callable[[list[int]], None] = lambda specs: None
         self._send = send
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
         self._made = 0
         self._numbers: dict[bytes, int] = {}  # by content
         self._entries: dict[int, _Entry] = {}

@@ -55,7 +55,10 @@ class InprocNode:
             self.now,
         )
         self.core.executing = []
-        self.client = Client(ids.new_client_id(), None)
+        # For steps of the core, which are short. The clients', too: they send while they hold theirs,
+        # and a step hands them messages and asks for their drops.
+        self.lock = threading.RLock()
+        self.client = Client(ids.new_client_id(), None, lock=self.lock)
         self.client.link = InprocLink(self, _DRIVER)
         self.workers: dict[int, InprocWorker] = {}  # by peer
         self.clients: dict[int, Client] = {_DRIVER: self.client}
@@ -65,7 +68,6 @@ class InprocNode:
         self.set_threads = "OMP_NUM_THREADS" not in os.environ
         self._inbox: deque[tuple[int, Any]] = deque()
         self._next_peer = _DRIVER + 1
-        self._lock = threading.RLock()  # for steps of the core, which are short
         self._turn = threading.RLock()  # of the thread that runs tasks
         self._stepping = False
         self._subscribers: dict[int, Callable[[events.Event], None]] = {}
@@ -90,7 +92,7 @@ class InprocNode:
     def post(self, stimuli: list[tuple[int, Any]]) -> None:
         """Take stimuli; handled at once, unless this is called from within a step."""
         self._inbox.extend(stimuli)
-        with self._lock:
+        with self.lock:
             if not self._stepping:
                 self._step()
 
@@ -150,7 +152,7 @@ class InprocNode:
 
     def lose(self, oid: bytes, reason: str) -> None:
         """As if the value of an object were in shared memory, and lost there; for tests."""
-        with self._lock:
+        with self.lock:
             self.core.lineage.lost(self.core.objects.table[oid], reason)
             asking = [peer for peer, client in self.clients.items() if oid in client.entries]
             for peer in asking:

@@ -76,7 +76,7 @@ class InprocWorker:
     def __init__(self, node: InprocNode, number: int, peer: int) -> None:
         self.number = number
         self.peer = peer
-        self.client = Client(ids.new_client_id(), None)
+        self.client = Client(ids.new_client_id(), None, lock=node.lock)
         self.client.link = InprocLink(node, peer)
         self._executing = node.core.executing
         self.executor = InprocExecutor(self.client, node.client, VisibleGpus(*node.gpus))
