@@ -106,8 +106,8 @@ class InprocNode:
         self._stepping = True
         try:
             while self._inbox:
-                batch = list(self._inbox)
-                self._inbox.clear()
+                # What another thread adds just now, without the lock, is taken by the next round.
+                batch = [self._inbox.popleft() for _ in range(len(self._inbox))]
                 self._perform(self.core.handle(batch, time.time()))
         finally:
             self._stepping = False
