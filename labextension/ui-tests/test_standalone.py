@@ -64,7 +64,7 @@ def test_a_file_shows_the_panel(bare: Page, tmp_path: Path) -> None:
     made = standalone.page("Run </title><script>alert(1)</script>", "nobody", {"a": "</script>"})
     file.write_text(made, "utf-8")
     bare.goto(file.as_uri())
-    expect(bare.locator("#fanlight-host")).to_contain_text('it has no "nobody"')
+    expect(bare.locator("#fanlight-host")).to_contain_text("it has no “nobody”")
     bare.evaluate("() => document.getElementById('fanlight-host').replaceChildren()")
 
     bare.emulate_media(color_scheme="light")

@@ -90,7 +90,9 @@ class Noise:
         return self.make.damaged(data) if kind < 6 else data
 
 
-FROM_CLIENT = tuple(t for t in typing.get_args(m.FromClient) if t is not m.Shutdown)
+# What a client with the token may order, and the node has to do: to end, and to have no CPUs.
+ORDERS = (m.Shutdown, m.Scale)
+FROM_CLIENT = tuple(t for t in typing.get_args(m.FromClient) if t not in ORDERS)
 FROM_CALLER = typing.get_args(m.FromCaller)
 
 

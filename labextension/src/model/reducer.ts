@@ -37,7 +37,8 @@ export type Message =
       target?: string;
     };
 
-export type Action = Message | { type: 'link'; link: Link } | { type: 'target'; name?: string };
+export type Action =
+  Message | { type: 'link'; link: Link } | { type: 'target'; name?: string | null };
 
 export const ENDED: ReadonlySet<TaskState> = new Set(['FINISHED', 'FAILED', 'CANCELLED']);
 
@@ -46,8 +47,11 @@ export function reduce(state: State, action: Action): State {
     case 'link':
       return { ...state, link: action.link };
     case 'target':
+      if (state.target !== null && action.name === state.target) {
+        return state; // the server is not told again
+      }
       // Something else is followed: what is shown stays until the server answers, as stale.
-      return { ...state, fresh: true, target: action.name ?? '' };
+      return { ...state, fresh: true, target: action.name ?? null };
     case 'runtimes':
       return { ...state, runtimes: action.runtimes };
     case 'recordings':
@@ -60,7 +64,7 @@ export function reduce(state: State, action: Action): State {
         phase: 'live',
         reason: '',
         runtimeId: action.runtime.id,
-        fresh: state.fresh && state.target !== '', // of a known target the status says more
+        fresh: state.fresh && state.target !== null, // of a known target the status says more
         data: fromSnapshot(action, state.data)
       };
     case 'delta':
@@ -73,7 +77,7 @@ export function reduce(state: State, action: Action): State {
 }
 
 function status(state: State, message: Message & { type: 'status' }): State {
-  if (state.target && message.target !== undefined && message.target !== state.target) {
+  if (state.target !== null && (message.target ?? state.target) !== state.target) {
     return state; // said before the server heard of what is followed now
   }
   const next: State = { ...state, reason: message.reason, runtimeId: message.runtime_id };

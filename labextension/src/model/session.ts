@@ -16,7 +16,7 @@ export class Session implements Source {
   readonly controls = true;
   readonly store: Store;
   private readonly transport: Transport;
-  private focus = '';
+  private focus: string | null = null; // nobody tells: the server's choice
   private pinned = '';
   /** Reasons to be live; nobody looks while there is none. */
   private readonly watchers = new Set<string>();
@@ -88,7 +88,7 @@ export class Session implements Source {
       : this.focus
         ? { kernel_id: this.focus }
         : {};
-    this.store.dispatch({ type: 'target', name: this.pinned || this.focus || '' });
+    this.store.dispatch({ type: 'target', name: this.pinned || this.focus });
     this.transport.follow(target);
   }
 }

@@ -88,8 +88,8 @@ export interface State {
   data: Data | null;
   /** True until the server has said anything about the target that is followed now. */
   fresh: boolean;
-  /** The kernel or the runtime that is followed; "" where only the server knows. */
-  target: string;
+  /** The kernel or the runtime that is followed, "" for none; null where only the server knows. */
+  target: string | null;
 }
 
 export const INITIAL: State = {
@@ -101,7 +101,7 @@ export const INITIAL: State = {
   recordings: [],
   data: null,
   fresh: true,
-  target: ''
+  target: null
 };
 
 export const GROUP_LIMIT = 500;

@@ -199,16 +199,16 @@ describe('phases', () => {
     ).toBeNull();
   });
 
-  test('what was said of the notebook before is not said of this one', () => {
+  test.each(['k2', ''])('what was said of the notebook before is not said of %j', next => {
     const late = (target: string, message: Action) => ({ ...message, target }) as Action;
     const state = run(
       { type: 'target', name: 'k1' },
       late('k1', status('live', 'r1')),
       snapshot(),
-      { type: 'target', name: 'k2' },
+      { type: 'target', name: next },
       late('k1', status('live', 'r1')), // it was on its way
       snapshot(),
-      late('k2', status('none', '', 'not started'))
+      late(next, status('none', '', 'not started'))
     );
     expect(state).toMatchObject({ phase: 'none', reason: 'not started', data: null });
   });
