@@ -53,6 +53,25 @@ def test_nested_work_in_few_processes(most: int) -> None:
     assert len(node.workers) <= most
 
 
+def test_no_actor_takes_a_process_that_nested_work_may_need() -> None:
+    """One task of a function has ended and none has waited yet: that it submits tasks is known."""
+    node = SimulatedNode(8, pool_size=8, max_processes=3)
+    driver = node.driver()
+    refs = [driver.submit(task_spec("nested"))[0] for _ in range(4)]
+    first, second = node.busy()
+    [inner] = first.submit(task_spec("nested"))
+    second.finish()
+    driver.create_actor(actor_spec("Cell"))
+    assert node.core.scheduler.actor_workers == 0
+    first.block()
+    while not first.values[inner]:
+        next(w for w in node.busy() if w is not first).finish()
+    first.unblock()
+    node.settle()
+    assert all(driver.values[ref] for ref in refs)
+    assert node.core.scheduler.actor_workers == 1
+
+
 def test_tasks_that_block_do_not_get_around_it() -> None:
     node = SimulatedNode(1, max_processes=2)
     driver = node.driver()

@@ -165,6 +165,26 @@ def test_it_can_be_suppressed(script, monkeypatch, name):
 
 
 @line("ERR.21")
+def test_a_ref_that_is_dropped_just_before_the_end(script):
+    done = script(
+        """
+        @fanlight.remote
+        def fails():
+            raise ValueError("at the end")
+        client = fanlight.session.current().client
+        ref = fails.remote()
+        fence = fanlight.remote(lambda: 1)
+        while client.entries[ref._id] is None:
+            fanlight.get(fence.remote())
+        client.flush_drops = lambda: None  # nobody had the time
+        del ref
+        fanlight.shutdown()
+        """
+    )
+    assert done.stderr.count("ValueError: at the end") == 1, done.stderr
+
+
+@line("ERR.21")
 def test_nothing_is_shown_of_refs_that_live_until_the_end(script):
     done = script(
         """

@@ -241,22 +241,33 @@ class Client:
         """Tell the node of refs that are gone; called when idle, and before asking for room."""
         self._rests.clear()  # they hold refs
         refs.arm()
-        with self._lock:
-            messages: list[Any] = []
-            self.streams.flush(messages)
-            self._count_drops()
-            messages += self._counts.news()
-            if self.reader is not None and self.reader.pending:
-                self.reader.settle()
-                returned = self.reader.returned
-                names = [returned.popleft() for _ in range(len(returned))]
-                if names:
-                    messages.append(m.Unmapped(names))
-            if messages:
-                self.link.send(messages)
-        self.unhandled.tell()
+        try:
+            with self._lock:
+                messages: list[Any] = []
+                self.streams.flush(messages)
+                self._count_drops()
+                messages += self._counts.news()
+                if self.reader is not None and self.reader.pending:
+                    self.reader.settle()
+                    returned = self.reader.returned
+                    names = [returned.popleft() for _ in range(len(returned))]
+                    if names:
+                        messages.append(m.Unmapped(names))
+                if messages:
+                    self.link.send(messages)
+        finally:  # also when the node has gone
+            self.unhandled.tell()
         if self.definitions.dropped:
             self.definitions.settle()
+
+    def tell_failures(self) -> None:
+        """At the end, without the node: report the failures whose refs are dropped by now."""
+        if self._lock.acquire(timeout=1.0):  # a thread that holds it may be stuck in sending
+            try:
+                self._count_drops()
+            finally:
+                self._lock.release()
+        self.unhandled.tell()
 
     @property
     def owes_drops(self) -> bool:

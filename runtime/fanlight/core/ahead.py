@@ -132,11 +132,11 @@ class Ahead:
         bounded = self.core.processes.most
         most = min(most, config.PREFETCH_LIMIT - len(worker.queue))
         while most > 0 and tasks and not tasks[0].solo:
-            average = tasks[0].spec.group.average
-            budget -= average
-            if average < 0 or budget < -1e-9:
+            group = tasks[0].spec.group
+            budget -= group.average
+            if group.average < 0 or budget < -1e-9:
                 return
-            if bounded and tasks[0].spec.group.blocks:
+            if bounded and (group.blocks or group.nests):
                 return  # it needs leave to begin: Processes.may_lease
             task = tasks.popleft()
             worker.queue.append(task)

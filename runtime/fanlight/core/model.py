@@ -132,6 +132,7 @@ class Group:
         "kind",
         "last",
         "name",
+        "nests",
         "number",
         "origin",
     )
@@ -147,6 +148,7 @@ class Group:
         self.counts = [0] * 7
         self.duration = 0.0
         self.blocks = False  # tasks of it wait for others
+        self.nests = False  # tasks of it submit others, for which they may wait
         self.average = -1.0  # moving average of the duration, -1 before the first task ended
         self.first = now
         self.last = now

@@ -5,8 +5,8 @@ tasks, so that actors, which keep theirs until they end, cannot stop everything.
 
 Tasks that wait in ``get`` keep their processes, too, and what they wait for must get one. So half of
 the processes are kept for what tasks submit, half of that for what those submit, and so on; but not
-from functions that are known to wait for nothing. Where that is not enough, so that all processes
-wait and what they wait for stands in line, nothing would ever go on: it fails.
+from functions that are known to submit nothing and to wait for nothing. Where that is not enough, so
+that all processes wait and what they wait for stands in line, nothing would ever go on: it fails.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Processes:
             return True
         actors = self.core.scheduler.actor_workers
         leased = [w for w in self.core.workers.values() if w.lease is not None]
-        nests = any(_may_wait(w.queue[0]) for w in leased if w.queue)
+        nests = any(not w.queue or _may_wait(w.queue[0]) for w in leased)  # or the next one may
         return actors < max(1, self.most - 1) and self.most - actors - 1 - len(leased) >= nests
 
     def may_lease(self, task: Task) -> bool:
@@ -167,6 +167,6 @@ class Processes:
 
 
 def _may_wait(task: Task) -> bool:
-    """Whether it may wait for others: its function does, or has not ended once."""
+    """Whether it may wait for others: its function does, or could, or has not ended once."""
     group = task.spec.group
-    return group.blocks or group.average < 0
+    return group.blocks or group.nests or group.average < 0

@@ -165,6 +165,7 @@ class Tasks:
         self.children.setdefault(task.parent, {})[task.id] = None
         parent = self.table.get(task.parent)
         if parent is not None:
+            parent.spec.group.nests = True
             number = parent.spec.group.number
             self.core.definitions.edge(number, task.spec.group.number, "spawn")
 
