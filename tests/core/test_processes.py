@@ -61,6 +61,7 @@ def test_no_actor_takes_a_process_that_nested_work_may_need() -> None:
     first, second = node.busy()
     [inner] = first.submit(task_spec("nested"))
     second.finish()
+    assert len(node.busy()) == 2, "one is kept for what they submit"
     driver.create_actor(actor_spec("Cell"))
     assert node.core.scheduler.actor_workers == 0
     first.block()
