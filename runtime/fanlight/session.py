@@ -343,7 +343,8 @@ def stop() -> None:
             return
         for ending in session.at_end:
             ending()
-        session.client.tell_failures()
+        with contextlib.suppress(Exception):  # whatever stderr is by now: the rest must end
+            session.client.tell_failures()
         refs.attach(None)
         lost = session.client.link.lost
         _ended_clients[session.client.id] = f"is gone: {lost}" if lost else "was shut down"
